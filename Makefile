@@ -1,0 +1,21 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow lint format docs bench clean
+
+demo: .venv/.ready  ; $(BIN)/millwright demo
+test: .venv/.ready  ; $(BIN)/pytest -q -m "not slow"
+test-slow: .venv/.ready  ; $(BIN)/pytest -q -m slow
+lint: .venv/.ready  ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pydoclint -q src/millwright
+format: .venv/.ready  ; $(BIN)/ruff check --fix . && $(BIN)/ruff format .
+docs: .venv/.ready  ; $(BIN)/python docs/generate.py
+bench: .venv/.ready  ; $(BIN)/python benchmarks/results.py
+clean:  ; rm -rf .venv demo dist build
+
+# PyTorch goes first, pinned: what asks for it later then finds it.
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Millwright needs Python 3.11 or newer, this is " + sys.version + "; set PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@

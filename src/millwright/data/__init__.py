@@ -1,0 +1,1 @@
+"""From files to an immutable dataset: load, recognise columns, clean, find duplicates, split."""

@@ -1,0 +1,102 @@
+"""Every exception of Millwright; the class decides the HTTP status and the exit code.
+
+MillwrightError                500, exit 1
+├── BadInput                   422, exit 2   what came cannot be used; the message says what to pass
+│   └── BadSetting             422, exit 2   millwright.toml holds a wrong key or value
+├── NotFound                   404, exit 2   no such version, project, file, prediction
+├── TooLarge                   413, exit 2   over a limit of the settings
+├── Busy                       409, exit 1   another process does the same thing now
+├── Overloaded                 503, exit 1   the server cannot take more; try again later
+├── MissingExtra               501, exit 1   an optional dependency is not installed
+├── CannotStore                507, exit 1   the disk is full, or the folder may not be written
+└── Corrupt                    500, exit 1   an artefact is not what was written
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class MillwrightError(Exception):
+    """Base of all errors that Millwright raises on purpose; the message is for the user."""
+
+    status = 500
+    exit_code = 1
+
+
+class BadInput(MillwrightError):
+    """What came cannot be used; `field` names where it stood, if that is known."""
+
+    status = 422
+    exit_code = 2
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class BadSetting(BadInput):
+    """millwright.toml holds an unknown key or a wrong value."""
+
+
+class NotFound(MillwrightError):
+    """Something was named that does not exist."""
+
+    status = 404
+    exit_code = 2
+
+
+class TooLarge(BadInput):
+    """The request is over a limit that the settings state."""
+
+    status = 413
+
+
+class Busy(MillwrightError):
+    """Another process holds the lock for this action."""
+
+    status = 409
+
+
+class Overloaded(MillwrightError):
+    """The server is starting, draining or full."""
+
+    status = 503
+
+
+class MissingExtra(MillwrightError):
+    """An optional dependency is not installed; the message has the pip line."""
+
+    status = 501
+
+
+class CannotStore(MillwrightError):
+    """The disk is full or the folder may not be written; what was there before is untouched."""
+
+    status = 507
+
+
+class Corrupt(MillwrightError):
+    """An artefact differs from what was written: truncated, edited, or of an unknown format."""
+
+
+def one_of(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return `name` if it is among `known`.
+
+    Args:
+        kind: what is named, for the message: "version", "method".
+        name: what was asked for.
+        known: every valid name.
+
+    Returns:
+        `name`, unchanged.
+
+    Raises:
+        NotFound: `name` is not known; the message lists what is, nearest first.
+    """
+    names = list(known)
+    if name in names:
+        return name
+    near = get_close_matches(name, names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    listed = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
+    raise NotFound(f"no {kind} named {name!r}; there {'is' if len(names) == 1 else 'are'} {listed or 'none'}.{hint}")

@@ -1,0 +1,1 @@
+"""What differs between kinds of input, and nothing else. One file a kind; so far: text."""

@@ -1,0 +1,112 @@
+"""Frozen records that cross folders. One name for one thing; see docs/architecture.md for the nouns.
+
+They hold data only: no record opens a file, a connection or a model.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One labelled example of a dataset.
+
+    `id` is stable over dataset versions: a hash of where the row came from and what it says.
+    `source` is "file:NAME:ROW" or "feedback:PREDICTION". `slices` are columns to report by.
+    """
+
+    id: str
+    text: str
+    label: str
+    split: str
+    source: str
+    group: str
+    subject: str | None = None
+    slices: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A row that was left out of a dataset, and why; `row` counts from 1 after the header."""
+
+    file: str
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its bootstrap interval: `low` and `high` bound the middle 95 %."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one input: labels by falling probability, at least one."""
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An answer that was given, with the id by which users refer to it.
+
+    `ask` tells that the user is one of those who are always asked for the right label: the held-out
+    ones, so that what is measured on their answers is not biased towards the model's mistakes.
+    """
+
+    id: str
+    version: str
+    text: str
+    label: str
+    probability: float
+    subject: str | None
+    ask: bool
+    created_at: str
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a user said of a prediction. At least one of `label`, `rating`, `comment` is set."""
+
+    id: str
+    prediction: str
+    label: str | None
+    rating: int | None
+    comment: str | None
+    created_at: str
+
+
+@dataclass(frozen=True)
+class TurnRecord:
+    """One turn of the wheel, as it stands in the table of turns.
+
+    `before` and `after` are the accuracies of champion and challenger on the same held-out rows;
+    in the first turn there is no champion and `before` is None.
+    """
+
+    number: int
+    dataset: str
+    rows: int
+    new_rows: int
+    champion: str | None
+    challenger: str
+    before: Interval | None
+    after: Interval
+    held_out: int
+    p_value: float | None
+    promoted: bool
+    reason: str
+    created_at: str
+
+
+JsonObject = dict[str, Any]

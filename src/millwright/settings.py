@@ -1,0 +1,198 @@
+"""millwright.toml as pydantic models: every key, its default, its limits. An unknown key is an error.
+
+The comments that `millwright new` writes above each key are the field descriptions below: one source.
+"""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from millwright.errors import BadSetting, NotFound, one_of
+
+FILENAME = "millwright.toml"
+
+Method = Literal["auto", "head", "top", "full", "lora", "adalora", "adapter"]
+
+
+class Section(BaseModel):
+    """One table of millwright.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProjectSection(Section):
+    """[project]: what the project is."""
+
+    name: str = Field("project", description="What the project is called, in reports and model cards.")
+    task: Literal["text-classification"] = Field(
+        "text-classification", description="What a model of this project does."
+    )
+
+
+class DataSection(Section):
+    """[data]: where the rows come from and how they are split."""
+
+    files: list[str] = Field([], description="Labelled files: CSV, TSV, JSONL or Parquet, gzipped or not.")
+    test_files: list[str] = Field([], description="Labelled files that are only ever tested on.")
+    text: str = Field("text", description="Column with the input.")
+    label: str = Field("label", description="Column with the right answer.")
+    group: str | None = Field(None, description="Rows of one group never stand in two splits.")
+    subject: str | None = Field(None, description="Column that names the person whose data the row is.")
+    slices: list[str] = Field([], description="Columns by which quality is reported separately.")
+    validation_share: float = Field(
+        0.1, ge=0.02, le=0.5, description="Share of groups that choose settings and calibrate."
+    )
+    test_share: float = Field(
+        0.15, ge=0, le=0.5, description="Share of groups that only measure. 0 when test_files are given."
+    )
+    split_seed: int = Field(
+        0, ge=0, description="Which hash assigns groups to splits. Changing it mixes train and test!"
+    )
+    near_duplicate_similarity: float = Field(
+        0.85, gt=0.3, le=1, description="Jaccard similarity of word pairs from which two texts are near duplicates."
+    )
+    max_characters: int = Field(20_000, ge=100, description="Longer texts are excluded, and listed.")
+
+
+class BackboneSection(Section):
+    """[backbone]: the pretrained network."""
+
+    name: str = Field(
+        "minilm", description='"minilm" (built in), an id on the Hugging Face Hub, or a local folder.'
+    )
+    max_tokens: int = Field(128, ge=8, le=8192, description="Longer inputs are cut after this many tokens.")
+
+
+class TrainSection(Section):
+    """[train]: how a version is made."""
+
+    method: Method = Field(
+        "auto", description='"auto", "head", "top", "full", "lora", "adalora" or "adapter".'
+    )
+    seed: int = Field(0, ge=0, description="Seed of everything random in training.")
+    epochs: int = Field(6, ge=1, le=1000, description="Most passes over the rows; training stops early by itself.")
+    patience: int = Field(2, ge=1, description="Epochs without a better validation loss before stopping.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Rows a step.")
+    learning_rate: float | None = Field(
+        None, gt=0, lt=1, description="Peak rate of what moves in the backbone. Unset: fits the method."
+    )
+    top_layers: int = Field(2, ge=1, description="How many last layers the method top trains.")
+    rank: int = Field(8, ge=1, le=512, description="Rank of LoRA, target rank of AdaLoRA.")
+    adapter_size: int = Field(48, ge=1, le=4096, description="Width of the bottleneck of an adapter.")
+    label_smoothing: float = Field(0.05, ge=0, lt=1, description="Share of each target spread over all labels.")
+
+
+class ServeSection(Section):
+    """[serve]: the HTTP service and its limits."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest request body.")
+    max_inputs: int = Field(256, ge=1, description="Most inputs in one request.")
+    max_characters: int = Field(20_000, ge=1, description="Longest input.")
+    max_batch: int = Field(64, ge=1, le=4096, description="Most inputs that go through the network together.")
+    queue_size: int = Field(2_048, ge=1, description="Inputs that may wait; more are refused with 503.")
+
+
+class TurnSection(Section):
+    """[turn]: when a challenger is promoted."""
+
+    min_rows: int = Field(10, ge=1, description="Fewer new labelled rows than this do not make a turn.")
+    alpha: float = Field(
+        0.05, gt=0, lt=0.5, description="Highest p-value of the paired test at which a challenger is promoted."
+    )
+
+
+class Settings(Section):
+    """All of millwright.toml."""
+
+    project: ProjectSection = ProjectSection()
+    data: DataSection = DataSection()
+    backbone: BackboneSection = BackboneSection()
+    train: TrainSection = TrainSection()
+    serve: ServeSection = ServeSection()
+    turn: TurnSection = TurnSection()
+
+
+def read_settings(path: Path) -> Settings:
+    """Read and check a millwright.toml.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The settings, defaults filled in.
+
+    Raises:
+        NotFound: there is no such file.
+        BadSetting: it is not TOML, or a key is unknown or has a wrong value; the message names the key.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotFound(f"no project here: {path} is missing; make one with `millwright new NAME --data FILE`") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSetting(f"{path} is not valid TOML: {error}; mend that line") from None
+    return check_settings(tree, str(path))
+
+
+def check_settings(tree: dict[str, Any], where: str) -> Settings:
+    """Turn a parsed TOML tree into Settings; raise BadSetting naming key, value and remedy."""
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise BadSetting(_explain(error, where), field=_key(error.errors()[0]["loc"])) from None
+
+
+def change_settings(settings: Settings, section: str, **changes: object) -> Settings:
+    """Return settings with `changes` (None means unchanged) applied to one section, checked again."""
+    tree = settings.model_dump()
+    tree[section].update({key: value for key, value in changes.items() if value is not None})
+    return check_settings(tree, "command line")
+
+
+def dump_settings(settings: Settings) -> str:
+    """Write settings as TOML text with each key's description as a comment above it."""
+    lines = ["# A Millwright project. Every key is here; `millwright settings` explains them too.", ""]
+    for section_name in Settings.model_fields:
+        section = getattr(settings, section_name)
+        lines += [f"[{section_name}]"]
+        for key, field in type(section).model_fields.items():
+            value = getattr(section, key)
+            lines.append(f"# {field.description}")
+            lines.append(f"# {key} =" if value is None else f"{key} = {_toml(value)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(str(value), ensure_ascii=False)  # a JSON string is a TOML string
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    first = error.errors()[0]
+    key = _key(first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{where}: {key} = {first['input']!r} cannot be used: {first['msg'].lower()}"
+    section: Any = Settings
+    for part in first["loc"][:-1]:
+        section = section.model_fields[str(part)].annotation
+    try:
+        one_of("setting", str(first["loc"][-1]), section.model_fields)
+    except NotFound as unknown:
+        prefix = f"[{first['loc'][0]}]: " if len(first["loc"]) > 1 else ""
+        return f"{where}: {prefix}{unknown}"
+    raise AssertionError(f"{key} is known and yet forbidden")

@@ -1,0 +1,146 @@
+"""Files that are whole or absent: written under a temporary name, synced, renamed.
+
+A sealed folder has a `seal.json` with the sha256 of every file in it; `verify` finds what was
+truncated, edited, added or removed since. Only JSON, JSON Lines, safetensors and text are written.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from millwright.errors import CannotStore, Corrupt
+
+SEAL = "seal.json"
+SEAL_FORMAT = 1
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that readers see the old content or the new, never a part.
+
+    Args:
+        path: the file; its folder is made if missing.
+        content: all of it.
+
+    Raises:
+        CannotStore: the disk is full or the folder is read-only; the old file still stands.
+    """
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write UTF-8 text as `write_bytes` does."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON as `write_bytes` does."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON artefact.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What stands in it.
+
+    Raises:
+        Corrupt: it is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Corrupt(f"{path} is missing; restore it from a backup or make it again") from None
+    except ValueError as error:
+        raise Corrupt(f"{path} is damaged ({error}); restore it from a backup or make it again") from None
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write at `path` into CannotStore."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, (FileNotFoundError, IsADirectoryError)):
+            raise
+        reason = error.strerror or str(error)
+        raise CannotStore(f"cannot write {path}: {reason}; free space or choose a folder you may write to") from error
+
+
+@contextmanager
+def sealed_folder(target: Path) -> Iterator[Path]:
+    """Fill a temporary folder; on success seal it and rename it to `target`.
+
+    Args:
+        target: where the folder will stand; if it stands already, the new one is dropped, since
+            sealed folders never change.
+
+    Yields:
+        The temporary folder, beside `target`.
+
+    Raises:
+        CannotStore: the disk is full or read-only; nothing stands at `target` then.
+    """
+    temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
+    try:
+        with storing(target):
+            temporary.mkdir(parents=True)
+            yield temporary
+            hashes = {
+                str(path.relative_to(temporary)): sha256_file(path)
+                for path in sorted(temporary.rglob("*"))
+                if path.is_file()
+            }
+            write_json(temporary / SEAL, {"format": SEAL_FORMAT, "sha256": hashes})
+            if not target.exists():
+                temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def verify(folder: Path) -> None:
+    """Compare a sealed folder with its seal.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        Corrupt: a file was truncated, edited, added or removed; the message names it.
+    """
+    seal = read_json(folder / SEAL)
+    if not isinstance(seal, dict) or seal.get("format") != SEAL_FORMAT:
+        raise Corrupt(f"{folder / SEAL} has format {seal.get('format') if isinstance(seal, dict) else seal!r}, "
+                      f"this Millwright reads {SEAL_FORMAT}; open it with the version that wrote it")
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {SEAL}
+    for name, sha256 in seal["sha256"].items():
+        if name not in there:
+            raise Corrupt(f"{folder / name} is missing; restore it from a backup or make it again")
+        if sha256_file(folder / name) != sha256:
+            raise Corrupt(f"{folder / name} is not what was written (its sha256 differs from the seal); "
+                          "restore it from a backup or make it again")
+    if added := sorted(there - set(seal["sha256"])):
+        raise Corrupt(f"{folder / added[0]} was added after the folder was sealed; remove it")
