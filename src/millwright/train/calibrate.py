@@ -1,0 +1,31 @@
+"""Temperature scaling: one number that makes probabilities mean what they say.
+
+Shape suffixes: N rows, C labels. Source: Guo et al. 2017, arXiv:1706.04599.
+"""
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+
+def softmax(logit_NC: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Probabilities [N, C] of logits divided by `temperature`; each row sums to one."""
+    return np.exp(log_softmax(logit_NC.astype(np.float64) / temperature, axis=1))
+
+
+def fit_temperature(logit_NC: np.ndarray, truth_N: np.ndarray) -> float:
+    """The temperature in [0.05, 20] with the least log loss; the arg-max stays what it is.
+
+    Args:
+        logit_NC: logits of rows that training never saw.
+        truth_N: their label numbers.
+
+    Returns:
+        The temperature; over 1 where the model was too sure.
+    """
+
+    def loss(log_temperature: float) -> float:
+        scaled = log_softmax(logit_NC.astype(np.float64) / np.exp(log_temperature), axis=1)
+        return float(-scaled[np.arange(len(truth_N)), truth_N].mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))

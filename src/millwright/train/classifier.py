@@ -1,0 +1,152 @@
+"""A trained model: texts in, calibrated probabilities out. Saved as safetensors and JSON.
+
+Shape suffixes: N texts, C labels, B texts of a batch, T tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from millwright.errors import Corrupt
+from millwright.settings import TrainSection
+from millwright.store.files import read_json, write_json
+from millwright.train.backbones import Backbone, load_backbone
+from millwright.train.calibrate import softmax
+from millwright.train.methods import build_network, tuned_tensors
+from millwright.train.network import Network, layers_of, pad, whole_network
+from millwright.train.states import batches_by_length, device, tokenize
+
+CLASSIFIER_FORMAT = 1
+REBUILT_STEPS = 1_000  # AdaLoRA's schedule does not matter once trained, its shapes do not depend on it
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network with its labels, tokenizer and temperature. `tuned` is what tells it from its backbone."""
+
+    labels: tuple[str, ...]
+    method: str
+    backbone: Backbone
+    settings: TrainSection
+    temperature: float
+    precision: torch.dtype
+    tuned: dict[str, Tensor]
+    network: Network
+
+    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        """Calibrated probabilities [N, C] of the labels, in float64; each row sums to one."""
+        logit_NC = np.zeros((len(texts), len(self.labels)))
+        token_ids = tokenize(self.backbone, texts)
+        with torch.inference_mode():
+            for batch in batches_by_length([len(ids) for ids in token_ids]):
+                ids_BT, mask_BT = pad([token_ids[index] for index in batch], self.backbone.pad_id)
+                feature_BD = self.network.features(ids_BT.to(device()), mask_BT.to(device()))
+                logit_NC[batch] = self.network.head(feature_BD).double().cpu().numpy()
+        return softmax(logit_NC, self.temperature)
+
+    def save(self, folder: Path) -> None:
+        """Write weights.safetensors, tokenizer.json and classifier.json into an existing folder."""
+        save_file({name: tensor.contiguous().cpu() for name, tensor in self.tuned.items()}, folder / "weights.safetensors")
+        self.backbone.tokenizer.save(str(folder / "tokenizer.json"))
+        about = {
+            "format": CLASSIFIER_FORMAT,
+            "labels": list(self.labels),
+            "method": self.method,
+            "temperature": self.temperature,
+            "precision": str(self.precision).removeprefix("torch."),
+            "backbone": {
+                "name": self.backbone.name,
+                "sha256": self.backbone.sha256,
+                "max_tokens": self.backbone.max_tokens,
+            },
+            "train": self.settings.model_dump(),
+        }
+        write_json(folder / "classifier.json", about)
+
+
+def assemble(
+    labels: Sequence[str],
+    method: str,
+    backbone: Backbone,
+    settings: TrainSection,
+    temperature: float,
+    precision: torch.dtype,
+    tuned: dict[str, Tensor],
+) -> Classifier:
+    """Build a classifier for inference from a backbone and the tensors that training moved.
+
+    Args:
+        labels: in the order of the head's rows.
+        method: how it was tuned.
+        backbone: what it was tuned from.
+        settings: the [train] settings it was tuned with.
+        temperature: what logits are divided by.
+        precision: of the encoder; the head stays in float32.
+        tuned: every tensor that training moved, by its name in the network.
+
+    Returns:
+        The classifier, low-rank updates merged.
+
+    Raises:
+        Corrupt: `tuned` is not what this method moves.
+    """
+    network = build_network(method, backbone, len(labels), settings, REBUILT_STEPS)
+    expected = tuned_tensors(network)
+    if {name: tensor.shape for name, tensor in expected.items()} != {name: t.shape for name, t in tuned.items()}:
+        raise Corrupt(f"the weights do not fit method {method!r} on backbone {backbone.name!r}; train a new version")
+    network.load_state_dict(tuned, strict=False)
+    if method in ("lora", "adalora"):
+        network.encoder = network.encoder.merge_and_unload()
+    if network.depth:
+        network = _with_lower_layers(network, backbone, len(labels))
+    network.encoder.to(device(), precision)
+    network.head.to(device())
+    return Classifier(tuple(labels), method, backbone, settings, temperature, precision, tuned, network.eval())
+
+
+def open_classifier(folder: Path) -> Classifier:
+    """Load what `Classifier.save` wrote.
+
+    Args:
+        folder: where it was written; the caller verifies its seal.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        Corrupt: a file is damaged, of an unknown format, or the backbone has other weights now.
+        NotFound: the backbone cannot be loaded.
+    """
+    about = read_json(folder / "classifier.json")
+    if about.get("format") != CLASSIFIER_FORMAT:
+        raise Corrupt(f"{folder / 'classifier.json'} has format {about.get('format')!r}, this Millwright reads "
+                      f"{CLASSIFIER_FORMAT}; open it with the version that wrote it")
+    backbone = load_backbone(about["backbone"]["name"], about["backbone"]["max_tokens"])
+    if backbone.sha256 != about["backbone"]["sha256"]:
+        raise Corrupt(f"backbone {backbone.name!r} has other weights than those {folder.name} was trained on; "
+                      "restore them or train a new version")
+    try:
+        tuned = load_file(folder / "weights.safetensors")
+    except (SafetensorError, OSError) as error:
+        raise Corrupt(f"{folder / 'weights.safetensors'} is damaged ({error}); restore it from a backup") from None
+    settings = TrainSection.model_validate(about["train"])
+    precision: torch.dtype = getattr(torch, about["precision"])
+    return assemble(about["labels"], about["method"], backbone, settings, about["temperature"], precision, tuned)
+
+
+def _with_lower_layers(upper: Network, backbone: Backbone, labels: int) -> Network:
+    network = whole_network(backbone, labels)
+    own = layers_of(network.encoder, backbone.family)
+    for place, layer in enumerate(layers_of(upper.encoder, backbone.family), start=upper.depth):
+        own[place].load_state_dict(layer.state_dict())
+    if backbone.family.final_norm:
+        norm = upper.encoder.get_submodule(backbone.family.final_norm)
+        network.encoder.get_submodule(backbone.family.final_norm).load_state_dict(norm.state_dict())
+    network.head.load_state_dict(upper.head.state_dict())
+    return network

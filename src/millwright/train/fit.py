@@ -1,0 +1,224 @@
+"""From a dataset to a trained classifier: chooses the method, runs it, calibrates, records the cost."""
+
+import hashlib
+import json
+import resource
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from tensorboardX import SummaryWriter
+from torch import Tensor
+
+from millwright.data.dataset import Dataset
+from millwright.errors import BadInput
+from millwright.records import JsonObject, Row
+from millwright.settings import Settings
+from millwright.train.backbones import Backbone, load_backbone
+from millwright.train.calibrate import fit_temperature
+from millwright.train.classifier import Classifier, assemble
+from millwright.train.heads import DEFAULT_STRENGTH, choose_strength, fit_head
+from millwright.train.methods import METHODS, build_network, state_depth, tuned_tensors
+from millwright.train.states import cached_features, cached_states, checked_precision, device, tokenize
+from millwright.train.tune import Plan, Rows, features, logits, tune
+
+Progress = Callable[[str, float], None]
+
+AUTO_ROWS_A_LABEL = 100
+AUTO_GOOD_ENOUGH = 0.9
+AUTO_MOST_TOKENS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained classifier and how it came about."""
+
+    classifier: Classifier
+    method: str
+    why: str
+    facts: JsonObject
+
+
+@dataclass
+class _Clock:
+    """Seconds and rows of each stage."""
+
+    stages: dict[str, JsonObject] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str, rows: int) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - start
+        self.stages[name] = {"seconds": round(seconds, 3), "rows_per_second": round(rows / max(seconds, 1e-9), 1)}
+
+
+def fit(dataset: Dataset, settings: Settings, *, kept: Path, progress: Progress) -> Fitted:
+    """Train a classifier on a dataset's training rows, choosing and calibrating on its validation rows.
+
+    Test rows are never looked at.
+
+    Args:
+        dataset: what to learn from.
+        settings: the project's settings; [backbone] and [train] matter here.
+        kept: the project's `.millwright` folder, for caches and for runs that can be resumed.
+        progress: called with a stage's name and the fraction done.
+
+    Returns:
+        The classifier, the method, the reason for it, and what each stage cost.
+
+    Raises:
+        BadInput: fewer than two labels have training rows, or a setting does not fit the backbone.
+        NotFound: the backbone cannot be loaded.
+    """
+    labels = tuple(sorted({row.label for row in dataset.split("train")}))
+    if len(labels) < 2:
+        raise BadInput(f"training rows have the labels {list(labels)}; at least two are needed: add rows")
+    clock = _Clock()
+    with clock.stage("backbone", 1):
+        backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens)
+    work = _Work(dataset, settings, backbone, labels, kept, progress, clock)
+    method, why = settings.train.method, "the settings name it"
+    if method in ("auto", "head"):
+        fitted, accuracy = _fit_head(work)
+        method, why = ("head", why) if method == "head" else _choose(work, accuracy)
+    if method != "head":
+        fitted = _fit_tuned(work, method)
+    facts = {**fitted.facts, "stages": clock.stages, "peak_memory_bytes": _peak_memory_bytes()}
+    return Fitted(fitted.classifier, method, why, facts)
+
+
+def truth_of(rows: Sequence[Row], labels: Sequence[str]) -> np.ndarray:
+    """Label numbers [N] of rows, -1 for a label that is not among `labels`."""
+    number = {label: place for place, label in enumerate(labels)}
+    return np.array([number.get(row.label, -1) for row in rows], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every method needs."""
+
+    dataset: Dataset
+    settings: Settings
+    backbone: Backbone
+    labels: tuple[str, ...]
+    kept: Path
+    progress: Progress
+    clock: _Clock
+
+    def rows(self, split: str) -> tuple[list[str], np.ndarray]:
+        """Texts and label numbers of a split, rows with a label that training lacks left out."""
+        rows = [row for row in self.dataset.split(split) if row.label in self.labels]
+        return [row.text for row in rows], truth_of(rows, self.labels)
+
+    def run_folder(self, method: str) -> Path:
+        """One folder for one dataset, backbone, method and settings."""
+        about = [self.dataset.id, self.backbone.sha256, self.backbone.max_tokens, method]
+        about.append({**self.settings.train.model_dump(), "method": method})
+        key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
+        return self.kept / "runs" / f"{method}-{key}"
+
+
+def _fit_head(work: _Work) -> tuple[Fitted, float]:
+    train_texts, train_truth = work.rows("train")
+    held_texts, held_truth = work.rows("validation")
+    texts = train_texts + held_texts
+    precision = checked_precision(work.backbone, texts)
+    with work.clock.stage("features", len(texts)):
+        feature_ND, made = cached_features(
+            work.backbone, texts, precision, work.kept / "cache", lambda done: work.progress("features", done)
+        )
+    feature, cut = feature_ND.numpy(), len(train_texts)
+    with work.clock.stage("head", len(texts)):
+        work.progress("head", 0.0)
+        validation = (feature[cut:], held_truth)
+        strength, temperature = choose_strength((feature[:cut], train_truth), validation, len(work.labels))
+        weight, bias = fit_head(feature[:cut], train_truth, len(work.labels), strength)
+        right = (validation[0] @ weight.T + bias).argmax(1) == held_truth if len(held_texts) else np.ones(1)
+        # With strength and temperature chosen, validation rows have done their work and may teach.
+        weight, bias = fit_head(feature, np.concatenate([train_truth, held_truth]), len(work.labels), strength)
+        work.progress("head", 1.0)
+    accuracy = float(right.mean())
+    with SummaryWriter(str(work.run_folder("head"))) as events:
+        events.add_scalar("validation/accuracy", accuracy, 0)
+    tuned = {"head.weight": torch.from_numpy(weight), "head.bias": torch.from_numpy(bias)}
+    classifier = assemble(work.labels, "head", work.backbone, work.settings.train, temperature, precision, tuned)
+    facts = {"strength": strength, "validation_accuracy": accuracy, "texts_run": made, "taught_by": len(texts)}
+    return Fitted(classifier, "head", "", facts), accuracy
+
+
+def _choose(work: _Work, accuracy: float) -> tuple[str, str]:
+    """The method by the data: the last layers where the frozen head is weak and the rows can teach more."""
+    texts, truth = work.rows("train")
+    rows_a_label = len(truth) / len(work.labels)
+    measured = f"a head on the frozen backbone is right on {accuracy:.1%} of validation rows"
+    if accuracy >= AUTO_GOOD_ENOUGH:
+        return "head", f"{measured}: good enough, and it trains in seconds"
+    if rows_a_label < AUTO_ROWS_A_LABEL:
+        return "head", f"{measured}; {rows_a_label:.0f} rows a label are too few to train layers safely"
+    tokens = sum(len(ids) for ids in tokenize(work.backbone, texts))
+    if tokens > AUTO_MOST_TOKENS and device().type == "cpu":
+        return "head", f"{measured}; {tokens:,} tokens are many for a CPU: try --method top when you have the time"
+    return "top", f"{measured}, and {rows_a_label:.0f} rows a label can teach the last layers more"
+
+
+def _fit_tuned(work: _Work, method: str) -> Fitted:
+    train_texts, train_truth = work.rows("train")
+    held_texts, held_truth = work.rows("validation")
+    texts = train_texts + held_texts
+    settings, cut = work.settings.train, len(train_texts)
+    steps = settings.epochs * -(-cut // settings.batch_size)
+    network = build_network(method, work.backbone, len(work.labels), settings, steps)
+    precision = checked_precision(work.backbone, texts)
+    inputs = _inputs(work, texts, precision, network.depth)
+    train, validation = Rows(inputs[:cut], train_truth), Rows(inputs[cut:], held_truth)
+    run = work.run_folder(method)
+    with work.clock.stage("first head", cut):
+        start = features(network, train.inputs, work.backbone.pad_id)
+        weight, bias = fit_head(start, train_truth, len(work.labels), DEFAULT_STRENGTH)
+        network.head.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
+    plan = Plan(
+        method=method,
+        learning_rate=settings.learning_rate or METHODS[method].learning_rate,
+        epochs=settings.epochs,
+        patience=settings.patience,
+        batch_size=settings.batch_size,
+        label_smoothing=settings.label_smoothing,
+        seed=settings.seed,
+        pad_id=work.backbone.pad_id,
+    )
+    with work.clock.stage("tune", cut):
+        tuned, best_epoch = tune(network, train, validation, plan, run, lambda done: work.progress("tune", done))
+    network.load_state_dict(tuned, strict=False)
+    logit_NC = logits(network, validation.inputs, plan.pad_id) if held_texts else np.zeros((0, len(work.labels)))
+    temperature = fit_temperature(logit_NC, held_truth) if len(held_truth) > 1 else 1.0
+    moved = sum(tensor.numel() for tensor in tuned_tensors(network).values())
+    classifier = assemble(work.labels, method, work.backbone, settings, temperature, precision, tuned)
+    (run / "checkpoint.safetensors").unlink()
+    facts = {
+        "learning_rate": plan.learning_rate,
+        "best_epoch": best_epoch,
+        "parameters_moved": moved,
+        "validation_accuracy": float((logit_NC.argmax(1) == held_truth).mean()) if held_texts else None,
+        "taught_by": cut,
+    }
+    return Fitted(classifier, method, "", facts)
+
+
+def _inputs(work: _Work, texts: list[str], precision: torch.dtype, depth: int) -> list[Tensor]:
+    if not depth:
+        return tokenize(work.backbone, texts)
+    assert depth == state_depth(work.backbone, work.settings.train)
+    with work.clock.stage("states", len(texts)):
+        states, _ = cached_states(
+            work.backbone, texts, depth, precision, work.kept / "cache", lambda done: work.progress("states", done)
+        )
+    return states
+
+
+def _peak_memory_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
