@@ -21,11 +21,12 @@ from torch import Tensor, nn
 
 from millwright.errors import Corrupt
 from millwright.store.files import write_bytes
+from millwright.train.calibrate import fit_temperature
 from millwright.train.methods import orthogonality, tuned_tensors
 from millwright.train.network import Network, pad
 from millwright.train.states import batches_by_length, device, fast_precision
 
-HEAD_RATE = 2e-3
+HEAD_RATE = 5e-3
 WARMUP = 0.1
 ORTHOGONALITY_WEIGHT = 0.5
 CHECKPOINT_STEPS = 500
@@ -177,7 +178,9 @@ def _end_of_epoch(
     if len(validation.truth_N):
         logit_NC = torch.from_numpy(logits(network, validation.inputs, plan.pad_id))
         truth_N = torch.from_numpy(validation.truth_N)
-        loss = nn.functional.cross_entropy(logit_NC, truth_N).item()
+        # The loss at the best temperature: calibration comes after, so sharpness alone must not stop us.
+        scaled = logit_NC / fit_temperature(logit_NC.numpy(), validation.truth_N)
+        loss = nn.functional.cross_entropy(scaled, truth_N).item()
         events.add_scalar("validation/loss", loss, state.step)
         events.add_scalar("validation/accuracy", (logit_NC.argmax(1) == truth_N).float().mean().item(), state.step)
     if loss < state.best_loss:

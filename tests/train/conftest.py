@@ -1,0 +1,43 @@
+"""Small random encoders of every family, with a word-level tokenizer: real architectures, no download."""
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import AutoModel, BertConfig, DistilBertConfig, ModernBertConfig, RobertaConfig
+
+from millwright.train.backbones import Backbone, wrap
+
+WORDS = "card lost stolen pin forgot blocked transfer pending money sent where please help my the is".split()
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+WIDTH = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64}
+
+CONFIGS = {
+    "bert": BertConfig(vocab_size=64, max_position_embeddings=40, **WIDTH),
+    "distilbert": DistilBertConfig(
+        vocab_size=64, dim=32, n_layers=4, n_heads=4, hidden_dim=64, max_position_embeddings=40
+    ),
+    "roberta": RobertaConfig(vocab_size=64, max_position_embeddings=42, pad_token_id=0, **WIDTH),
+    "modernbert": ModernBertConfig(
+        vocab_size=64, pad_token_id=0, cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3, **WIDTH
+    ),
+}
+
+
+def tiny_tokenizer() -> Tokenizer:
+    vocabulary = {word: number for number, word in enumerate(SPECIAL + WORDS)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return tokenizer
+
+
+def make_backbone(family: str) -> Backbone:
+    torch.manual_seed(7)
+    return wrap(f"tiny-{family}", AutoModel.from_config(CONFIGS[family]), tiny_tokenizer(), 0, 32)
+
+
+@pytest.fixture(params=list(CONFIGS))
+def tiny_backbone(request) -> Backbone:
+    return make_backbone(request.param)
