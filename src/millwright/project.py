@@ -1,9 +1,9 @@
 """A project: a folder with a millwright.toml, and `.millwright/` beside it for what Millwright keeps.
 
-    desk/
-    ├── millwright.toml     settings, yours to edit
-    ├── reports/            HTML pages and pictures
-    └── .millwright/        store.db, datasets/, versions/, runs/, cache/
+desk/
+├── millwright.toml     settings, yours to edit
+├── reports/            HTML pages and pictures
+└── .millwright/        store.db, datasets/, versions/, runs/, cache/
 """
 
 from collections.abc import Iterator
@@ -50,11 +50,10 @@ class Project:
         with storing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path)
-        try:
-            with storing(path):
+            try:
                 lock.acquire(timeout=0)
-        except Timeout:
-            raise Busy(f"another `{action}` is running on {self.folder}; wait for it or stop it") from None
+            except Timeout:  # a TimeoutError, hence an OSError: caught here, before `storing` takes it
+                raise Busy(f"another `{action}` runs on {self.folder}; wait for it or stop it") from None
         try:
             yield
         finally:

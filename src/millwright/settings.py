@@ -52,7 +52,7 @@ class DataSection(Section):
         0, ge=0, description="Which hash assigns groups to splits. Changing it mixes train and test!"
     )
     near_duplicate_similarity: float = Field(
-        0.85, gt=0.3, le=1, description="Jaccard similarity of word pairs from which two texts are near duplicates."
+        0.85, gt=0.3, le=1, description="Jaccard similarity of words and pairs that makes near duplicates."
     )
     max_characters: int = Field(20_000, ge=100, description="Longer texts are excluded, and listed.")
 
@@ -73,7 +73,9 @@ class TrainSection(Section):
         "auto", description='"auto", "head", "top", "full", "lora", "adalora" or "adapter".'
     )
     seed: int = Field(0, ge=0, description="Seed of everything random in training.")
-    epochs: int = Field(6, ge=1, le=1000, description="Most passes over the rows; training stops early by itself.")
+    epochs: int = Field(
+        4, ge=1, le=1000, description="Most passes over the rows; fewer where they stop helping."
+    )
     patience: int = Field(2, ge=1, description="Epochs without a better validation loss before stopping.")
     batch_size: int = Field(32, ge=1, le=4096, description="Rows a step.")
     learning_rate: float | None = Field(
@@ -82,7 +84,7 @@ class TrainSection(Section):
     top_layers: int = Field(2, ge=1, description="How many last layers the method top trains.")
     rank: int = Field(8, ge=1, le=512, description="Rank of LoRA, target rank of AdaLoRA.")
     adapter_size: int = Field(48, ge=1, le=4096, description="Width of the bottleneck of an adapter.")
-    label_smoothing: float = Field(0.05, ge=0, lt=1, description="Share of each target spread over all labels.")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of a target spread over all labels.")
 
 
 class ServeSection(Section):
@@ -102,7 +104,7 @@ class TurnSection(Section):
 
     min_rows: int = Field(10, ge=1, description="Fewer new labelled rows than this do not make a turn.")
     alpha: float = Field(
-        0.05, gt=0, lt=0.5, description="Highest p-value of the paired test at which a challenger is promoted."
+        0.05, gt=0, lt=0.5, description="Highest p-value of the paired test that promotes a challenger."
     )
 
 
@@ -131,9 +133,10 @@ def read_settings(path: Path) -> Settings:
         BadSetting: it is not TOML, or a key is unknown or has a wrong value; the message names the key.
     """
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise NotFound(f"no project here: {path} is missing; make one with `millwright new NAME --data FILE`") from None
+        hint = "make one with `millwright new NAME --data FILE`"
+        raise NotFound(f"no project here: {path} is missing; {hint}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSetting(f"{path} is not valid TOML: {error}; mend that line") from None
     return check_settings(tree, str(path))
@@ -175,7 +178,8 @@ def _toml(value: object) -> str:
         return repr(value)
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(str(value), ensure_ascii=False)  # a JSON string is a TOML string
+    # A JSON string is a TOML string, but for DEL, which TOML wants escaped.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _key(location: tuple[int | str, ...]) -> str:

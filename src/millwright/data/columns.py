@@ -8,7 +8,9 @@ from millwright.data.load import Table
 from millwright.errors import BadInput, one_of
 from millwright.modalities.text import is_number
 
-TEXT_NAMES = ("text", "message", "sentence", "question", "review", "body", "content", "utterance", "comment", "input")
+TEXT_NAMES = (
+    "text", "message", "sentence", "question", "review", "body", "content", "utterance", "comment", "input",
+)  # fmt: skip
 LABEL_NAMES = ("label", "intent", "category", "class", "target", "sentiment", "topic", "tag", "y", "output")
 SUBJECT_NAMES = ("subject", "customer", "user", "person", "patient", "client", "member", "email")
 GROUP_NAMES = ("group", "thread", "conversation", "session", "document", "case")
@@ -74,7 +76,7 @@ def recognise(
         label, why = _find_label(table, looks, {text, group, subject})
         reasons.append(f"label = {label!r}: {why}")
     if text == label:
-        raise BadInput(f"column {text!r} is taken for text and label alike; name another with --text or --label")
+        raise BadInput(f"column {text!r} is both text and label; name another with --text or --label")
     left = {name: look for name, look in looks.items() if name not in (text, label)}
     if subject is None and (subject := _by_name(left, SUBJECT_NAMES)):
         reasons.append(f"subject = {subject!r}: its name says that it names a person")
@@ -87,7 +89,7 @@ def recognise(
             reasons.append(f"group = {group!r}: one person's rows stay in one split")
     slices = tuple(name for name, look in left.items() if name not in (group, subject) and _is_slice(look))
     if slices:
-        reasons.append(f"slices = {', '.join(map(repr, slices))}: few values, so quality is reported for each")
+        reasons.append(f"slices = {', '.join(map(repr, slices))}: few values, so quality is shown for each")
     return Columns(text, label, group, subject, slices, tuple(reasons))
 
 
@@ -156,5 +158,3 @@ def _find_label(table: Table, looks: dict[str, _Look], taken: set[str | None]) -
 
 def _is_slice(look: _Look) -> bool:
     return 1 < look.distinct <= min(MAX_SLICE_VALUES, max(2, look.filled // 20)) and look.numeric_share < 0.5
-
-

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 BANDS, ROWS_A_BAND = 13, 5  # a pair of similarity .85 becomes a candidate with probability .9995
-_MULTIPLIER_K = np.random.default_rng(20260101).integers(1, 2**63, BANDS * ROWS_A_BAND, dtype=np.uint64) * 2 + 1
+_CHANCE = np.random.default_rng(20260101)
+_MULTIPLIER_K = _CHANCE.integers(1, 2**63, BANDS * ROWS_A_BAND, dtype=np.uint64) * 2 + 1
 
 
 def near_duplicates(texts: Sequence[str], similarity: float) -> list[tuple[int, int, float]]:
@@ -49,7 +50,8 @@ def _shingles(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
             words = list(words[0])  # scripts without spaces: characters and their pairs
         for word in words:
             if word not in word_hash:
-                word_hash[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big")
+                digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
+                word_hash[word] = int.from_bytes(digest, "big")
         single = np.array([word_hash[word] for word in words], dtype=np.uint64)
         double = single[:-1] * np.uint64(0x9E3779B97F4A7C15) ^ single[1:]
         piece = np.unique(np.concatenate([single, double]))
@@ -67,7 +69,8 @@ def _signatures(shingle_S: np.ndarray, start_N: np.ndarray) -> np.ndarray:
 
 def _mix(hash_S: np.ndarray) -> np.ndarray:
     # The high bits of a product are well mixed, the low ones are not: fold them.
-    return hash_S ^ (hash_S >> np.uint64(29))
+    folded_S: np.ndarray = hash_S ^ (hash_S >> np.uint64(29))
+    return folded_S
 
 
 def _candidates(signature_NK: np.ndarray) -> set[tuple[int, int]]:

@@ -130,8 +130,8 @@ def _parquet(path: Path, content: bytes) -> pl.DataFrame:
 def _strings(frame: pl.DataFrame) -> pl.DataFrame:
     columns = [
         pl.col(name).cast(pl.String, strict=False).fill_null("")
-        if not dtype.is_nested()
-        else pl.Series(name, [json.dumps(value, default=str) for value in frame[name].to_list()])
+        if not dtype.is_nested() and dtype not in (pl.Duration, pl.Binary)
+        else pl.Series(name, [_cell(value) for value in frame[name].to_list()], dtype=pl.String)
         for name, dtype in frame.schema.items()
     ]
     return frame.select(columns).with_row_index(ROW, offset=1)
@@ -146,7 +146,7 @@ def _json_lines(path: Path, content: bytes) -> Table:
         except ValueError:
             row = None
         if isinstance(row, dict):
-            rows.append({key: _cell(value) for key, value in row.items()})
+            rows.append({_cell(key): _cell(value) for key, value in row.items()})
             numbers.append(number)
         else:
             unreadable.append(Excluded(path.name, number, "is not a JSON object"))
@@ -160,42 +160,69 @@ def _json_lines(path: Path, content: bytes) -> Table:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return _no_surrogates(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _no_surrogates(text: str) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    # JSON can spell half a surrogate pair, which no encoding can write.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _delimited(path: Path, content: bytes, ending: str) -> Table:
     text, encoding = decode(content)
-    header = text.lstrip("\n").split("\n", 1)[0]
+    text = (text if "\n" in text else text.replace("\r", "\n")).lstrip("\r\n")
+    if not text.strip():
+        raise BadInput(f"{path} is empty; it needs a header line and rows")
+    header = text.split("\n", 1)[0]
     is_tab = ending == ".tsv"
+    # Tab-separated values know no quoting; a lone quote in them is part of a message.
+    quote = None if is_tab else '"'
     separator = "\t" if is_tab else max(DELIMITERS, key=lambda mark: header.count(mark))
+    if quote and text.count(quote) % 2:
+        return _slow_csv(path, text, separator, encoding=encoding, quote=quote)
     try:
         frame = pl.read_csv(
             io.BytesIO(text.encode("utf-8", "replace")),
             separator=separator,
-            # Tab-separated values know no quoting; a lone quote in them is part of a message.
-            quote_char=None if is_tab else '"',
+            quote_char=quote,
             infer_schema=False,
-            truncate_ragged_lines=True,
-            missing_utf8_is_empty_string=True,
         )
-    except pl.exceptions.PolarsError as polars_error:
-        frame = _slow_csv(path, text, separator, polars_error)
+    except pl.exceptions.PolarsError:
+        return _slow_csv(path, text, separator, encoding=encoding, quote=quote)
     return Table(path, _strings(frame), encoding)
 
 
-def _slow_csv(path: Path, text: str, separator: str, first_error: Exception) -> pl.DataFrame:
-    # Polars refuses stray quotes; the standard library reads them as a person would.
-    try:
-        lines = list(csv.reader(io.StringIO(text.replace("\0", ""), newline=""), delimiter=separator))
-    except csv.Error:
-        raise BadInput(f"{path} is not a delimited file: {first_error}; quote fields that hold {separator!r}") from None
+def _slow_csv(path: Path, text: str, separator: str, *, encoding: str, quote: str | None) -> Table:
+    # Polars refuses stray quotes and rows of another length, and lets an open quote swallow the rest
+    # of the file; the standard library reads the first as a person would and tells the others apart.
+    lines = _csv_lines(path, text.replace("\0", ""), separator, quote)
     names = [name or f"column_{place}" for place, name in enumerate(lines[0], start=1)]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise BadInput(f"{path} has two columns named {twice!r}; rename one")
-    rows = [[*line, *[""] * len(names)][: len(names)] for line in lines[1:] if line]
-    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+    rows, numbers, unreadable = [], [], []
+    for number, line in enumerate(lines[1:], start=1):
+        if any(line[len(names) :]):
+            reason = f"has {len(line)} fields, the header {len(names)}; quote fields that hold {separator!r}"
+            unreadable.append(Excluded(path.name, number, reason))
+        else:
+            rows.append([*line, *[""] * len(names)][: len(names)])
+            numbers.append(number)
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(names)}
+    schema = {ROW: pl.UInt32, **dict.fromkeys(names, pl.String)}
+    return Table(path, pl.DataFrame({ROW: numbers, **columns}, schema=schema), encoding, tuple(unreadable))
+
+
+def _csv_lines(path: Path, text: str, separator: str, quote: str | None) -> list[list[str]]:
+    end = "__end__"  # an open quote swallows this line too, which gives it away
+    raw = [*io.StringIO(text.rstrip("\r\n") + "\n", newline=""), end]
+    limit = csv.field_size_limit(len(text) + len(end) + 1)
+    try:
+        if quote is None:
+            lines = list(csv.reader(raw, delimiter=separator, quoting=csv.QUOTE_NONE))
+        else:
+            lines = list(csv.reader(raw, delimiter=separator, quotechar=quote))
+    finally:
+        csv.field_size_limit(limit)
+    if lines.pop() != [end]:
+        raise BadInput(f"{path}: a quote opens in row {len(lines)} and is never closed; close or double it")
+    return lines

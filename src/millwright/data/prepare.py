@@ -48,33 +48,47 @@ def prepare(project: Project) -> Dataset:
     if not data.files:
         raise BadInput("data.files in millwright.toml is empty; list at least one file", field="data.files")
     drafts, excluded, notes = [], [], []
-    for name in [*data.files, *data.test_files]:
+    names = [*data.files, *data.test_files]
+    file_names = [Path(name).name for name in names]
+    for name, file_name in zip(names, file_names, strict=True):
         table = read_table(project.folder / name)
-        found, left_out = _rows_of(table, data, only_test=name in data.test_files)
+        shown = file_name if file_names.count(file_name) == 1 else name
+        found, left_out = _rows_of(table, data, shown, only_test=name in data.test_files)
         drafts += found
         excluded += left_out
-        notes += [f"{table.path.name} was read as {table.encoding}"] if table.encoding not in ("utf-8", "parquet") else []
-    drafts += feedback_rows(project.database)
+        if table.encoding not in ("utf-8", "parquet"):
+            notes.append(f"{shown} was read as {table.encoding}")
+    drafts += feedback_rows(project.database, data)
     rows, duplicates = _without_duplicates(drafts)
     excluded += duplicates
-    _check_labels(rows)
-    rows, moved = _keep_every_label_in_training(_numbered(rows))
+    _check_labels(rows, data)
+    rows, moved = _keep_every_label_in_training(_numbered(rows), data)
     notes += moved
-    report = {**_report(rows, data), "excluded": dict(Counter(item.reason.split(" of ")[0] for item in excluded))}
-    report["notes"] = notes
+    reasons = Counter(item.reason.split(" of ")[0] for item in excluded)
+    report = {**_report(rows, data), "excluded": dict(reasons), "notes": notes}
     dataset = write_dataset(dataset_folder(project), rows, report, excluded)
     _remember(project.database, dataset)
     return dataset
 
 
-def feedback_rows(database: Engine) -> list[Row]:
-    """The rows that users' corrections made in earlier turns and in the one under way."""
+def feedback_rows(database: Engine, data: DataSection) -> list[Row]:
+    """The rows that users' corrections made in earlier turns and in the one under way.
+
+    Args:
+        database: the project's database.
+        data: the [data] settings; they name each row's group as `group_name` does.
+
+    Returns:
+        The rows, without ids, ordered by prediction.
+    """
     with database.connect() as connection:
         found = connection.execute(select(proposed_rows).order_by(proposed_rows.c.prediction)).all()
-    return [
-        Row("", clean(row.text), row.label, row.split, f"feedback:{row.prediction}", f"g:{row.subject}", row.subject)
-        for row in found
-    ]
+    rows = []
+    for row in found:
+        text = clean(row.text)
+        group = group_name(data, text, None, row.subject)
+        rows.append(Row("", text, row.label, row.split, f"feedback:{row.prediction}", group, row.subject))
+    return rows
 
 
 def group_name(data: DataSection, text: str, group: str | None, subject: str | None) -> str:
@@ -123,20 +137,22 @@ def _columns(table: Table, data: DataSection) -> _Source:
     )
 
 
-def _rows_of(table: Table, data: DataSection, only_test: bool) -> tuple[list[Row], list[Excluded]]:
+def _rows_of(
+    table: Table, data: DataSection, shown: str, *, only_test: bool
+) -> tuple[list[Row], list[Excluded]]:
     source = _columns(table, data)
     check_text_is_not_numbers(table, data.text)
     test_share = 0.0 if data.test_files else data.test_share
-    rows, excluded = [], list(table.unreadable)
+    rows, excluded = [], [replace(item, file=shown) for item in table.unreadable]
     for place, number in enumerate(source.number):
         text, label = clean(source.text[place]), clean(source.label[place])
         reason = _unusable(text, label, data)
         if reason:
-            excluded.append(Excluded(table.path.name, number, reason))
+            excluded.append(Excluded(shown, number, reason))
             continue
         group = group_name(data, text, source.group[place], source.subject[place])
         split = "test" if only_test else split_of(group, data.split_seed, data.validation_share, test_share)
-        where = f"file:{table.path.name}:{number}"
+        where = f"file:{shown}:{number}"
         rows.append(Row("", text, label, split, where, group, source.subject[place], source.slices[place]))
     return rows, excluded
 
@@ -158,27 +174,38 @@ def _without_duplicates(rows: Iterable[Row]) -> tuple[list[Row], list[Excluded]]
     for row in rows:
         key = (canonical(row.text), row.label, row.split == "test")
         if key in first:
-            kind, name, number = [*row.source.split(":"), "0"][:3]
-            place = (name, int(number)) if kind == "file" else (row.source, 0)
-            excluded.append(Excluded(*place, reason=f"exact duplicate of {first[key].source}"))
+            file, number = row.source, "0"
+            if row.source.startswith("file:"):
+                file, _, number = row.source.removeprefix("file:").rpartition(":")
+            excluded.append(Excluded(file, int(number), f"exact duplicate of {first[key].source}"))
         else:
             first[key] = row
             kept.append(row)
     return kept, excluded
 
 
-def _check_labels(rows: Sequence[Row]) -> None:
-    counts = Counter(row.label for row in rows if row.split != "test" or not row.source.startswith("feedback"))
-    if not rows:
+def _may_train(row: Row, data: DataSection) -> bool:
+    """False for rows that are only ever tested on: those of test_files and of held-out users."""
+    return row.split != "test" or (row.source.startswith("file:") and not data.test_files)
+
+
+def _check_labels(rows: Sequence[Row], data: DataSection) -> None:
+    counts = Counter(row.label for row in rows if _may_train(row, data))
+    if not counts:
         raise BadInput("no row is left after cleaning; see the reasons with `millwright prepare --json`")
     if len(counts) < 2:
-        raise BadInput(f"every row has the label {next(iter(counts))!r}; a classifier needs at least two labels")
+        only = next(iter(counts))
+        raise BadInput(f"every row has the label {only!r}; a classifier needs at least two labels")
     if len(counts) > MAX_LABELS:
-        raise BadInput(f"there are {len(counts):,} labels, the limit is {MAX_LABELS:,}; merge rare ones, "
-                       "or name another column with --label")
+        raise BadInput(
+            f"there are {len(counts):,} labels, the limit is {MAX_LABELS:,}; merge rare ones, "
+            "or name another column with --label"
+        )
     if max(counts.values()) == 1:
-        raise BadInput(f"each of the {len(counts):,} labels has one row; give at least five rows a label, "
-                       "or name another column with --label")
+        raise BadInput(
+            f"each of the {len(counts):,} labels has one row; give at least five rows a label, "
+            "or name another column with --label"
+        )
 
 
 def _numbered(rows: Iterable[Row]) -> list[Row]:
@@ -193,16 +220,23 @@ def _numbered(rows: Iterable[Row]) -> list[Row]:
     return numbered
 
 
-def _keep_every_label_in_training(rows: list[Row]) -> tuple[list[Row], list[str]]:
-    """A label whose groups are all held out cannot be learnt: move one group of it to training."""
+def _keep_every_label_in_training(rows: list[Row], data: DataSection) -> tuple[list[Row], list[str]]:
+    """A label whose groups are all held out cannot be learnt: move one group of it to training.
+
+    Rows of test_files are never moved; a label that only they have is noted.
+    """
     trained = {row.label for row in rows if row.split == "train"}
     movable: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        if row.label not in trained and row.source.startswith("file:"):
+        if row.label not in trained and row.source.startswith("file:") and _may_train(row, data):
             movable[row.label].append(row)
     moved = {min(found, key=lambda row: row.id).group: label for label, found in movable.items()}
-    notes = [f"label {label!r} had no row in training; one group of it was moved there" for label in moved.values()]
-    return [replace(row, split="train") if row.group in moved else row for row in rows], notes
+    notes = [f"label {label!r} had no row in training; one group of it was moved there" for label in movable]
+    unknown = sorted({row.label for row in rows} - trained - set(movable))
+    notes += [f"label {label!r} has only test rows, so no version can learn it" for label in unknown]
+    return [
+        replace(row, split="train") if row.group in moved and _may_train(row, data) else row for row in rows
+    ], notes
 
 
 def _report(rows: Sequence[Row], data: DataSection) -> JsonObject:
@@ -245,8 +279,10 @@ def _listed(found: list[list[Row]]) -> JsonObject:
 
 def _remember(database: Engine, dataset: Dataset) -> None:
     with database.begin() as connection:
-        if connection.execute(select(datasets.c.id).where(datasets.c.id == dataset.id)).first() is None:
-            connection.execute(insert(datasets).values(id=dataset.id, created_at=now(), rows=len(dataset.rows)))
+        known = connection.execute(select(datasets.c.id).where(datasets.c.id == dataset.id)).first()
+        if known is None:
+            values = {"id": dataset.id, "created_at": now(), "rows": len(dataset.rows)}
+            connection.execute(insert(datasets).values(values))
 
 
 def dataset_folder(project: Project) -> Path:

@@ -43,7 +43,8 @@ def most_even_seed(
     """Among the first seeds, the one whose splits are stratified best.
 
     A hash gives every label the same share of each split only on average; choosing the seed once,
-    when a project is made, on its first rows, brings the shares closer and keeps every later assignment a pure hash.
+    when a project is made, on its first rows, brings the shares closer and keeps every later
+    assignment a pure hash.
 
     Args:
         groups: each row's group.
@@ -63,7 +64,8 @@ def most_even_seed(
 
     def unevenness(seed: int) -> tuple[int, float]:
         unit_G = np.array([unit_of(group, seed) for group in unique_groups])
-        split_N = np.where(unit_G < test_share, 2, np.where(unit_G < test_share + validation_share, 1, 0))[group_N]
+        split_G = np.where(unit_G < test_share, 2, np.where(unit_G < test_share + validation_share, 1, 0))
+        split_N = split_G[group_N]
         count_CS = np.zeros_like(expected_CS)
         np.add.at(count_CS, (label_N, split_N), 1)
         distance = ((count_CS - expected_CS) ** 2 / np.maximum(expected_CS, 1e-6)).sum()

@@ -9,7 +9,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event
+from filelock import FileLock
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from millwright.errors import CannotStore, Corrupt
@@ -36,12 +37,16 @@ def open_database(path: Path) -> Engine:
     """
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(f"sqlite:///{path}")
+        lock = FileLock(f"{path}.lock")
+    engine = create_engine(URL.create("sqlite", database=str(path)))
     event.listen(engine, "connect", _set_up)
     try:
-        _migrate(engine)
+        with storing(path), lock:  # processes that open a new database at once migrate it in turn
+            _migrate(engine)
     except OperationalError as error:
-        raise CannotStore(f"cannot open {path}: {error.orig}; free space or make the folder writable") from error
+        raise CannotStore(
+            f"cannot open {path}: {error.orig}; free space or make the folder writable"
+        ) from error
     except DatabaseError as error:
         raise Corrupt(f"{path} is not a database: {error.orig}; restore it from a backup") from error
     return engine

@@ -88,7 +88,9 @@ def storing(path: Path) -> Iterator[None]:
         if isinstance(error, (FileNotFoundError, IsADirectoryError)):
             raise
         reason = error.strerror or str(error)
-        raise CannotStore(f"cannot write {path}: {reason}; free space or choose a folder you may write to") from error
+        raise CannotStore(
+            f"cannot write {path}: {reason}; free space or choose a folder you may write to"
+        ) from error
 
 
 @contextmanager
@@ -133,14 +135,20 @@ def verify(folder: Path) -> None:
     """
     seal = read_json(folder / SEAL)
     if not isinstance(seal, dict) or seal.get("format") != SEAL_FORMAT:
-        raise Corrupt(f"{folder / SEAL} has format {seal.get('format') if isinstance(seal, dict) else seal!r}, "
-                      f"this Millwright reads {SEAL_FORMAT}; open it with the version that wrote it")
+        raise Corrupt(
+            f"{folder / SEAL} has format {seal.get('format') if isinstance(seal, dict) else seal!r}, "
+            f"this Millwright reads {SEAL_FORMAT}; open it with the version that wrote it"
+        )
+    if not isinstance(seal.get("sha256"), dict):
+        raise Corrupt(f"{folder / SEAL} lists no hashes; restore it from a backup or make it again")
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {SEAL}
     for name, sha256 in seal["sha256"].items():
         if name not in there:
             raise Corrupt(f"{folder / name} is missing; restore it from a backup or make it again")
         if sha256_file(folder / name) != sha256:
-            raise Corrupt(f"{folder / name} is not what was written (its sha256 differs from the seal); "
-                          "restore it from a backup or make it again")
+            raise Corrupt(
+                f"{folder / name} is not what was written (its sha256 differs from the seal); "
+                "restore it from a backup or make it again"
+            )
     if added := sorted(there - set(seal["sha256"])):
         raise Corrupt(f"{folder / added[0]} was added after the folder was sealed; remove it")

@@ -6,7 +6,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from millwright.train.calibrate import fit_temperature
 from millwright.train.classifier import Classifier, assemble
 from millwright.train.heads import DEFAULT_STRENGTH, choose_strength, fit_head
 from millwright.train.methods import METHODS, build_network, state_depth, tuned_tensors
+from millwright.train.network import Network
 from millwright.train.states import cached_features, cached_states, checked_precision, device, tokenize
 from millwright.train.tune import Plan, Rows, features, logits, tune
 
@@ -178,9 +179,7 @@ def _fit_tuned(work: _Work, method: str) -> Fitted:
     train, validation = Rows(inputs[:cut], train_truth), Rows(inputs[cut:], held_truth)
     run = work.run_folder(method)
     with work.clock.stage("first head", cut):
-        start = features(network, train.inputs, work.backbone.pad_id)
-        weight, bias = fit_head(start, train_truth, len(work.labels), DEFAULT_STRENGTH)
-        network.head.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
+        _start_head(network, train, work.backbone.pad_id)
     plan = Plan(
         method=method,
         learning_rate=settings.learning_rate or METHODS[method].learning_rate,
@@ -197,16 +196,38 @@ def _fit_tuned(work: _Work, method: str) -> Fitted:
     logit_NC = logits(network, validation.inputs, plan.pad_id) if held_texts else np.zeros((0, len(work.labels)))
     temperature = fit_temperature(logit_NC, held_truth) if len(held_truth) > 1 else 1.0
     moved = sum(tensor.numel() for tensor in tuned_tensors(network).values())
+    if held_texts:
+        # Epochs and temperature are chosen, so validation rows have done their work and may teach.
+        everything = Rows(inputs, np.concatenate([train_truth, held_truth]))
+        tuned = _tune_from_start(work, method, everything, replace(plan, epochs=best_epoch), run / "all")
     classifier = assemble(work.labels, method, work.backbone, settings, temperature, precision, tuned)
-    (run / "checkpoint.safetensors").unlink()
+    for done in run.rglob("checkpoint.safetensors"):
+        done.unlink()
     facts = {
         "learning_rate": plan.learning_rate,
         "best_epoch": best_epoch,
         "parameters_moved": moved,
         "validation_accuracy": float((logit_NC.argmax(1) == held_truth).mean()) if held_texts else None,
-        "taught_by": cut,
+        "taught_by": len(texts),
     }
     return Fitted(classifier, method, "", facts)
+
+
+def _tune_from_start(work: _Work, method: str, rows: Rows, plan: Plan, run: Path) -> dict[str, Tensor]:
+    steps = plan.epochs * -(-len(rows.truth_N) // plan.batch_size)
+    network = build_network(method, work.backbone, len(work.labels), work.settings.train, max(steps, 10))
+    _start_head(network, rows, plan.pad_id)
+    nobody = Rows([], rows.truth_N[:0])
+    with work.clock.stage("tune on all", len(rows.truth_N)):
+        tuned, _ = tune(network, rows, nobody, plan, run, lambda done: work.progress("tune on all", done))
+    return tuned
+
+
+def _start_head(network: Network, rows: Rows, pad_id: int) -> None:
+    """Solve the head for the untouched backbone first, so that early steps don't distort the layers."""
+    feature = features(network, rows.inputs, pad_id)
+    weight, bias = fit_head(feature, rows.truth_N, network.head.out_features, DEFAULT_STRENGTH)
+    network.head.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
 
 
 def _inputs(work: _Work, texts: list[str], precision: torch.dtype, depth: int) -> list[Tensor]:

@@ -187,7 +187,7 @@ def _end_of_epoch(
         state.best_loss, state.best_epoch = loss, epoch
         best = {name: tensor.cpu().clone() for name, tensor in tuned_tensors(network).items()}
     # AdaLoRA must reach its budget before anything may stop it.
-    state.stopped = epoch - state.best_epoch >= plan.patience and plan.method != "adalora"
+    state.stopped = plan.method != "adalora" and epoch - state.best_epoch >= plan.patience
     return best
 
 

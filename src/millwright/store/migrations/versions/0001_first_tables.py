@@ -80,5 +80,14 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove every table."""
-    for table in ("turns", "proposed_rows", "opinions", "predictions", "alias_changes", "aliases", "versions", "datasets"):
+    for table in (
+        "turns",
+        "proposed_rows",
+        "opinions",
+        "predictions",
+        "alias_changes",
+        "aliases",
+        "versions",
+        "datasets",
+    ):
         op.drop_table(table)

@@ -1,0 +1,52 @@
+"""Writes a version's model card from its manifest: measured facts only, in the Hub's layout."""
+
+from millwright.records import JsonObject
+
+METRICS = ("accuracy", "macro_f1", "weighted_f1", "calibration_error", "log_loss")
+
+
+def model_card(manifest: JsonObject) -> str:
+    """The card as Markdown with the YAML front matter that the Hugging Face Hub reads.
+
+    Args:
+        manifest: a version's manifest.
+
+    Returns:
+        The text of README.md.
+    """
+    splits = manifest["dataset"]["splits"]
+    lines = [
+        "---",
+        "library_name: millwright",
+        "pipeline_tag: text-classification",
+        f"base_model: {manifest['backbone']['name']}",
+        "tags: [text-classification, millwright]",
+        "---",
+        f"# {manifest['project']} {manifest['name']}",
+        "",
+        f"Classifies text into {len(manifest['labels'])} labels. Made {manifest['created_at']}.",
+        "",
+        "## How it was made",
+        f"- Method: `{manifest['method']}`; {manifest['why']}.",
+        f"- Backbone: `{manifest['backbone']['name']}`, weights sha256 `{manifest['backbone']['sha256']}`.",
+        f"- Dataset `{manifest['dataset']['id']}`: {splits['train']} training, {splits['validation']} validation "
+        f"and {splits['test']} test rows.",
+        f"- Libraries: {', '.join(f'{name} {number}' for name, number in manifest['libraries'].items())}.",
+        "",
+        "## What was measured",
+    ]
+    metrics = manifest["metrics"]
+    if metrics is None:
+        lines.append("Nothing: the dataset has no test rows.")
+    else:
+        lines += [f"On {metrics['rows']} test rows, with 95 % bootstrap intervals:", ""]
+        lines += ["| metric | value | low | high |", "|---|---|---|---|"]
+        for name in METRICS:
+            figure = metrics[name]
+            lines.append(f"| {name} | {figure['value']:.4f} | {figure['low']:.4f} | {figure['high']:.4f} |")
+    lines += ["", "## What it costs", "", "| stage | seconds | rows/s |", "|---|---|---|"]
+    for stage, cost in manifest["facts"]["stages"].items():
+        lines.append(f"| {stage} | {cost['seconds']} | {cost['rows_per_second']} |")
+    lines += ["", f"Peak memory: {manifest['facts']['peak_memory_bytes'] / 1e6:.0f} MB.", "", "## Labels", ""]
+    lines += [f"- {label}" for label in manifest["labels"]]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,93 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from millwright.data.duplicates import near_duplicates
+
+
+def shingles(text):
+    words = text.split()
+    if len(words) == 1 and not text.isascii():
+        words = list(text)
+    return {(word,) for word in words} | set(zip(words, words[1:], strict=False))
+
+
+def jaccard(one, other):
+    return len(shingles(one) & shingles(other)) / len(shingles(one) | shingles(other))
+
+
+def brute_force(texts, similarity):
+    """Later text -> its best similarity to an earlier one, of those that reach `similarity`."""
+    best = {}
+    for earlier, later in combinations(range(len(texts)), 2):
+        found = jaccard(texts[earlier], texts[later])
+        if found >= similarity:
+            best[later] = max(found, best.get(later, 0))
+    return best
+
+
+def corpus(count, seed=0):
+    """Random texts, half of them with a changed copy."""
+    rng = np.random.default_rng(seed)
+    words = np.array([f"w{n}" for n in range(400)])
+    texts = []
+    for number in range(count):
+        text = list(rng.choice(words, rng.integers(12, 60)))
+        texts.append(" ".join(text))
+        if number % 2:
+            text[rng.integers(len(text))] = "changed" if number % 4 == 1 else f"changed{number}"
+            texts.append(" ".join(text))
+    return list(dict.fromkeys(texts))
+
+
+def test_finds_what_brute_force_finds():
+    texts = corpus(300)
+    expected = brute_force(texts, 0.85)
+    found = {later: similarity for _, later, similarity in near_duplicates(texts, 0.85)}
+    assert len(expected) > 80
+    # Each pair is missed with probability (1 - .85^5)^13 < .0005 at most: two of 150 is beyond chance.
+    assert len(set(expected) - set(found)) <= 1
+    assert {later: pytest.approx(expected[later]) for later in found} == found
+
+
+def test_every_similarity_is_the_exact_jaccard_index():
+    texts = corpus(100, seed=1)
+    for earlier, later, similarity in near_duplicates(texts, 0.6):
+        assert earlier < later
+        assert similarity == pytest.approx(jaccard(texts[earlier], texts[later]))
+        assert similarity >= 0.6
+
+
+def test_texts_that_share_nothing_are_no_duplicates():
+    assert near_duplicates([f"a{n} b{n} c{n}" for n in range(200)], 0.5) == []
+
+
+def test_the_order_of_words_counts():
+    one, other = "a b c d e f g h", "h g f e d c b a"
+    assert jaccard(one, other) == pytest.approx(8 / 22)
+    assert near_duplicates([one, other], 0.85) == []
+
+
+def test_scripts_without_spaces_are_compared_by_character():
+    texts = ["我的银行卡什么时候才能寄到我家里来呢请告诉我", "我的银行卡什么时候才能寄到我家里来呢请告诉吧", "今天天气很好"]
+    found = near_duplicates(texts, 0.7)
+    assert [(earlier, later) for earlier, later, _ in found] == [(0, 1)]
+    assert found[0][2] == pytest.approx(jaccard(texts[0], texts[1]))
+
+
+@pytest.mark.parametrize("texts", [[], ["alone"], ["", "?"]])
+def test_too_few_texts_have_no_pairs(texts):
+    assert near_duplicates(texts, 0.85) == []
+
+
+def test_many_copies_of_one_text_cost_one_pair_each():
+    base = " ".join(f"w{n}" for n in range(60))
+    texts = [f"{base} end{n}" for n in range(500)]
+    found = near_duplicates(texts, 0.85)
+    assert [later for _, later, _ in found] == list(range(1, 500))
+
+
+def test_the_result_does_not_change_from_run_to_run():
+    texts = corpus(60)
+    assert near_duplicates(texts, 0.8) == near_duplicates(texts, 0.8)

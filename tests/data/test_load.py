@@ -1,0 +1,230 @@
+import gzip
+import json
+
+import polars as pl
+import pytest
+
+from millwright.data.load import ROW, decode, read_table
+from millwright.errors import BadInput, NotFound
+from millwright.records import Excluded
+
+
+def read(tmp_path, content, name="rows.csv"):
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_table(path)
+
+
+def rows(table):
+    return table.frame.rows()
+
+
+def test_a_csv_is_read_as_strings_with_rows_counted_from_1(tmp_path):
+    table = read(tmp_path, "text,label\nhello,1\nbye,02\n")
+    assert rows(table) == [(1, "hello", "1"), (2, "bye", "02")]
+    assert table.columns == ["text", "label"]
+    assert table.encoding == "utf-8"
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+def test_the_delimiter_is_found_in_the_header(tmp_path, mark):
+    table = read(tmp_path, f"text{mark}label\na b{mark}x\n")
+    assert rows(table) == [(1, "a b", "x")]
+
+
+def test_semicolons_separate_though_texts_hold_commas(tmp_path):
+    assert rows(read(tmp_path, "text;label\nwell, no, never;x\n")) == [(1, "well, no, never", "x")]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_any_line_end_is_read(tmp_path, end):
+    assert rows(read(tmp_path, end.join(["text,label", "a,x", "b,y", ""]))) == [(1, "a", "x"), (2, "b", "y")]
+
+
+def test_quoted_fields_hold_delimiters_quotes_and_line_breaks(tmp_path):
+    table = read(tmp_path, 'text,label\n"a, ""b""\nc",x\nd,y\n')
+    assert rows(table) == [(1, 'a, "b"\nc', "x"), (2, "d", "y")]
+
+
+def test_words_that_other_readers_take_for_missing_stay(tmp_path):
+    assert rows(read(tmp_path, "text,label\nNA,null\nNone,nan\n")) == [(1, "NA", "null"), (2, "None", "nan")]
+
+
+def test_missing_fields_are_empty_strings(tmp_path):
+    assert rows(read(tmp_path, "text,label\nonly\n,\nb,y\n")) == [(1, "only", ""), (2, "", ""), (3, "b", "y")]
+
+
+def test_blank_lines_are_rows_so_that_numbers_match_the_file(tmp_path):
+    fast = read(tmp_path, "text,label\na,x\n\nb,y\n")
+    slow = read(tmp_path, 'text,label\na" inch,x\n\nb,y\n')
+    assert [row[0] for row in rows(fast)] == [row[0] for row in rows(slow)] == [1, 2, 3]
+
+
+def test_a_row_with_too_many_fields_is_listed_not_cut(tmp_path):
+    table = read(tmp_path, "text,label\na,x\nhello, world,y\nb,y\n")
+    assert rows(table) == [(1, "a", "x"), (3, "b", "y")]
+    assert [(left.file, left.row) for left in table.unreadable] == [("rows.csv", 2)]
+    assert "has 3 fields, the header 2" in table.unreadable[0].reason
+
+
+def test_empty_fields_past_the_header_do_not_count(tmp_path):
+    assert rows(read(tmp_path, "text,label\na,x,,\nb,y\n")) == [(1, "a", "x"), (2, "b", "y")]
+
+
+def test_stray_quotes_are_part_of_the_text(tmp_path):
+    table = read(tmp_path, 'text,label\na 5" pipe,x\nsay "hi" now,y\nb,z\n')
+    assert rows(table) == [(1, 'a 5" pipe', "x"), (2, 'say "hi" now', "y"), (3, "b", "z")]
+
+
+@pytest.mark.parametrize("before", ["", '"fine",x\n'])
+def test_a_quote_that_never_closes_is_refused_with_its_row_instead_of_swallowing_the_file(tmp_path, before):
+    row = 1 + before.count("\n")
+    with pytest.raises(BadInput, match=rf"a quote opens in row {row} and is never closed"):
+        read(tmp_path, f'text,label\n{before}"never closed,y\nb,y\nc,z\n')
+
+
+def test_lone_quotes_in_a_tsv_are_part_of_the_text(tmp_path):
+    table = read(tmp_path, 'text\tlabel\n"open\tx\n5" pipe\ty\nz\tz\n', "rows.tsv")
+    assert rows(table) == [(1, '"open', "x"), (2, '5" pipe', "y"), (3, "z", "z")]
+
+
+def test_a_ragged_tsv_keeps_its_quotes_and_lists_the_row(tmp_path):
+    table = read(tmp_path, 'text\tlabel\n"open\tx\na\tb\tc\n', "rows.tsv")
+    assert rows(table) == [(1, '"open', "x")]
+    assert table.unreadable[0].row == 2
+
+
+def test_two_columns_of_one_name_in_a_ragged_file_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="two columns named 'a'"):
+        read(tmp_path, 'a,a\n1" x,2\n')
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_message_of_a_megabyte_is_read_whole(tmp_path, quote):
+    text = "word " * 200_000
+    table = read(tmp_path, f'text,label\n{quote}{text}{quote},x\na 5" pipe,y\n')
+    assert table.frame["text"][0] == text
+
+
+def test_a_null_byte_does_not_end_the_text(tmp_path):
+    assert read(tmp_path, b"text,label\na\0b,x\n").frame["text"][0] in ("a\0b", "ab")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"  \n", b"\xef\xbb\xbf", b"\xff\xfe", gzip.compress(b"")])
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv"])
+def test_an_empty_file_is_refused(tmp_path, name, content):
+    with pytest.raises(BadInput, match=f"{name} is empty"):
+        read(tmp_path, content, name)
+
+
+@pytest.mark.parametrize("content", ["text,label", "text,label\n", "text,label\r\n\r\n"])
+def test_a_header_alone_is_refused(tmp_path, content):
+    with pytest.raises(BadInput, match="a header and no rows"):
+        read(tmp_path, content.strip("\r\n") if content.endswith("\r\n") else content)
+
+
+def test_a_missing_file_is_not_found(tmp_path):
+    with pytest.raises(NotFound, match=r"no file .*nowhere\.csv"):
+        read_table(tmp_path / "nowhere.csv")
+
+
+def test_a_folder_is_not_a_file(tmp_path):
+    with pytest.raises(NotFound):
+        read_table(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["rows.xlsx", "rows.zip", "rows.pkl", "rows.xlsx.gz"])
+def test_an_unknown_ending_is_refused_with_those_that_work(tmp_path, name):
+    with pytest.raises(BadInput, match=r"pass \.csv, \.tsv, \.jsonl or \.parquet"):
+        read(tmp_path, b"PK\x03\x04", name)
+
+
+@pytest.mark.parametrize("name", ["rows.csv.gz", "rows.csv", "ROWS.CSV.GZ"])
+def test_gzipped_content_is_unpacked_whatever_the_name(tmp_path, name):
+    assert rows(read(tmp_path, gzip.compress(b"text,label\na,x\n"), name)) == [(1, "a", "x")]
+
+
+def test_a_cut_gzip_is_refused(tmp_path):
+    whole = gzip.compress(b"text,label\n" + b"a,x\n" * 1000)
+    with pytest.raises(BadInput, match="damaged gzip"):
+        read(tmp_path, whole[: len(whole) // 2], "rows.csv.gz")
+
+
+def test_parquet_of_every_type_is_read_as_strings(tmp_path):
+    frame = pl.DataFrame(
+        {
+            "text": ["a", None],
+            "number": [1, None],
+            "share": [0.5, None],
+            "list": [["x", "é"], None],
+            "raw": [b"b", b"\xff"],
+            "yes": [True, None],
+        }
+    )
+    frame.write_parquet(tmp_path / "rows.parquet")
+    table = read_table(tmp_path / "rows.parquet")
+    assert rows(table) == [
+        (1, "a", "1", "0.5", '["x", "é"]', "b", "true"),
+        (2, "", "", "", "", "\ufffd", ""),
+    ]
+
+
+def test_what_is_no_parquet_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="is not a Parquet file"):
+        read(tmp_path, b"text,label\na,x\n", "rows.parquet")
+
+
+def test_json_lines_are_read_and_broken_ones_are_listed_by_number(tmp_path):
+    good = [{"text": "a", "label": 1}, {"text": "b\nc", "extra": None}, {"text": None, "label": ["x"]}]
+    lines = [json.dumps(good[0]), "{broken", json.dumps(good[1]), "", "[1, 2]", json.dumps(good[2])]
+    table = read(tmp_path, "\n".join(lines), "rows.jsonl")
+    assert rows(table) == [(1, "a", "1", ""), (3, "b\nc", "", ""), (5, "", '["x"]', "")]
+    assert table.unreadable == (
+        Excluded("rows.jsonl", 2, "is not a JSON object"),
+        Excluded("rows.jsonl", 4, "is not a JSON object"),
+    )
+
+
+def test_half_a_surrogate_pair_in_json_becomes_the_replacement_character(tmp_path):
+    table = read(tmp_path, r'{"text": "a\ud800", "b\udc00": ["\ud83d"], "face": "\ud83d\ude00"}', "rows.jsonl")
+    assert rows(table) == [(1, "a\ufffd", '["\ufffd"]', "😀")]
+    assert table.columns[1] == "b\ufffd"
+
+
+def test_a_file_without_one_json_object_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="one object a line"):
+        read(tmp_path, "[1]\nno\n", "rows.jsonl")
+
+
+TEXTS = ["text,label", "café déjà vu,x", "was ist größer,y", "señor mañana,z"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_unicode_encodings_are_read_exactly(tmp_path, encoding):
+    table = read(tmp_path, "\n".join(TEXTS).encode(encoding))
+    assert table.frame["text"].to_list() == [line.split(",")[0] for line in TEXTS[1:]]
+    assert table.encoding == encoding
+    assert table.columns == ["text", "label"]
+
+
+def test_lines_of_another_encoding_are_decoded_one_by_one():
+    content = "déjà\n".encode() + "größer – “so”\n".encode("cp1252") + b"plain\n"
+    assert decode(content) == ("déjà\ngrößer – “so”\nplain\n", "utf-8 with 1 lines of cp1252")
+
+
+def test_a_western_file_without_a_mark_is_recognised():
+    text = "Où est ma carte bancaire ? Je l'ai commandée il y a déjà deux semaines et elle n'est pas arrivée.\n" * 20
+    decoded, encoding = decode(text.encode("cp1252"))
+    assert decoded == text
+    assert encoding in ("cp1252", "latin_1", "cp1250", "cp1254", "iso8859_15")
+
+
+def test_bytes_of_no_encoding_are_still_read_and_marked():
+    decoded, _ = decode("é\n".encode() + b"a \x81\x8d b\n")
+    assert "\ufffd" in decoded
+
+
+def test_the_row_column_is_not_among_the_files_columns(tmp_path):
+    table = read(tmp_path, "text,label\na,x\n")
+    assert ROW in table.frame.columns
+    assert ROW not in table.columns

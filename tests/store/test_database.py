@@ -1,0 +1,156 @@
+import subprocess
+import sys
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.exc import IntegrityError
+
+from millwright.errors import CannotStore, Corrupt
+from millwright.store.database import now, open_database
+from millwright.store.tables import datasets, metadata, opinions
+
+INSERT_AND_DIE = """
+import os, sys
+from pathlib import Path
+from sqlalchemy import insert
+from millwright.store.database import open_database
+from millwright.store.tables import datasets
+with open_database(Path(sys.argv[1])).begin() as connection:
+    connection.execute(insert(datasets).values(id="kept", created_at="now", rows=1))
+open_connection = open_database(Path(sys.argv[1])).connect()
+open_connection.execute(insert(datasets).values(id="not committed", created_at="now", rows=1))
+os.kill(os.getpid(), 9)
+"""
+
+OPEN_ON_SIGNAL = """
+import sys
+from pathlib import Path
+from millwright.store.database import open_database
+print("ready", flush=True)
+sys.stdin.readline()
+open_database(Path(sys.argv[1]))
+"""
+
+
+def pragma(engine, name):
+    with engine.connect() as connection:
+        return connection.execute(text(f"PRAGMA {name}")).scalar_one()
+
+
+def ids(engine):
+    with engine.connect() as connection:
+        return connection.execute(select(datasets.c.id)).scalars().all()
+
+
+def test_migrations_lead_to_the_tables_as_declared(tmp_path):
+    with open_database(tmp_path / "store.db").connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_the_database_is_in_wal_mode_durable_and_checks_foreign_keys(tmp_path):
+    engine = open_database(tmp_path / "store.db")
+    assert pragma(engine, "journal_mode") == "wal"
+    assert pragma(engine, "synchronous") == 2  # FULL
+    assert pragma(engine, "foreign_keys") == 1
+    assert pragma(engine, "busy_timeout") == 30_000
+
+
+def test_an_opinion_of_no_prediction_is_refused(tmp_path):
+    engine = open_database(tmp_path / "store.db")
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(insert(opinions).values(id="o", prediction="nowhere", created_at=now()))
+
+
+def test_opening_again_keeps_the_rows(tmp_path):
+    with open_database(tmp_path / "store.db").begin() as connection:
+        connection.execute(insert(datasets).values(id="d-1", created_at=now(), rows=3))
+    assert ids(open_database(tmp_path / "store.db")) == ["d-1"]
+
+
+def test_what_was_committed_survives_a_kill_and_what_was_not_is_gone(tmp_path):
+    path = tmp_path / "store.db"
+    assert subprocess.run([sys.executable, "-c", INSERT_AND_DIE, str(path)], check=False).returncode == -9
+    assert ids(open_database(path)) == ["kept"]
+
+
+def test_processes_that_open_a_new_database_at_once_all_succeed(tmp_path):
+    command = [sys.executable, "-c", OPEN_ON_SIGNAL, str(tmp_path / "store.db")]
+    started = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for process in started:
+        assert process.stdout is not None
+        process.stdout.readline()
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    errors = [process.communicate()[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], errors
+
+
+@pytest.mark.parametrize("name", ["100 %", "what? yes", "a#b", "über", "a b"])
+def test_the_database_lies_where_it_was_put_whatever_the_folder_is_called(tmp_path, name):
+    open_database(tmp_path / name / "store.db").dispose()
+    assert (tmp_path / name / "store.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_database_of_a_newer_millwright_is_refused_and_left_alone(tmp_path):
+    engine = open_database(tmp_path / "store.db")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(Corrupt, match=r"revision '9999', made by a newer Millwright; upgrade"):
+        open_database(tmp_path / "store.db")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "9999"
+
+
+def test_what_is_no_database_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "store.db"
+    path.write_text("text,label\n" * 500)
+    with pytest.raises(Corrupt, match="is not a database"):
+        open_database(path)
+    assert path.read_text() == "text,label\n" * 500
+
+
+def test_a_truncated_database_is_refused(tmp_path):
+    path = tmp_path / "store.db"
+    with open_database(path).connect() as connection:
+        connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises((Corrupt, CannotStore)):
+        open_database(path)
+
+
+def test_a_file_where_the_folder_must_be_cannot_store(tmp_path):
+    (tmp_path / "kept").write_text("x")
+    with pytest.raises(CannotStore, match="cannot write"):
+        open_database(tmp_path / "kept" / "store.db")
+
+
+def test_a_folder_where_the_file_must_be_cannot_store(tmp_path):
+    (tmp_path / "store.db").mkdir()
+    with pytest.raises(CannotStore, match="cannot open"):
+        open_database(tmp_path / "store.db")
+
+
+def test_two_writers_wait_for_one_another(tmp_path):
+    first, second = open_database(tmp_path / "store.db"), open_database(tmp_path / "store.db")
+    for number in range(20):
+        with (first if number % 2 else second).begin() as connection:
+            connection.execute(insert(datasets).values(id=str(number), created_at=now(), rows=1))
+    with first.connect() as connection:
+        assert connection.execute(select(func.count()).select_from(datasets)).scalar_one() == 20
+
+
+def test_hours_are_utc_and_sort_as_text():
+    first, second = now(), now()
+    assert first.endswith("+00:00")
+    assert first <= second
+    assert len(first) == len("2026-01-01T00:00:00.000+00:00")
