@@ -212,11 +212,21 @@ def test_lines_of_another_encoding_are_decoded_one_by_one():
     assert decode(content) == ("déjà\ngrößer – “so”\nplain\n", "utf-8 with 1 lines of cp1252")
 
 
-def test_a_western_file_without_a_mark_is_recognised():
-    text = "Où est ma carte bancaire ? Je l'ai commandée il y a déjà deux semaines et elle n'est pas arrivée.\n" * 20
-    decoded, encoding = decode(text.encode("cp1252"))
-    assert decoded == text
-    assert encoding in ("cp1252", "latin_1", "cp1250", "cp1254", "iso8859_15")
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Où est ma carte ? Je l'ai commandée il y a déjà deux semaines et elle n'est pas arrivée.", "cp1252"),
+        ("naïve señor, café was closed today", "cp1252"),
+        ("Wo ist meine Karte? Ich möchte wissen, warum die Überweisung so lange dauert – größer.", "cp1252"),
+        ("Gdzie jest moja karta? Zamówiłem ją już dwa tygodnie temu i wciąż nie przyszła.", "cp1250"),
+        ("Kde je moje karta? Objednal jsem ji před dvěma týdny a ještě nepřišla, prosím.", "cp1250"),
+        ("Где моя карта? Я заказал её две недели назад, и она всё ещё не пришла.", "cp1251"),
+        ("我的银行卡在哪里？我两周前订的，还没有到。", "gb18030"),
+        ("私のカードはどこですか？二週間前に注文しましたが、まだ届いていません。", "shift_jis"),
+    ],
+)
+def test_an_encoding_without_a_mark_is_recognised_by_its_text(text, encoding):
+    assert decode(f"{text}\n".encode(encoding) * 20)[0] == f"{text}\n" * 20
 
 
 def test_bytes_of_no_encoding_are_still_read_and_marked():

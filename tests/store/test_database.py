@@ -118,16 +118,6 @@ def test_what_is_no_database_is_refused_and_left_alone(tmp_path):
     assert path.read_text() == "text,label\n" * 500
 
 
-def test_a_truncated_database_is_refused(tmp_path):
-    path = tmp_path / "store.db"
-    with open_database(path).connect() as connection:
-        connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-    with pytest.raises((Corrupt, CannotStore)):
-        open_database(path)
-
-
 def test_a_file_where_the_folder_must_be_cannot_store(tmp_path):
     (tmp_path / "kept").write_text("x")
     with pytest.raises(CannotStore, match="cannot write"):

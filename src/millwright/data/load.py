@@ -98,9 +98,22 @@ def decode(content: bytes) -> tuple[str, str]:
         )
         return text, f"utf-8 with {foreign} lines of cp1252"
     sample = b"\n".join(raw for raw, line in zip(lines, decoded, strict=True) if line is None)[:SAMPLE_BYTES]
-    best = from_bytes(sample).best()
-    encoding = best.encoding if best else "cp1252"
+    encoding = _encoding_of(sample)
     return content.decode(encoding, errors="replace"), encoding
+
+
+def _encoding_of(sample: bytes) -> str:
+    matches = from_bytes(sample)
+    best = matches.best()
+    if best is None:
+        return "cp1252"
+    # Single-byte encodings look alike, and the detector breaks ties by its own order, in which the
+    # commonest one is not first.
+    for match in matches:
+        is_western = "cp1252" in (match.encoding, *match.could_be_from_charset)
+        if is_western and (match.coherence, -match.chaos) >= (best.coherence, -best.chaos):
+            return "cp1252"
+    return best.encoding
 
 
 def _utf8_or_none(line: bytes) -> str | None:

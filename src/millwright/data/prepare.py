@@ -53,7 +53,7 @@ def prepare(project: Project) -> Dataset:
     for name, file_name in zip(names, file_names, strict=True):
         table = read_table(project.folder / name)
         shown = file_name if file_names.count(file_name) == 1 else name
-        found, left_out = _rows_of(table, data, shown, only_test=name in data.test_files)
+        found, left_out = rows_of(table, data, shown, only_test=name in data.test_files)
         drafts += found
         excluded += left_out
         if table.encoding not in ("utf-8", "parquet"):
@@ -137,9 +137,24 @@ def _columns(table: Table, data: DataSection) -> _Source:
     )
 
 
-def _rows_of(
+def rows_of(
     table: Table, data: DataSection, shown: str, *, only_test: bool
 ) -> tuple[list[Row], list[Excluded]]:
+    """The usable rows of a file, without ids, and those that are not, with the reason.
+
+    Args:
+        table: a loaded file.
+        data: the [data] settings.
+        shown: the file's name in sources and lists.
+        only_test: whether every row belongs to the test split.
+
+    Returns:
+        Rows and exclusions, in the file's order.
+
+    Raises:
+        NotFound: a column of the settings is not in the file.
+        BadInput: the text column holds numbers.
+    """
     source = _columns(table, data)
     check_text_is_not_numbers(table, data.text)
     test_share = 0.0 if data.test_files else data.test_share

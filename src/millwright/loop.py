@@ -1,0 +1,144 @@
+"""One turn of the wheel: what users said becomes rows, rows a challenger, and the better one serves.
+
+A turn that is interrupted changes nothing but the proposed rows; the next call goes on from there.
+"""
+
+
+import numpy as np
+from sqlalchemy import func, insert, select
+
+from millwright.data.dataset import Dataset
+from millwright.data.prepare import prepare
+from millwright.errors import BadInput
+from millwright.experiment.compare import Comparison, compare_paired
+from millwright.feedback import propose_rows
+from millwright.project import Project
+from millwright.records import Interval, Row, TurnRecord
+from millwright.registry.versions import CHALLENGER, CHAMPION, VersionInfo, alias, load_classifier, promote
+from millwright.reports.charts import turns_chart
+from millwright.reports.pages import turns_page
+from millwright.steps import quiet, train, turn_json
+from millwright.store.database import now
+from millwright.store.files import write_text
+from millwright.store.tables import turns
+from millwright.train.classifier import Classifier
+from millwright.train.fit import Progress
+
+
+def list_turns(project: Project) -> list[TurnRecord]:
+    """Every finished turn, oldest first."""
+    with project.database.connect() as connection:
+        found = connection.scalars(select(turns.c.record).order_by(turns.c.number)).all()
+    return [
+        TurnRecord(
+            **{
+                **tree,
+                "before": Interval(**tree["before"]) if tree["before"] else None,
+                "after": Interval(**tree["after"]),
+            }
+        )
+        for tree in found
+    ]
+
+
+def turn(project: Project, *, progress: Progress = quiet) -> TurnRecord:
+    """Turn the wheel once.
+
+    Args:
+        project: a project that has a champion.
+        progress: called with a stage's name and the fraction done.
+
+    Returns:
+        What happened, as it stands in the table of turns.
+
+    Raises:
+        BadInput: no champion yet, too few new rows, or no held-out rows to compare on; nothing is
+            trained then, and no opinion is lost.
+        Busy: another turn runs on this project.
+    """
+    with project.lock("turn"):
+        champion = alias(project, CHAMPION)
+        if champion is None:
+            raise BadInput("there is no champion to challenge; run `millwright train` first")
+        with project.database.connect() as connection:
+            number = (connection.scalar(select(func.max(turns.c.number))) or 0) + 1
+        propose_rows(project, number)
+        dataset = prepare(project)
+        new_rows = _check_enough(project, dataset, number)
+        challenger = train(project, progress=progress, dataset=dataset)
+        promote(project, challenger.name, f"challenger of turn {number}", CHALLENGER)
+        held_out = dataset.split("test")
+        comparison = _compare(project, champion, challenger, held_out)
+        better = comparison.p_value <= project.settings.turn.alpha and comparison.difference.value > 0
+        reason = _reason(project, comparison, better)
+        if better:
+            promote(project, challenger.name, reason)
+        record = TurnRecord(
+            number=number,
+            dataset=dataset.id,
+            rows=len(dataset.split("train", "validation")),
+            new_rows=new_rows,
+            champion=champion,
+            challenger=challenger.name,
+            before=comparison.before,
+            after=comparison.after,
+            held_out=len(held_out),
+            p_value=comparison.p_value,
+            promoted=better,
+            reason=reason,
+            created_at=now(),
+        )
+        with project.database.begin() as connection:
+            connection.execute(insert(turns).values(number=number, record=turn_json(record)))
+        draw_turns(project)
+        return record
+
+
+def draw_turns(project: Project) -> None:
+    """Draw the chart of turns and its page anew."""
+    records = list_turns(project)
+    write_text(project.reports / "turns.svg", turns_chart(records))
+    write_text(project.reports / "turns.html", turns_page(records))
+
+
+def _check_enough(project: Project, dataset: Dataset, number: int) -> int:
+    known = {record.dataset for record in list_turns(project)}
+    said = [row for row in dataset.rows if row.source.startswith("feedback:")]
+    new_rows = len(said) - _said_before(project)
+    needed = project.settings.turn.min_rows
+    if dataset.id in known or new_rows < needed:
+        raise BadInput(
+            f"users labelled {max(0, new_rows)} new rows since the last turn, turn.min_rows asks for {needed}; "
+            "collect more feedback or lower turn.min_rows"
+        )
+    if not dataset.split("test"):
+        raise BadInput("there is no held-out row to compare on; raise data.test_share or name data.test_files")
+    return new_rows
+
+
+def _said_before(project: Project) -> int:
+    return sum(record.new_rows for record in list_turns(project) if record.number > 1)
+
+
+def _compare(project: Project, champion: str, challenger: VersionInfo, rows: tuple[Row, ...]) -> Comparison:
+    before, after = (
+        _right(load_classifier(project, name), rows) for name in (champion, challenger.name)
+    )
+    return compare_paired(before, after)
+
+
+def _right(classifier: Classifier, rows: tuple[Row, ...]) -> np.ndarray:
+    best_N = classifier.probabilities([row.text for row in rows]).argmax(1)
+    return np.array([classifier.labels[best] == row.label for best, row in zip(best_N, rows, strict=True)])
+
+
+def _reason(project: Project, comparison: Comparison, better: bool) -> str:
+    figures = (
+        f"{comparison.before.value:.1%} before, {comparison.after.value:.1%} after on the same rows "
+        f"(difference {comparison.difference.value:+.1%}, 95 % between {comparison.difference.low:+.1%} and "
+        f"{comparison.difference.high:+.1%}; {comparison.only_after} rows only the challenger got right, "
+        f"{comparison.only_before} only the champion; p = {comparison.p_value:.2g})"
+    )
+    if better:
+        return f"promoted: {figures}"
+    return f"kept the champion: not shown to be better at alpha = {project.settings.turn.alpha}: {figures}"

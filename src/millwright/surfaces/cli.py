@@ -1,0 +1,454 @@
+"""The command line: parses, calls one function, prints. `millwright --help` lists the verbs.
+
+Heavy modules are imported inside the verbs, so that help comes at once.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, NoReturn, Optional
+
+import typer
+
+from millwright.errors import BadInput, MillwrightError
+from millwright.project import open_project
+from millwright.settings import Settings, change_settings, dump_settings
+from millwright.surfaces import screen
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="millwright", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+versions_app = typer.Typer(no_args_is_help=True, help="List, show, promote and roll back versions.")
+backbones_app = typer.Typer(no_args_is_help=True, help="Compare pretrained networks on your rows.")
+app.add_typer(versions_app, name="versions")
+app.add_typer(backbones_app, name="backbones")
+
+ProjectFolder = Annotated[Path, typer.Option("--project", help="Folder of the project, or one below it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
+Version = Annotated[str, typer.Option("--version", help="A version such as v2, or an alias.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong input or usage, 130 interrupted.
+
+    Args:
+        arguments: what stands after `millwright`; None takes them from the process.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    _quieten_libraries()
+    try:
+        app(given, prog_name="millwright")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            screen.show_error("interrupted; run the same command again to go on")
+        raise
+    except KeyboardInterrupt:
+        screen.show_error("interrupted; run the same command again to go on")
+        sys.exit(INTERRUPTED)
+    except MillwrightError as error:
+        if "--debug" in given:
+            raise
+        screen.show_error(f"error: {error}")
+        sys.exit(error.exit_code)
+    except Exception as error:  # a fault of ours: still no traceback unless it is asked for
+        if "--debug" in given:
+            raise
+        screen.show_error(
+            f"internal error: {type(error).__name__}: {error}; "
+            "run `millwright --debug ...` and report what it prints"
+        )
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _quieten_libraries() -> None:
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for module in ("torch", "transformers", "peft", "sklearn", "optuna", "huggingface_hub"):
+        warnings.filterwarnings("ignore", module=module)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        import millwright
+
+        screen.show_line(millwright.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _everything(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Millwright keeps the wheel of an AI product turning: prepare, train, serve, listen, turn.
+
+    Example: millwright demo
+    """
+
+
+@app.command()
+def new(
+    folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+    data: Annotated[Optional[Path], typer.Option(help="Labelled rows: CSV, TSV, JSONL or Parquet.")] = None,
+    test_data: Annotated[Optional[Path], typer.Option(help="Rows that are only ever tested on.")] = None,
+    template: Annotated[Optional[str], typer.Option(help="Start from an example: customer-desk.")] = None,
+    text: Annotated[Optional[str], typer.Option(help="Column with the input.")] = None,
+    label: Annotated[Optional[str], typer.Option(help="Column with the right answer.")] = None,
+    group: Annotated[Optional[str], typer.Option(help="Column whose rows stay together.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Make a project from a file of labelled rows; columns that you don't name are recognised.
+
+    Example: millwright new desk --data tickets.csv --text message --label intent
+    """
+    from millwright.steps import new_project
+
+    made, reasons = new_project(
+        folder, data=data, test_data=test_data, template=template, text=text, label=label, group=group,
+        subject=None,
+    )  # fmt: skip
+    if json:
+        screen.show_json({"project": made.folder, "reasons": reasons})
+        return
+    for reason in reasons:
+        screen.out.print(reason, markup=False)
+    screen.out.print(f"made {made.folder}; next: millwright train --project {folder}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
+    """Clean, check and split the rows, and write the data report.
+
+    Example: millwright prepare --project desk
+    """
+    from millwright.data.prepare import prepare as prepare_data
+    from millwright.steps import write_data_report
+
+    opened = open_project(project)
+    dataset = prepare_data(opened)
+    page = write_data_report(opened, dataset)
+    if json:
+        screen.show_json({"dataset": dataset.id, "page": page, **dataset.report})
+        return
+    screen.out.print(screen.data_table(dataset.report))
+    screen.out.print(f"dataset {dataset.id}; report {page}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def train(
+    method: Annotated[Optional[str], typer.Option(help="auto, head, top, full, lora, adalora, adapter.")] = None,
+    search: Annotated[int, typer.Option(min=0, help="Try so many settings first.")] = 0,
+    epochs: Annotated[Optional[int], typer.Option(help="Most passes over the rows.")] = None,
+    seed: Annotated[Optional[int], typer.Option(help="Seed of everything random.")] = None,
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Train, measure on held-out rows and register a version; the first one becomes champion.
+
+    Example: millwright train --project desk --method lora --search 10
+    """
+    opened = open_project(project)
+    settings = change_settings(opened.settings, "train", method=method, epochs=epochs, seed=seed)
+
+    from millwright.registry.versions import version_manifest
+    from millwright.steps import train as train_version
+
+    if search:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with screen.progress_bars(json) as progress:
+        made = train_version(replace(opened, settings=settings), trials=search, progress=progress)
+    manifest = version_manifest(opened, made.name)
+    if json:
+        screen.show_json({"version": made, "why": manifest["why"], "metrics": manifest["metrics"]})
+        return
+    _show_version_figures(manifest)
+    screen.out.print(f"next: millwright evaluate --project {project}", markup=False, soft_wrap=True)
+
+
+def _show_version_figures(manifest: dict[str, object]) -> None:
+    metrics = manifest["metrics"]
+    assert isinstance(metrics, dict)
+    rows: list[tuple[str, object]] = [(key, manifest[key]) for key in ("name", "dataset", "method", "why")]
+    for key in ("accuracy", "macro_f1", "calibration_error", "log_loss"):
+        figure = metrics[key]
+        rows.append((key.replace("_", " "), f"{figure['value']:.4f} [{figure['low']:.4f}, {figure['high']:.4f}]"))
+    screen.out.print(screen.table(("", ""), rows))
+
+
+@app.command()
+def evaluate(
+    version: Version = "champion",
+    data: Annotated[Optional[Path], typer.Option(help="Measure on this file, not on the test rows.")] = None,
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Measure a version on rows that it never saw; every figure comes with its interval.
+
+    Example: millwright evaluate --project desk --version v2
+    """
+    opened = open_project(project)
+    from millwright.steps import evaluate as evaluate_version
+
+    with screen.progress_bars(json) as progress:
+        found, page = evaluate_version(opened, version=version, data=data, progress=progress)
+    if json:
+        screen.show_json({"page": page, **found.to_json()})
+        return
+    screen.out.print(screen.evaluation_table(found))
+    screen.out.print(f"report {page}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def predict(
+    texts: Annotated[Optional[list[str]], typer.Argument(help="Inputs; none reads lines from stdin.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many labels an input.")] = 1,
+    version: Version = "champion",
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Say the labels of texts.
+
+    Example: millwright predict "my card was swallowed" --project desk
+    """
+    opened = open_project(project)
+    given = texts or _lines_of_stdin()
+    from millwright.steps import predict as predict_texts
+
+    answers = predict_texts(opened, given, version=version, top_k=top)
+    if json:
+        screen.show_json(
+            {
+                "answers": [
+                    {"text": text, "labels": answer.labels, "probabilities": answer.probabilities}
+                    for text, answer in zip(given, answers, strict=True)
+                ]
+            }
+        )
+        return
+    for text, answer in zip(given, answers, strict=True):
+        found = ", ".join(f"{label} {p:.3f}" for label, p in zip(answer.labels, answer.probabilities, strict=True))
+        screen.out.print(f"{found}\t{text}", markup=False, soft_wrap=True)
+
+
+def _lines_of_stdin() -> list[str]:
+    lines = [] if sys.stdin.isatty() else [line.strip() for line in sys.stdin if line.strip()]
+    if not lines:
+        raise BadInput('no text given; pass one as in `millwright predict "my card is lost"`, or lines on stdin')
+    return lines
+
+
+@app.command()
+def serve(
+    host: Annotated[Optional[str], typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[Optional[int], typer.Option(help="Port; 0 takes a free one.")] = None,
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Serve the champion over HTTP and keep what users say; a promoted version takes over by itself.
+
+    Example: millwright serve --project desk --port 8000
+    """
+    opened = open_project(project)
+    settings = change_settings(opened.settings, "serve", host=host, port=port)
+    from millwright.surfaces.web import serve as serve_project
+
+    def ready(url: str) -> None:
+        if json:
+            screen.show_json({"url": url})
+        else:
+            screen.show_line(f"serving {url}  (Ctrl-C stops)")
+
+    serve_project(replace(opened, settings=settings), ready)
+
+
+@app.command()
+def turn(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
+    """Turn what users said into rows, train a challenger, promote it if it is better.
+
+    Example: millwright turn --project desk
+    """
+    opened = open_project(project)
+    from millwright.loop import turn as turn_wheel
+
+    with screen.progress_bars(json) as progress:
+        record = turn_wheel(opened, progress=progress)
+    if json:
+        screen.show_json(record)
+        return
+    screen.show_line(screen.turn_lines(record))
+    screen.out.print(f"chart {opened.reports / 'turns.html'}", markup=False, soft_wrap=True)
+
+
+@versions_app.command("list")
+def list_all(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
+    """List the versions, and which is champion.
+
+    Example: millwright versions list --project desk
+    """
+    opened = open_project(project)
+    from millwright.registry.versions import list_versions
+
+    found = list_versions(opened)
+    if json:
+        screen.show_json({"versions": found})
+        return
+    rows = [
+        (item.name, ", ".join(item.aliases), item.method, item.dataset,
+         "" if item.accuracy is None else f"{item.accuracy:.4f}", item.created_at)
+        for item in found
+    ]  # fmt: skip
+    screen.out.print(screen.table(("version", "alias", "method", "dataset", "accuracy", "created"), rows))
+
+
+@versions_app.command()
+def show(
+    version: Annotated[str, typer.Argument(help="A version such as v2, or an alias.")] = "champion",
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Show where a version came from and what was measured.
+
+    Example: millwright versions show v2 --project desk
+    """
+    opened = open_project(project)
+    from millwright.registry.versions import resolve, version_manifest
+
+    manifest = version_manifest(opened, resolve(opened, version))
+    if json:
+        screen.show_json(manifest)
+    else:
+        _show_version_figures(manifest)
+
+
+@versions_app.command()
+def promote(
+    version: Annotated[str, typer.Argument(help="A version such as v2.")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the history.")] = "promoted by hand",
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Make a version the champion; a running server takes it up by itself.
+
+    Example: millwright versions promote v2 --reason "asked by the desk" --project desk
+    """
+    opened = open_project(project)
+    from millwright.registry.versions import promote as promote_version
+    from millwright.registry.versions import resolve
+
+    name = resolve(opened, version)
+    promote_version(opened, name, reason)
+    _show_champion(name, json)
+
+
+@versions_app.command()
+def rollback(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
+    """Make the previous champion champion again.
+
+    Example: millwright versions rollback --project desk
+    """
+    opened = open_project(project)
+    from millwright.registry.versions import roll_back
+
+    _show_champion(roll_back(opened), json)
+
+
+def _show_champion(name: str, json: bool) -> None:
+    if json:
+        screen.show_json({"champion": name})
+    else:
+        screen.show_line(f"champion is {name}")
+
+
+@backbones_app.command()
+def compare(
+    names: Annotated[list[str], typer.Argument(help="minilm, ids on the Hugging Face Hub, or folders.")],
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Measure pretrained networks on your own rows: accuracy of a frozen head, speed, size.
+
+    Example: millwright backbones compare minilm ./my-encoder --project desk
+    """
+    opened = open_project(project)
+    from millwright.data.prepare import prepare as prepare_data
+    from millwright.train.choose import compare_backbones
+
+    dataset = prepare_data(opened)
+    with screen.progress_bars(json) as progress:
+        scores, advice = compare_backbones(
+            dataset, names, opened.settings, kept=opened.kept, progress=progress
+        )
+    if json:
+        screen.show_json({"scores": scores, "recommendation": advice})
+        return
+    rows = [
+        (score.name, score.error) if score.error
+        else (score.name, score.accuracy, f"{score.sentences_per_second:,.0f}", f"{score.size_bytes / 1e6:,.0f} MB")
+        for score in scores
+    ]  # fmt: skip
+    headers = ("backbone", "accuracy [95 % interval]", "sentences a second", "size")
+    screen.out.print(screen.table(headers, rows))
+    screen.out.print(advice, markup=False)
+
+
+@app.command()
+def settings(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
+    """Explain every key of millwright.toml with its value here, or its default where no project is.
+
+    Example: millwright settings --project desk
+    """
+    current = _settings_here(project)
+    if not json:
+        screen.out.print(dump_settings(current), markup=False, soft_wrap=True)
+        return
+    sections = {name: getattr(current, name) for name in Settings.model_fields}
+    screen.show_json(
+        {
+            f"{name}.{key}": {
+                "value": getattr(section, key), "default": field.default, "description": field.description,
+            }
+            for name, section in sections.items()
+            for key, field in type(section).model_fields.items()
+        }
+    )  # fmt: skip
+
+
+def _settings_here(folder: Path) -> Settings:
+    from millwright.errors import NotFound
+
+    try:
+        return open_project(folder).settings
+    except NotFound:
+        return Settings()
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where the demo's project is made.")] = Path("demo"),
+    json: AsJson = False,
+) -> None:
+    """Turn the whole wheel once with simulated users: train, serve, listen, turn, promote.
+
+    Example: millwright demo
+    """
+    from millwright.demo import run_demo
+
+    summary = run_demo(folder, screen.err.print if json else screen.out.print)
+    if json:
+        screen.show_json(summary)
+
+
+if __name__ == "__main__":
+    main()

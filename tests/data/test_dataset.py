@@ -1,0 +1,96 @@
+import hashlib
+import json
+
+import pytest
+
+from millwright.data.dataset import read_dataset, write_dataset
+from millwright.errors import CannotStore, Corrupt
+from millwright.records import Excluded, Row
+from millwright.store.files import SEAL, sha256_file, write_json
+
+ROWS = [
+    Row("b2", "line\nbreak \u2028 \x85 é 汉", "x", "train", "file:a.csv:1", "t:a", None, (("channel", "web"),)),
+    Row("a1", "second", "y", "test", "feedback:p1", "g:anna", "anna"),
+    Row("c3", "third", "x", "validation", "file:a.csv:2", "t:c"),
+]
+
+
+def reseal(folder, name):
+    seal = json.loads((folder / SEAL).read_text())
+    seal["sha256"][name] = sha256_file(folder / name)
+    write_json(folder / SEAL, seal)
+
+
+def test_a_dataset_reads_back_equal(tmp_path):
+    written = write_dataset(tmp_path, ROWS, {"rows": 3}, [Excluded("a.csv", 9, "empty text")])
+    assert read_dataset(tmp_path, written.id) == written
+
+
+def test_rows_stand_in_the_order_of_their_ids(tmp_path):
+    assert [row.id for row in write_dataset(tmp_path, ROWS, {}, []).rows] == ["a1", "b2", "c3"]
+
+
+def test_the_same_rows_in_any_order_make_the_same_dataset_once(tmp_path):
+    one = write_dataset(tmp_path, ROWS, {}, [])
+    other = write_dataset(tmp_path, reversed(ROWS), {}, [])
+    assert one == other
+    assert [path.name for path in tmp_path.iterdir()] == [one.id]
+
+
+def test_another_row_makes_another_dataset_and_leaves_the_first(tmp_path):
+    one, other = write_dataset(tmp_path, ROWS, {}, []), write_dataset(tmp_path, ROWS[:2], {}, [])
+    assert one.id != other.id
+    assert read_dataset(tmp_path, one.id).rows == one.rows
+
+
+def test_the_name_is_the_hash_of_the_rows_file(tmp_path):
+    written = write_dataset(tmp_path, ROWS, {}, [])
+    content = (tmp_path / written.id / "rows.jsonl").read_bytes()
+    assert written.id == f"d-{hashlib.sha256(content).hexdigest()[:12]}"
+
+
+def test_rows_are_json_lines_that_any_tool_reads(tmp_path):
+    written = write_dataset(tmp_path, ROWS, {}, [])
+    lines = (tmp_path / written.id / "rows.jsonl").read_bytes().decode().split("\n")
+    assert [json.loads(line)["text"] for line in lines if line] == [row.text for row in written.rows]
+
+
+def test_excluded_rows_are_kept_beside(tmp_path):
+    written = write_dataset(tmp_path, ROWS, {}, [Excluded("a.csv", 9, "empty text")])
+    line = (tmp_path / written.id / "excluded.jsonl").read_text()
+    assert json.loads(line) == {"file": "a.csv", "row": 9, "reason": "empty text"}
+
+
+def test_labels_are_sorted_and_splits_are_filtered(tmp_path):
+    written = write_dataset(tmp_path, ROWS, {}, [])
+    assert written.labels == ("x", "y")
+    assert [row.id for row in written.split("test")] == ["a1"]
+    assert [row.id for row in written.split("train", "validation")] == ["b2", "c3"]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "report.json", "excluded.jsonl"])
+def test_an_edited_file_is_found(tmp_path, name):
+    written = write_dataset(tmp_path, ROWS, {}, [])
+    path = tmp_path / written.id / name
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(Corrupt, match=name):
+        read_dataset(tmp_path, written.id)
+
+
+def test_a_dataset_of_another_format_is_refused_with_a_remedy(tmp_path):
+    written = write_dataset(tmp_path, ROWS, {}, [])
+    write_json(tmp_path / written.id / "report.json", {"format": 99})
+    reseal(tmp_path / written.id, "report.json")
+    with pytest.raises(Corrupt, match="millwright prepare"):
+        read_dataset(tmp_path, written.id)
+
+
+def test_a_dataset_that_never_was_is_corrupt(tmp_path):
+    with pytest.raises(Corrupt, match="missing"):
+        read_dataset(tmp_path, "d-000000000000")
+
+
+def test_a_file_where_datasets_must_stand_cannot_store(tmp_path):
+    (tmp_path / "datasets").write_text("x")
+    with pytest.raises(CannotStore):
+        write_dataset(tmp_path / "datasets", ROWS, {}, [])
