@@ -1,5 +1,7 @@
 """Small random encoders of every family, with a word-level tokenizer: real architectures, no download."""
 
+import copy
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -35,7 +37,7 @@ def tiny_tokenizer() -> Tokenizer:
 
 def make_backbone(family: str) -> Backbone:
     torch.manual_seed(7)
-    return wrap(f"tiny-{family}", AutoModel.from_config(CONFIGS[family]), tiny_tokenizer(), 0, 32)
+    return wrap(f"tiny-{family}", AutoModel.from_config(copy.deepcopy(CONFIGS[family])), tiny_tokenizer(), 0, 32)
 
 
 @pytest.fixture(params=list(CONFIGS))

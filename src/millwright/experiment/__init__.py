@@ -1,0 +1,1 @@
+"""Statistics that compare versions: arrays in, numbers out."""

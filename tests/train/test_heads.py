@@ -1,0 +1,59 @@
+"""The head against the optimality condition of its own objective, and its determinism."""
+
+import numpy as np
+import pytest
+
+from millwright.train.calibrate import softmax
+from millwright.train.heads import DEFAULT_STRENGTH, STRENGTHS, choose_strength, fit_head, log_loss
+
+
+def blobs(labels, rows=60, seed=0):
+    generator = np.random.default_rng(seed)
+    truth = np.arange(rows) % labels
+    return (generator.normal(size=(labels, 5))[truth] + generator.normal(size=(rows, 5))).astype(np.float32), truth
+
+
+@pytest.mark.parametrize("labels", [2, 3, 5])
+def test_the_gradient_of_the_objective_is_zero_at_the_solution(labels):
+    feature, truth = blobs(labels)
+    weight, bias = fit_head(feature.astype(np.float64), truth, labels, strength=2.0)
+    error = softmax(feature @ weight.T + bias) - np.eye(labels)[truth]
+    # With two labels the library penalises one vector w, which we hold as (-w/2, w/2): four times less.
+    penalty = weight / 2.0 * (2.0 if labels == 2 else 1.0)
+    assert np.abs(error.T @ feature + penalty).max() < 0.02
+    assert np.abs(error.sum(0)).max() < 0.02
+
+
+def test_the_same_rows_give_the_same_bytes():
+    feature, truth = blobs(4)
+    first, second = fit_head(feature, truth, 4, 5.0), fit_head(feature, truth, 4, 5.0)
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True))
+
+
+def test_a_label_without_rows_never_wins():
+    feature, truth = blobs(3)
+    weight, bias = fit_head(feature, truth, 4, 5.0)
+    assert (softmax(feature @ weight.T + bias)[:, 3] == 0).all()
+
+
+def test_strength_is_the_one_with_the_least_validation_loss():
+    train, validation = blobs(3, seed=1), blobs(3, seed=2)
+    strength, temperature = choose_strength(train, validation, 3)
+
+    def loss(candidate):
+        weight, bias = fit_head(*train, 3, candidate)
+        temperatures = np.geomspace(0.1, 10, 400)
+        logits = validation[0] @ weight.T + bias
+        return min(log_loss(softmax(logits, t), validation[1]) for t in temperatures)
+
+    assert strength == min(STRENGTHS, key=loss)
+    assert temperature > 0
+
+
+def test_without_validation_rows_the_default_is_taken():
+    feature, truth = blobs(3)
+    assert choose_strength((feature, truth), (feature[:0], truth[:0]), 3) == (DEFAULT_STRENGTH, 1.0)
+
+
+def test_log_loss_is_the_mean_negative_logarithm():
+    assert log_loss(np.array([[0.5, 0.5], [0.1, 0.9]]), [0, 1]) == pytest.approx(-(np.log(0.5) + np.log(0.9)) / 2)
