@@ -7,7 +7,6 @@ data/prepare.py and `turn` in loop.py.)
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import func, insert, select
@@ -44,16 +43,6 @@ from millwright.train.search import search
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-@dataclass(frozen=True)
-class NamedColumns:
-    """Columns that the user named; None ones are recognised."""
-
-    text: str | None = None
-    label: str | None = None
-    group: str | None = None
-    subject: str | None = None
-
-
 def quiet(_stage: str, _done: float) -> None:
     """A progress callback that shows nothing."""
 
@@ -63,8 +52,11 @@ def new_project(
     *,
     data: Path | None = None,
     template: str | None = None,
-    columns: NamedColumns = NamedColumns(),  # noqa: B008, frozen
     test_data: Path | None = None,
+    text: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    subject: str | None = None,
 ) -> tuple[Project, tuple[str, ...]]:
     """Make a project folder with a commented millwright.toml.
 
@@ -72,8 +64,11 @@ def new_project(
         folder: where; made if missing.
         data: a labelled file; it stays where it is.
         template: the name of a built-in project to copy instead.
-        columns: what the user knows of the file's columns.
         test_data: a labelled file that is only tested on.
+        text: the input's column; recognised when not named, as are the next three.
+        label: the label's column.
+        group: the column whose rows stay in one split.
+        subject: the column that names the person.
 
     Returns:
         The project, and a sentence for each column that was recognised.
@@ -95,7 +90,7 @@ def new_project(
         return open_project(folder), (f"copied the template {template!r}",)
     assert data is not None
     table = read_table(data)
-    found = recognise(table, columns.text, columns.label, columns.group, columns.subject)
+    found = recognise(table, text, label, group, subject)
     check_text_is_not_numbers(table, found.text)
     section = _data_section(folder, data, test_data, table, found)
     settings = Settings().model_copy(

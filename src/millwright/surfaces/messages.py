@@ -1,0 +1,88 @@
+"""What travels over HTTP: requests are checked here, once, and become records behind the door."""
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+
+
+class Message(BaseModel):
+    """Base of requests: an unknown field is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PredictionRequest(Message):
+    """POST /v1/predictions."""
+
+    inputs: list[StrictStr] = Field(min_length=1, description="Texts to classify.")
+    subject: StrictStr | None = Field(None, max_length=200, description="Whose data the inputs are.")
+    top_k: StrictInt | None = Field(None, ge=1, le=100, description="How many labels to return for each.")
+    version: StrictStr = Field("champion", description="A version or an alias.")
+
+
+class LabelProbability(BaseModel):
+    """One label of a ranking."""
+
+    label: str
+    probability: float
+
+
+class PredictionAnswer(BaseModel):
+    """An answer. `ask`: please ask this user for the right label, whatever the answer was."""
+
+    id: str
+    label: str
+    probability: float
+    version: str
+    ask: bool
+    top: list[LabelProbability] | None = None
+
+
+class PredictionsAnswer(BaseModel):
+    """Answers in the order of the inputs."""
+
+    predictions: list[PredictionAnswer]
+
+
+class FeedbackRequest(Message):
+    """POST /v1/feedback: at least one of label, rating, comment."""
+
+    prediction: StrictStr = Field(max_length=64, description="The id of a prediction.")
+    label: StrictStr | None = Field(None, max_length=200, description="The right label.")
+    rating: StrictInt | None = Field(None, description="1 to 5; a thumb up is 5, a thumb down 1.")
+    comment: StrictStr | None = Field(None, description="Anything else.")
+
+
+class FeedbackAnswer(BaseModel):
+    """The opinion's id: it is on disk."""
+
+    id: str
+
+
+class ModelAnswer(BaseModel):
+    """A version that is served."""
+
+    name: str
+    aliases: list[str]
+    method: str
+    accuracy: float | None
+    labels: list[str]
+
+
+class ModelsAnswer(BaseModel):
+    """All versions that are served."""
+
+    models: list[ModelAnswer]
+
+
+class ErrorDetail(BaseModel):
+    """What was wrong, where, with which value, and what to do."""
+
+    message: str
+    field: str | None = None
+    value: str | None = None
+    remedy: str
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every refusal."""
+
+    error: ErrorDetail
