@@ -43,7 +43,9 @@ def test_one_of_returns_a_known_name_unchanged():
 
 
 def test_one_of_names_the_nearest_and_lists_what_there_is():
-    with pytest.raises(NotFound, match=r"no method named 'lorra'; there are 'head', 'lora'\. Did you mean 'lora'\?"):
+    with pytest.raises(
+        NotFound, match=r"no method named 'lorra'; there are 'head', 'lora'\. Did you mean 'lora'\?"
+    ):
         one_of("method", "lorra", ["head", "lora"])
 
 

@@ -16,7 +16,9 @@ def messages(count):
 
 
 def test_banking_columns_are_recognised_by_name(tmp_path):
-    found = recognise(table(tmp_path, ["text", "category"], [(m, "ab"[n % 2]) for n, m in enumerate(messages(8))]))
+    found = recognise(
+        table(tmp_path, ["text", "category"], [(m, "ab"[n % 2]) for n, m in enumerate(messages(8))])
+    )
     assert (found.text, found.label, found.group, found.subject, found.slices) == (
         "text",
         "category",
@@ -57,7 +59,13 @@ def test_a_column_of_few_words_is_a_slice(tmp_path):
 def test_every_column_that_was_found_has_a_reason(tmp_path):
     rows = [(m, "abc"[n % 3], ["web", "phone"][n % 2], f"u{n}") for n, m in enumerate(messages(60))]
     found = recognise(table(tmp_path, ["text", "label", "channel", "user"], rows))
-    assert [reason.split(" = ")[0] for reason in found.reasons] == ["text", "label", "subject", "group", "slices"]
+    assert [reason.split(" = ")[0] for reason in found.reasons] == [
+        "text",
+        "label",
+        "subject",
+        "group",
+        "slices",
+    ]
 
 
 def test_columns_that_were_named_are_taken_without_a_reason(tmp_path):

@@ -9,7 +9,9 @@ from millwright.records import Excluded, Row
 from millwright.store.files import SEAL, sha256_file, write_json
 
 ROWS = [
-    Row("b2", "line\nbreak \u2028 \x85 é 汉", "x", "train", "file:a.csv:1", "t:a", None, (("channel", "web"),)),
+    Row(
+        "b2", "line\nbreak \u2028 \x85 é 汉", "x", "train", "file:a.csv:1", "t:a", None, (("channel", "web"),)
+    ),
     Row("a1", "second", "y", "test", "feedback:p1", "g:anna", "anna"),
     Row("c3", "third", "x", "validation", "file:a.csv:2", "t:c"),
 ]

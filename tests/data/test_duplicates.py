@@ -70,7 +70,11 @@ def test_the_order_of_words_counts():
 
 
 def test_scripts_without_spaces_are_compared_by_character():
-    texts = ["我的银行卡什么时候才能寄到我家里来呢请告诉我", "我的银行卡什么时候才能寄到我家里来呢请告诉吧", "今天天气很好"]
+    texts = [
+        "我的银行卡什么时候才能寄到我家里来呢请告诉我",
+        "我的银行卡什么时候才能寄到我家里来呢请告诉吧",
+        "今天天气很好",
+    ]
     found = near_duplicates(texts, 0.7)
     assert [(earlier, later) for earlier, later, _ in found] == [(0, 1)]
     assert found[0][2] == pytest.approx(jaccard(texts[0], texts[1]))

@@ -186,7 +186,9 @@ def test_json_lines_are_read_and_broken_ones_are_listed_by_number(tmp_path):
 
 
 def test_half_a_surrogate_pair_in_json_becomes_the_replacement_character(tmp_path):
-    table = read(tmp_path, r'{"text": "a\ud800", "b\udc00": ["\ud83d"], "face": "\ud83d\ude00"}', "rows.jsonl")
+    table = read(
+        tmp_path, r'{"text": "a\ud800", "b\udc00": ["\ud83d"], "face": "\ud83d\ude00"}', "rows.jsonl"
+    )
     assert rows(table) == [(1, "a\ufffd", '["\ufffd"]', "😀")]
     assert table.columns[1] == "b\ufffd"
 
@@ -215,10 +217,16 @@ def test_lines_of_another_encoding_are_decoded_one_by_one():
 @pytest.mark.parametrize(
     ("text", "encoding"),
     [
-        ("Où est ma carte ? Je l'ai commandée il y a déjà deux semaines et elle n'est pas arrivée.", "cp1252"),
+        (
+            "Où est ma carte ? Je l'ai commandée il y a déjà deux semaines et elle n'est pas arrivée.",
+            "cp1252",
+        ),
         ("naïve señor, café was closed today", "cp1252"),
         ("Wo ist meine Karte? Ich möchte wissen, warum die Überweisung so lange dauert – größer.", "cp1252"),
-        ("Gdzie jest moja karta? Zamówiłem ją już dwa tygodnie temu i wciąż nie przyszła.", "cp1250"),
+        (
+            "Gdzie jest moja karta? Zamówiłem ją już dwa tygodnie temu i wciąż nie przyszła. Proszę o odpowiedź.",
+            "cp1250",
+        ),
         ("Kde je moje karta? Objednal jsem ji před dvěma týdny a ještě nepřišla, prosím.", "cp1250"),
         ("Где моя карта? Я заказал её две недели назад, и она всё ещё не пришла.", "cp1251"),
         ("我的银行卡在哪里？我两周前订的，还没有到。", "gb18030"),

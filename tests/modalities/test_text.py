@@ -28,7 +28,9 @@ def test_cleaning_twice_changes_nothing_more(raw):
     assert clean(clean(raw)) == clean(raw)
 
 
-@pytest.mark.parametrize(("text", "broken"), [("caf\ufffd", True), ("a\ud800", True), ("café 👍", False), ("", False)])
+@pytest.mark.parametrize(
+    ("text", "broken"), [("caf\ufffd", True), ("a\ud800", True), ("café 👍", False), ("", False)]
+)
 def test_is_broken(text, broken):
     assert is_broken(text) is broken
 
@@ -49,7 +51,9 @@ def test_case_punctuation_and_spacing_do_not_count(one, other):
     assert canonical(one) == canonical(other)
 
 
-@pytest.mark.parametrize(("one", "other"), [(":)", ":("), ("card", "cards"), ("no", "not"), ("汉字", "汉"), ("1", "2")])
+@pytest.mark.parametrize(
+    ("one", "other"), [(":)", ":("), ("card", "cards"), ("no", "not"), ("汉字", "汉"), ("1", "2")]
+)
 def test_what_means_another_thing_stays_apart(one, other):
     assert canonical(one) != canonical(other)
 
@@ -60,7 +64,15 @@ def test_a_text_of_symbols_keeps_itself():
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("12", True), ("-3.5e7", True), ("1,200", True), (" 4 ", True), ("", False), ("4 cards", False), ("v1", False)],
+    [
+        ("12", True),
+        ("-3.5e7", True),
+        ("1,200", True),
+        (" 4 ", True),
+        ("", False),
+        ("4 cards", False),
+        ("v1", False),
+    ],
 )
 def test_is_number(text, number):
     assert is_number(text) is number

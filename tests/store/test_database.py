@@ -79,7 +79,9 @@ def test_what_was_committed_survives_a_kill_and_what_was_not_is_gone(tmp_path):
 def test_processes_that_open_a_new_database_at_once_all_succeed(tmp_path):
     command = [sys.executable, "-c", OPEN_ON_SIGNAL, str(tmp_path / "store.db")]
     started = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for _ in range(3)
     ]
     for process in started:

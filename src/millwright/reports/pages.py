@@ -1,0 +1,64 @@
+"""Reports as single HTML files: style and pictures inside, nothing fetched, all text escaped."""
+
+from collections.abc import Mapping, Sequence
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from millwright.records import JsonObject, TurnRecord
+from millwright.reports import charts
+from millwright.train.metrics import Evaluation
+
+FIGURES = (
+    "accuracy",
+    "macro_precision",
+    "macro_recall",
+    "macro_f1",
+    "weighted_precision",
+    "weighted_recall",
+    "weighted_f1",
+    "calibration_error",
+    "log_loss",
+)
+_pages = Environment(loader=PackageLoader("millwright.reports"), autoescape=True, undefined=StrictUndefined)
+
+
+def data_page(report: JsonObject, name: str) -> str:
+    """The page of a dataset's report.
+
+    Args:
+        report: what `prepare` found.
+        name: its title.
+
+    Returns:
+        HTML.
+    """
+    return _pages.get_template("data.html").render(
+        title=name, report=report, balance=charts.label_balance(report["labels"])
+    )
+
+
+def evaluation_page(evaluation: Evaluation, title: str, facts: Mapping[str, str]) -> str:
+    """The page of an evaluation.
+
+    Args:
+        evaluation: what was measured.
+        title: the page's title.
+        facts: lines of the table on top: version, dataset, and so on.
+
+    Returns:
+        HTML.
+    """
+    return _pages.get_template("evaluation.html").render(
+        title=title,
+        facts=facts,
+        evaluation=evaluation,
+        figures=[(name.replace("_", " "), getattr(evaluation, name)) for name in FIGURES],
+        reliability=charts.reliability_chart(evaluation.reliability),
+        classes=charts.per_class_f1(evaluation.per_class),
+        confusions=charts.confusions_chart(evaluation.confused),
+    )
+
+
+def turns_page(turns: Sequence[TurnRecord]) -> str:
+    """The page of all turns: the chart and the table."""
+    return _pages.get_template("turns.html").render(title="Turns", turns=turns, chart=charts.turns_chart(turns))
