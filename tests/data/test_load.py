@@ -224,7 +224,7 @@ def test_lines_of_another_encoding_are_decoded_one_by_one():
         ("naïve señor, café was closed today", "cp1252"),
         ("Wo ist meine Karte? Ich möchte wissen, warum die Überweisung so lange dauert – größer.", "cp1252"),
         (
-            "Gdzie jest moja karta? Zamówiłem ją już dwa tygodnie temu i wciąż nie przyszła. Proszę o odpowiedź.",
+            "Gdzie jest moja karta? Zamówiłem ją już dwa tygodnie temu. Proszę o szybką odpowiedź.",
             "cp1250",
         ),
         ("Kde je moje karta? Objednal jsem ji před dvěma týdny a ještě nepřišla, prosím.", "cp1250"),

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -99,12 +99,12 @@ def _everything(
 @app.command()
 def new(
     folder: Annotated[Path, typer.Argument(help="Folder to make.")],
-    data: Annotated[Optional[Path], typer.Option(help="Labelled rows: CSV, TSV, JSONL or Parquet.")] = None,
-    test_data: Annotated[Optional[Path], typer.Option(help="Rows that are only ever tested on.")] = None,
-    template: Annotated[Optional[str], typer.Option(help="Start from an example: customer-desk.")] = None,
-    text: Annotated[Optional[str], typer.Option(help="Column with the input.")] = None,
-    label: Annotated[Optional[str], typer.Option(help="Column with the right answer.")] = None,
-    group: Annotated[Optional[str], typer.Option(help="Column whose rows stay together.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Labelled rows: CSV, TSV, JSONL or Parquet.")] = None,
+    test_data: Annotated[Path | None, typer.Option(help="Rows that are only ever tested on.")] = None,
+    template: Annotated[str | None, typer.Option(help="Start from an example: customer-desk.")] = None,
+    text: Annotated[str | None, typer.Option(help="Column with the input.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column with the right answer.")] = None,
+    group: Annotated[str | None, typer.Option(help="Column whose rows stay together.")] = None,
     json: AsJson = False,
 ) -> None:
     """Make a project from a file of labelled rows; columns that you don't name are recognised.
@@ -122,7 +122,9 @@ def new(
         return
     for reason in reasons:
         screen.out.print(reason, markup=False)
-    screen.out.print(f"made {made.folder}; next: millwright train --project {folder}", markup=False, soft_wrap=True)
+    screen.out.print(
+        f"made {made.folder}; next: millwright train --project {folder}", markup=False, soft_wrap=True
+    )
 
 
 @app.command()
@@ -146,10 +148,10 @@ def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
 
 @app.command()
 def train(
-    method: Annotated[Optional[str], typer.Option(help="auto, head, top, full, lora, adalora, adapter.")] = None,
+    method: Annotated[str | None, typer.Option(help="auto, head, top, full, lora, adalora, adapter.")] = None,
     search: Annotated[int, typer.Option(min=0, help="Try so many settings first.")] = 0,
-    epochs: Annotated[Optional[int], typer.Option(help="Most passes over the rows.")] = None,
-    seed: Annotated[Optional[int], typer.Option(help="Seed of everything random.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most passes over the rows.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
@@ -183,14 +185,16 @@ def _show_version_figures(manifest: dict[str, object]) -> None:
     rows: list[tuple[str, object]] = [(key, manifest[key]) for key in ("name", "dataset", "method", "why")]
     for key in ("accuracy", "macro_f1", "calibration_error", "log_loss"):
         figure = metrics[key]
-        rows.append((key.replace("_", " "), f"{figure['value']:.4f} [{figure['low']:.4f}, {figure['high']:.4f}]"))
+        rows.append(
+            (key.replace("_", " "), f"{figure['value']:.4f} [{figure['low']:.4f}, {figure['high']:.4f}]")
+        )
     screen.out.print(screen.table(("", ""), rows))
 
 
 @app.command()
 def evaluate(
     version: Version = "champion",
-    data: Annotated[Optional[Path], typer.Option(help="Measure on this file, not on the test rows.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Measure on this file, not on the test rows.")] = None,
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
@@ -212,7 +216,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    texts: Annotated[Optional[list[str]], typer.Argument(help="Inputs; none reads lines from stdin.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(help="Inputs; none reads lines from stdin.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many labels an input.")] = 1,
     version: Version = "champion",
     project: ProjectFolder = Path("."),
@@ -238,21 +242,25 @@ def predict(
         )
         return
     for text, answer in zip(given, answers, strict=True):
-        found = ", ".join(f"{label} {p:.3f}" for label, p in zip(answer.labels, answer.probabilities, strict=True))
+        found = ", ".join(
+            f"{label} {p:.3f}" for label, p in zip(answer.labels, answer.probabilities, strict=True)
+        )
         screen.out.print(f"{found}\t{text}", markup=False, soft_wrap=True)
 
 
 def _lines_of_stdin() -> list[str]:
     lines = [] if sys.stdin.isatty() else [line.strip() for line in sys.stdin if line.strip()]
     if not lines:
-        raise BadInput('no text given; pass one as in `millwright predict "my card is lost"`, or lines on stdin')
+        raise BadInput(
+            'no text given; pass one as in `millwright predict "my card is lost"`, or lines on stdin'
+        )
     return lines
 
 
 @app.command()
 def serve(
-    host: Annotated[Optional[str], typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[Optional[int], typer.Option(help="Port; 0 takes a free one.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
