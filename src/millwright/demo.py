@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,21 +33,21 @@ from millwright.store.files import write_text
 
 TEMPLATE = "customer-desk"
 MARKER = ".millwright-demo"
-WAVES = 2
-ASKED_ANSWER, CORRECT_A_MISTAKE, CONFIRM, THUMB = 0.9, 0.6, 0.1, 0.2
+FIRST_WAVE = 0.7  # share of the later messages that come before turn two
+USERS_AT_ONCE = 8
+ASKED_ANSWER, CORRECT_A_MISTAKE, CONFIRM, THUMB = 0.9, 0.8, 0.25, 0.3
 DEADLINE_S = 60.0
 
 Say = Callable[[RenderableType], object]
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Heard:
     """What the simulated users of one wave did."""
 
-    messages: int = 0
-    labels: int = 0
-    thumbs: int = 0
-    right: int = 0
+    messages: int
+    labels: int
+    thumbs: int
 
 
 def run_demo(folder: Path, say: Say) -> JsonObject:
@@ -76,7 +77,7 @@ def run_demo(folder: Path, say: Say) -> JsonObject:
     with _server(project) as address:
         say(f"[bold]3[/] serve: {address} answers; [italic]simulated[/] customers write to it and correct it")
         for wave, messages in enumerate(_waves(project), start=1):
-            heard.append(_send(address, messages, random.Random(wave)))
+            heard.append(_send(address, messages))
             say(f"[bold]{3 + wave}[/] turn {wave + 1}: {heard[-1].messages} messages, {heard[-1].labels} labels given")
             records.append(turn(project))
             _await_champion(address, alias(project, CHAMPION) or "")
@@ -107,10 +108,10 @@ def _clear(folder: Path) -> None:
 
 
 def _waves(project: Project) -> list[list[dict[str, str]]]:
-    """The later messages, in the order in which they came, in equal waves."""
+    """The later messages, in the order in which they came, in two waves."""
     rows = read_table(project.folder / "later.csv").frame.to_dicts()
-    size = -(-len(rows) // WAVES)
-    return [rows[at : at + size] for at in range(0, len(rows), size)]
+    cut = round(FIRST_WAVE * len(rows))
+    return [rows[:cut], rows[cut:]]
 
 
 @contextmanager
@@ -132,22 +133,21 @@ def _server(project: Project) -> Iterator[str]:
             process.terminate()
 
 
-def _send(address: str, messages: list[dict[str, str]], chance: random.Random) -> _Heard:
+def _send(address: str, messages: list[dict[str, str]]) -> _Heard:
     """Each message goes to the server; its simulated writer may say what was right."""
-    heard = _Heard()
-    with httpx.Client(base_url=address, timeout=DEADLINE_S) as client:
-        for row in messages:
-            request = {"inputs": [row["message"]], "subject": row["customer"]}
-            (answer,) = client.post("/v1/predictions", json=request).raise_for_status().json()["predictions"]
-            is_right = answer["label"] == row["intent"]
-            heard.messages += 1
-            heard.right += is_right
-            said = _opinion(answer, row["intent"], is_right, chance)
-            if said:
-                client.post("/v1/feedback", json={"prediction": answer["id"], **said}).raise_for_status()
-                heard.labels += "label" in said
-                heard.thumbs += "rating" in said
-    return heard
+    with httpx.Client(base_url=address, timeout=DEADLINE_S) as client, ThreadPoolExecutor(USERS_AT_ONCE) as users:
+        said = list(users.map(lambda row: _write_and_say(client, row), messages))
+    return _Heard(len(said), sum("label" in opinion for opinion in said), sum("rating" in opinion for opinion in said))
+
+
+def _write_and_say(client: httpx.Client, row: dict[str, str]) -> JsonObject:
+    request = {"inputs": [row["message"]], "subject": row["customer"]}
+    (answer,) = client.post("/v1/predictions", json=request).raise_for_status().json()["predictions"]
+    is_right = answer["label"] == row["intent"]
+    said = _opinion(answer, row["intent"], is_right, random.Random(row["ticket"]))
+    if said:
+        client.post("/v1/feedback", json={"prediction": answer["id"], **said}).raise_for_status()
+    return said
 
 
 def _opinion(answer: JsonObject, intent: str, is_right: bool, chance: random.Random) -> JsonObject:

@@ -56,18 +56,16 @@ def propose_rows(project: Project, turn: int) -> int:
         How many rows are new or have another label now.
     """
     data, changed = project.settings.data, 0
-    newest = select(func.max(opinions.c.created_at)).where(
-        opinions.c.prediction == predictions.c.id, opinions.c.label.is_not(None)
-    )
     said = (
         select(predictions, opinions.c.id.label("opinion"), opinions.c.label.label("said"))
         .join(opinions, opinions.c.prediction == predictions.c.id)
-        .where(opinions.c.label.is_not(None), opinions.c.created_at == newest.scalar_subquery())
-        .order_by(predictions.c.id, opinions.c.id)
+        .where(opinions.c.label.is_not(None))
+        .order_by(predictions.c.id, opinions.c.created_at)
     )
     with project.database.begin() as connection:
         known = {row.prediction: row for row in connection.execute(select(proposed_rows))}
-        for row in {row.id: row for row in connection.execute(said)}.values():
+        newest = {row.id: row for row in connection.execute(said)}  # the last one wins
+        for row in newest.values():
             before = known.get(row.id)
             if before is None:
                 split = _split(data, row.text, row.subject) if row.ask else "train"

@@ -13,8 +13,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from millwright.errors import BadInput, MillwrightError
+from millwright.errors import BadInput, MillwrightError, NotFound
 from millwright.project import open_project
+from millwright.records import Interval, JsonObject
 from millwright.settings import Settings, change_settings, dump_settings
 from millwright.surfaces import screen
 
@@ -179,15 +180,13 @@ def train(
     screen.out.print(f"next: millwright evaluate --project {project}", markup=False, soft_wrap=True)
 
 
-def _show_version_figures(manifest: dict[str, object]) -> None:
-    metrics = manifest["metrics"]
-    assert isinstance(metrics, dict)
-    rows: list[tuple[str, object]] = [(key, manifest[key]) for key in ("name", "dataset", "method", "why")]
+def _show_version_figures(manifest: JsonObject) -> None:
+    rows = [("name", manifest["name"]), ("dataset", manifest["dataset"]["id"])]
+    rows += [("method", f"{manifest['method']}: {manifest['why']}")]
+    figures = manifest["metrics"] or {}  # without test rows nothing was measured
     for key in ("accuracy", "macro_f1", "calibration_error", "log_loss"):
-        figure = metrics[key]
-        rows.append(
-            (key.replace("_", " "), f"{figure['value']:.4f} [{figure['low']:.4f}, {figure['high']:.4f}]")
-        )
+        if key in figures:
+            rows.append((key.replace("_", " "), str(Interval(**figures[key]))))
     screen.out.print(screen.table(("", ""), rows))
 
 
@@ -402,10 +401,16 @@ def compare(
         screen.show_json({"scores": scores, "recommendation": advice})
         return
     rows = [
-        (score.name, score.error) if score.error
-        else (score.name, score.accuracy, f"{score.sentences_per_second:,.0f}", f"{score.size_bytes / 1e6:,.0f} MB")
+        (
+            score.name,
+            score.accuracy,
+            f"{score.sentences_per_second:,.0f}",
+            f"{score.size_bytes / 1e6:,.0f} MB",
+        )
+        if score.error is None
+        else (score.name, score.error)
         for score in scores
-    ]  # fmt: skip
+    ]
     headers = ("backbone", "accuracy [95 % interval]", "sentences a second", "size")
     screen.out.print(screen.table(headers, rows))
     screen.out.print(advice, markup=False)
@@ -434,8 +439,6 @@ def settings(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
 
 
 def _settings_here(folder: Path) -> Settings:
-    from millwright.errors import NotFound
-
     try:
         return open_project(folder).settings
     except NotFound:
