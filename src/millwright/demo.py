@@ -78,7 +78,10 @@ def run_demo(folder: Path, say: Say) -> JsonObject:
         say(f"[bold]3[/] serve: {address} answers; [italic]simulated[/] customers write to it and correct it")
         for wave, messages in enumerate(_waves(project), start=1):
             heard.append(_send(address, messages))
-            say(f"[bold]{3 + wave}[/] turn {wave + 1}: {heard[-1].messages} messages, {heard[-1].labels} labels given")
+            say(
+                f"[bold]{3 + wave}[/] turn {wave + 1}: "
+                f"{heard[-1].messages} messages, {heard[-1].labels} labels given"
+            )
             records.append(turn(project))
             _await_champion(address, alias(project, CHAMPION) or "")
     seconds = time.perf_counter() - start
@@ -103,7 +106,9 @@ def _clear(folder: Path) -> None:
     if not folder.exists():
         return
     if not (folder / MARKER).exists():
-        raise BadInput(f"{folder} is there and was not made by a demo; name another folder: millwright demo FOLDER")
+        raise BadInput(
+            f"{folder} is there and was not made by a demo; name another folder: millwright demo FOLDER"
+        )
     shutil.rmtree(folder)
 
 
@@ -117,7 +122,16 @@ def _waves(project: Project) -> list[list[dict[str, str]]]:
 @contextmanager
 def _server(project: Project) -> Iterator[str]:
     """The real server as a process of its own, on a free port, stopped at the end."""
-    command = [sys.executable, "-m", "millwright.surfaces.cli", "serve", "--port", "0", "--project", str(project.folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "millwright.surfaces.cli",
+        "serve",
+        "--port",
+        "0",
+        "--project",
+        str(project.folder),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             assert process.stdout is not None
@@ -135,9 +149,14 @@ def _server(project: Project) -> Iterator[str]:
 
 def _send(address: str, messages: list[dict[str, str]]) -> _Heard:
     """Each message goes to the server; its simulated writer may say what was right."""
-    with httpx.Client(base_url=address, timeout=DEADLINE_S) as client, ThreadPoolExecutor(USERS_AT_ONCE) as users:
+    with (
+        httpx.Client(base_url=address, timeout=DEADLINE_S) as client,
+        ThreadPoolExecutor(USERS_AT_ONCE) as users,
+    ):
         said = list(users.map(lambda row: _write_and_say(client, row), messages))
-    return _Heard(len(said), sum("label" in opinion for opinion in said), sum("rating" in opinion for opinion in said))
+    return _Heard(
+        len(said), sum("label" in opinion for opinion in said), sum("rating" in opinion for opinion in said)
+    )
 
 
 def _write_and_say(client: httpx.Client, row: dict[str, str]) -> JsonObject:
@@ -176,7 +195,15 @@ def _table(summary: JsonObject, records: list[TurnRecord], heard: list[_Heard]) 
     for name in ("turn", "users said", "version before", "challenger", "same held-out rows", "p", "decision"):
         table.add_column(name)
     first = summary["first"]
-    table.add_row("1", "", "", f"v1 {first['value']:.1%} [{first['low']:.1%}, {first['high']:.1%}]", "", "", "first champion")
+    table.add_row(
+        "1",
+        "",
+        "",
+        f"v1 {first['value']:.1%} [{first['low']:.1%}, {first['high']:.1%}]",
+        "",
+        "",
+        "first champion",
+    )
     for record, wave in zip(records, heard, strict=True):
         assert record.before is not None
         table.add_row(
@@ -200,7 +227,8 @@ def _closing(folder: Path, records: list[TurnRecord], seconds: float) -> Panel:
     )
     lines = [
         verdict,
-        f"The whole wheel took {seconds:.0f} s. Users were simulated; the server, the turns and the figures are real.",
+        f"The whole wheel took {seconds:.0f} s. "
+        "Users were simulated; the server, the turns and the figures are real.",
         "",
         "Look at:",
         f"  {folder}/reports/turns.html            quality per turn",

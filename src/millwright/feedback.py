@@ -28,11 +28,15 @@ def check_opinion(opinion: Opinion, labels: set[str]) -> None:
             raise BadInput(str(unknown), field="label") from None
     low, high = RATINGS
     if opinion.rating is not None and not low <= opinion.rating <= high:
-        raise BadInput(f"rating must be from {low} to {high}, got {opinion.rating}; a thumb up is 5, a thumb down 1",
-                       field="rating")
+        raise BadInput(
+            f"rating must be from {low} to {high}, got {opinion.rating}; a thumb up is 5, a thumb down 1",
+            field="rating",
+        )
     if opinion.comment is not None and len(opinion.comment) > MAX_COMMENT:
-        raise BadInput(f"comment has {len(opinion.comment)} characters, the limit is {MAX_COMMENT}; shorten it",
-                       field="comment")
+        raise BadInput(
+            f"comment has {len(opinion.comment)} characters, the limit is {MAX_COMMENT}; shorten it",
+            field="comment",
+        )
 
 
 def check_prediction(database: Engine, prediction: str) -> None:
@@ -69,8 +73,16 @@ def propose_rows(project: Project, turn: int) -> int:
             before = known.get(row.id)
             if before is None:
                 split = _split(data, row.text, row.subject) if row.ask else "train"
-                values = {"text": row.text, "label": row.said, "subject": row.subject, "split": split, "turn": turn}
-                connection.execute(insert(proposed_rows).values(prediction=row.id, opinion=row.opinion, **values))
+                values = {
+                    "text": row.text,
+                    "label": row.said,
+                    "subject": row.subject,
+                    "split": split,
+                    "turn": turn,
+                }
+                connection.execute(
+                    insert(proposed_rows).values(prediction=row.id, opinion=row.opinion, **values)
+                )
                 changed += 1
             elif before.label != row.said:
                 changed_row = update(proposed_rows).where(proposed_rows.c.prediction == row.id)

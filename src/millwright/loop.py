@@ -3,7 +3,6 @@
 A turn that is interrupted changes nothing but the proposed rows; the next call goes on from there.
 """
 
-
 import numpy as np
 from sqlalchemy import func, insert, select
 
@@ -108,11 +107,13 @@ def _check_enough(project: Project, dataset: Dataset, number: int) -> int:
     needed = project.settings.turn.min_rows
     if dataset.id in known or new_rows < needed:
         raise BadInput(
-            f"users labelled {max(0, new_rows)} new rows since the last turn, turn.min_rows asks for {needed}; "
-            "collect more feedback or lower turn.min_rows"
+            f"users labelled {max(0, new_rows)} new rows since the last turn, turn.min_rows asks for "
+            f"{needed}; collect more feedback or lower turn.min_rows"
         )
     if not dataset.split("test"):
-        raise BadInput("there is no held-out row to compare on; raise data.test_share or name data.test_files")
+        raise BadInput(
+            "there is no held-out row to compare on; raise data.test_share or name data.test_files"
+        )
     return new_rows
 
 
@@ -121,9 +122,7 @@ def _said_before(project: Project) -> int:
 
 
 def _compare(project: Project, champion: str, challenger: VersionInfo, rows: tuple[Row, ...]) -> Comparison:
-    before, after = (
-        _right(load_classifier(project, name), rows) for name in (champion, challenger.name)
-    )
+    before, after = (_right(load_classifier(project, name), rows) for name in (champion, challenger.name))
     return compare_paired(before, after)
 
 

@@ -37,7 +37,8 @@ from millwright.store.files import storing, write_json, write_text
 from millwright.store.tables import turns
 from millwright.train.classifier import Classifier
 from millwright.train.fit import Progress, fit, truth_of
-from millwright.train.metrics import Evaluation, evaluate as measure
+from millwright.train.metrics import Evaluation
+from millwright.train.metrics import evaluate as measure
 from millwright.train.search import search
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -81,7 +82,9 @@ def new_project(
     if (data is None) == (template is None):
         raise BadInput("a project starts from a file or from a template: pass one of --data and --template")
     if (folder / FILENAME).exists():
-        raise BadInput(f"{folder / FILENAME} is there already; choose another folder, or delete it to start over")
+        raise BadInput(
+            f"{folder / FILENAME} is there already; choose another folder, or delete it to start over"
+        )
     if template is not None:
         names = sorted(path.name for path in TEMPLATES.iterdir() if (path / FILENAME).exists())
         source = TEMPLATES / one_of("template", template, names)
@@ -94,7 +97,10 @@ def new_project(
     check_text_is_not_numbers(table, found.text)
     section = _data_section(folder, data, test_data, table, found)
     settings = Settings().model_copy(
-        update={"project": Settings().project.model_copy(update={"name": folder.resolve().name}), "data": section}
+        update={
+            "project": Settings().project.model_copy(update={"name": folder.resolve().name}),
+            "data": section,
+        }
     )
     write_text(folder / FILENAME, dump_settings(settings))
     return open_project(folder), found.reasons
@@ -122,7 +128,9 @@ def train(
         dataset = dataset or prepare(project)
         settings, searched = project.settings, None
         if trials:
-            settings, searched = search(dataset, settings, trials=trials, kept=project.kept, progress=progress)
+            settings, searched = search(
+                dataset, settings, trials=trials, kept=project.kept, progress=progress
+            )
         fitted = fit(dataset, settings, kept=project.kept, progress=progress)
         if searched:
             fitted.facts["search"] = searched
@@ -186,13 +194,16 @@ def evaluate_rows(classifier: Classifier, rows: Sequence[Row]) -> Evaluation:
     """Measure a classifier on rows, by slice and by length of text besides."""
     probability_NC = classifier.probabilities([row.text for row in rows])
     slices = {
-        name: [dict(row.slices).get(name, "") for row in rows] for name in sorted({n for r in rows for n, _ in r.slices})
+        name: [dict(row.slices).get(name, "") for row in rows]
+        for name in sorted({n for r in rows for n, _ in r.slices})
     }
     slices["length"] = [_length_band(row.text) for row in rows]
     return measure(probability_NC, truth_of(rows, classifier.labels), classifier.labels, slices)
 
 
-def predict(project: Project, texts: Sequence[str], *, version: str = CHAMPION, top_k: int = 1) -> list[Answer]:
+def predict(
+    project: Project, texts: Sequence[str], *, version: str = CHAMPION, top_k: int = 1
+) -> list[Answer]:
     """Labels and probabilities of texts.
 
     Args:
@@ -248,12 +259,15 @@ def _data_section(
         subject=found.subject,
         slices=list(found.slices),
     )
-    columns = [table.frame[name].to_list() if name else [None] * len(table.frame) for name in (
-        found.text, found.label, found.group, found.subject
-    )]
-    groups = [group_name(section, text, group, subject) for text, _, group, subject in zip(*columns, strict=True)]
+    columns = [
+        table.frame[name].to_list() if name else [None] * len(table.frame)
+        for name in (found.text, found.label, found.group, found.subject)
+    ]
+    groups = [
+        group_name(section, text, group, subject) for text, _, group, subject in zip(*columns, strict=True)
+    ]
     test_share = 0.0 if test_data else section.test_share
-    seed = most_even_seed(groups, columns[1], section.validation_share, test_share)
+    seed = most_even_seed(groups, table.frame[found.label].to_list(), section.validation_share, test_share)
     return section.model_copy(update={"split_seed": seed})
 
 

@@ -9,7 +9,10 @@ from transformers import AutoModel, BertConfig, DistilBertConfig, ModernBertConf
 
 from millwright.train.backbones import Backbone, wrap
 
-WORDS = "card lost stolen pin forgot blocked transfer pending money sent where please help my the is".split()
+WORDS = [
+    *("card", "lost", "stolen", "pin", "forgot", "blocked", "transfer", "pending"),
+    *("money", "sent", "where", "please", "help", "my", "the", "is"),
+]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 WIDTH = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64}
 
@@ -26,7 +29,7 @@ CONFIGS = {
 
 
 def tiny_tokenizer() -> Tokenizer:
-    vocabulary = {word: number for number, word in enumerate(SPECIAL + WORDS)}
+    vocabulary = {word: number for number, word in enumerate([*SPECIAL, *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -37,7 +40,9 @@ def tiny_tokenizer() -> Tokenizer:
 
 def make_backbone(family: str) -> Backbone:
     torch.manual_seed(7)
-    return wrap(f"tiny-{family}", AutoModel.from_config(copy.deepcopy(CONFIGS[family])), tiny_tokenizer(), 0, 32)
+    return wrap(
+        f"tiny-{family}", AutoModel.from_config(copy.deepcopy(CONFIGS[family])), tiny_tokenizer(), 0, 32
+    )
 
 
 @pytest.fixture(params=list(CONFIGS))

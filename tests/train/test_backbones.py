@@ -39,7 +39,9 @@ def test_a_local_folder_in_the_hub_layout_loads(family, tmp_path):
 
 
 def test_a_name_that_is_nowhere_says_what_to_do_offline():
-    with pytest.raises(NotFound, match="no backbone 'no-such/model'.*offline, use 'minilm' or a local folder"):
+    with pytest.raises(
+        NotFound, match="no backbone 'no-such/model'.*offline, use 'minilm' or a local folder"
+    ):
         load_backbone("no-such/model", 32)
 
 

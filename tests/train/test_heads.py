@@ -10,7 +10,9 @@ from millwright.train.heads import DEFAULT_STRENGTH, STRENGTHS, choose_strength,
 def blobs(labels, rows=60, seed=0):
     generator = np.random.default_rng(seed)
     truth = np.arange(rows) % labels
-    return (generator.normal(size=(labels, 5))[truth] + generator.normal(size=(rows, 5))).astype(np.float32), truth
+    return (generator.normal(size=(labels, 5))[truth] + generator.normal(size=(rows, 5))).astype(
+        np.float32
+    ), truth
 
 
 @pytest.mark.parametrize("labels", [2, 3, 5])
@@ -56,4 +58,6 @@ def test_without_validation_rows_the_default_is_taken():
 
 
 def test_log_loss_is_the_mean_negative_logarithm():
-    assert log_loss(np.array([[0.5, 0.5], [0.1, 0.9]]), [0, 1]) == pytest.approx(-(np.log(0.5) + np.log(0.9)) / 2)
+    assert log_loss(np.array([[0.5, 0.5], [0.1, 0.9]]), [0, 1]) == pytest.approx(
+        -(np.log(0.5) + np.log(0.9)) / 2
+    )

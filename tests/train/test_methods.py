@@ -7,20 +7,41 @@ import torch
 from millwright.errors import BadInput, NotFound
 from millwright.settings import TrainSection
 from millwright.train.classifier import assemble
-from millwright.train.methods import METHODS, Bottleneck, build_network, orthogonality, state_depth, tuned_tensors
-from millwright.train.network import lower_encoder, pad
+from millwright.train.methods import (
+    METHODS,
+    Bottleneck,
+    build_network,
+    orthogonality,
+    state_depth,
+    tuned_tensors,
+)
+from millwright.train.network import lower_encoder
 from millwright.train.states import tokenize
 from millwright.train.tune import Plan, Rows, logits, tune
 from tests.train.conftest import make_backbone
 
 SETTINGS = TrainSection(top_layers=1, rank=4, adapter_size=8)
-TEXTS = ["card lost", "my card is stolen", "the card lost help", "pin forgot", "my pin is blocked", "forgot the pin"] * 4
+TEXTS = [
+    "card lost",
+    "my card is stolen",
+    "the card lost help",
+    "pin forgot",
+    "my pin is blocked",
+    "forgot the pin",
+] * 4
 TRUTH = np.array([0, 0, 0, 1, 1, 1] * 4)
 TUNED = [name for name in METHODS if name != "head"]
 
 
 def plan(method, **changes):
-    fields = {"learning_rate": 5e-3, "epochs": 4, "patience": 9, "batch_size": 4, "label_smoothing": 0.0, "seed": 1}
+    fields = {
+        "learning_rate": 5e-3,
+        "epochs": 4,
+        "patience": 9,
+        "batch_size": 4,
+        "label_smoothing": 0.0,
+        "seed": 1,
+    }
     return Plan(method=method, pad_id=0, **{**fields, **changes})
 
 
@@ -35,17 +56,23 @@ def inputs_for(network, backbone):
 
 
 @pytest.mark.parametrize("method", TUNED)
-def test_every_method_learns_on_every_family_and_is_rebuilt_with_the_same_answers(tiny_backbone, method, tmp_path):
+def test_every_method_learns_on_every_family_and_is_rebuilt_with_the_same_answers(
+    tiny_backbone, method, tmp_path
+):
     network = build_network(method, tiny_backbone, 2, SETTINGS, steps=30 * 6)
     inputs = inputs_for(network, tiny_backbone)
     rows = Rows(inputs, TRUTH)
-    tuned, _ = tune(network, rows, rows, plan(method, epochs=30, learning_rate=2e-2), tmp_path, lambda _: None)
+    tuned, _ = tune(
+        network, rows, rows, plan(method, epochs=30, learning_rate=2e-2), tmp_path, lambda _: None
+    )
     network.load_state_dict(tuned, strict=False)
     learnt = logits(network, inputs, 0)
     assert (learnt.argmax(1) == TRUTH).all()
     rebuilt = assemble(["a", "b"], method, tiny_backbone, SETTINGS, 1.0, torch.float32, tuned)
     expected = torch.softmax(torch.from_numpy(learnt).double(), 1).numpy()
-    assert np.abs(rebuilt.probabilities(TEXTS) - expected).max() < 0.05  # training runs in bfloat16 where it can
+    assert (
+        np.abs(rebuilt.probabilities(TEXTS) - expected).max() < 0.05
+    )  # training runs in bfloat16 where it can
 
 
 @pytest.mark.parametrize(
@@ -82,7 +109,9 @@ def test_adalora_reaches_its_rank_budget(tmp_path):
     inputs = inputs_for(network, backbone)
     singular = [name for name in tuned_tensors(network) if "lora_E" in name]
     before = sum(tuned_tensors(network)[name].numel() for name in singular)
-    tuned, _ = tune(network, Rows(inputs, TRUTH), Rows([], TRUTH[:0]), plan("adalora"), tmp_path, lambda _: None)
+    tuned, _ = tune(
+        network, Rows(inputs, TRUTH), Rows([], TRUTH[:0]), plan("adalora"), tmp_path, lambda _: None
+    )
     kept = sum(int((tuned[name] != 0).sum()) for name in singular)
     assert kept <= SETTINGS.rank * len(singular) < before
 

@@ -1,4 +1,4 @@
-"""The split of an encoder into cached lower layers and trained upper ones changes nothing, for every family."""
+"""Cutting an encoder into cached lower layers and trained upper ones changes nothing, in every family."""
 
 import pytest
 import torch
@@ -15,7 +15,9 @@ def test_upper_layers_over_cached_states_equal_the_whole(tiny_backbone, depth):
     upper = upper_network(tiny_backbone, 3, depth).eval()
     upper.head.load_state_dict(whole.head.state_dict())
     with torch.inference_mode():
-        states = lower_encoder(tiny_backbone, depth).eval()(input_ids=ids, attention_mask=mask).last_hidden_state
+        states = (
+            lower_encoder(tiny_backbone, depth).eval()(input_ids=ids, attention_mask=mask).last_hidden_state
+        )
         assert torch.allclose(upper(states, mask), whole(ids, mask), atol=1e-5)
 
 
@@ -39,5 +41,7 @@ def test_features_join_the_last_state_and_the_one_two_layers_below(tiny_backbone
     ids, mask = pad([torch.tensor([2, 5, 6, 3])], tiny_backbone.pad_id)
     with torch.inference_mode():
         out = tiny_backbone.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-        expected = torch.cat([normalize(out.hidden_states[-3].mean(1)), normalize(out.last_hidden_state.mean(1))], 1)
+        expected = torch.cat(
+            [normalize(out.hidden_states[-3].mean(1)), normalize(out.last_hidden_state.mean(1))], 1
+        )
         assert torch.allclose(whole_network(tiny_backbone, 2).eval().features(ids, mask), expected, atol=1e-5)

@@ -47,8 +47,10 @@ def compare_paired(correct_before_N: np.ndarray, correct_after_N: np.ndarray, se
     """
     before_N, after_N = np.asarray(correct_before_N, dtype=bool), np.asarray(correct_after_N, dtype=bool)
     if len(before_N) != len(after_N) or not len(before_N):
-        raise BadInput(f"both versions must answer the same rows, got {len(before_N)} and {len(after_N)}; pass one "
-                       "value a row for each")
+        raise BadInput(
+            f"both versions must answer the same rows, got {len(before_N)} and {len(after_N)}; pass one "
+            "value a row for each"
+        )
     only_before, only_after = int((before_N & ~after_N).sum()), int((after_N & ~before_N).sum())
     discordant = only_before + only_after
     p_value = binomtest(only_after, discordant, alternative="greater").pvalue if discordant else 1.0

@@ -29,8 +29,8 @@ def model_card(manifest: JsonObject) -> str:
         "## How it was made",
         f"- Method: `{manifest['method']}`; {manifest['why']}.",
         f"- Backbone: `{manifest['backbone']['name']}`, weights sha256 `{manifest['backbone']['sha256']}`.",
-        f"- Dataset `{manifest['dataset']['id']}`: {splits['train']} training, {splits['validation']} validation "
-        f"and {splits['test']} test rows.",
+        f"- Dataset `{manifest['dataset']['id']}`: {splits['train']} training, {splits['validation']} "
+        f"validation and {splits['test']} test rows.",
         f"- Libraries: {', '.join(f'{name} {number}' for name, number in manifest['libraries'].items())}.",
         "",
         "## What was measured",

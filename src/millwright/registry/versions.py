@@ -23,7 +23,16 @@ from millwright.train.metrics import Evaluation
 
 MANIFEST_FORMAT = 1
 CHAMPION, CHALLENGER = "champion", "challenger"
-LIBRARIES = ("millwright", "torch", "transformers", "peft", "scikit-learn", "numpy", "safetensors", "tokenizers")
+LIBRARIES = (
+    "millwright",
+    "torch",
+    "transformers",
+    "peft",
+    "scikit-learn",
+    "numpy",
+    "safetensors",
+    "tokenizers",
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,8 @@ def list_versions(project: Project) -> list[VersionInfo]:
         found = connection.execute(select(versions).order_by(versions.c.number)).all()
         named = connection.execute(select(aliases.c.alias, aliases.c.version).order_by(aliases.c.alias)).all()
     return [
-        VersionInfo(**row._mapping, aliases=tuple(alias for alias, name in named if name == row.name)) for row in found
+        VersionInfo(**row._mapping, aliases=tuple(alias for alias, name in named if name == row.name))
+        for row in found
     ]
 
 
@@ -104,7 +114,9 @@ def load_classifier(project: Project, name: str) -> Classifier:
     return open_classifier(folder)
 
 
-def register(project: Project, dataset: Dataset, fitted: Fitted, evaluation: Evaluation | None) -> VersionInfo:
+def register(
+    project: Project, dataset: Dataset, fitted: Fitted, evaluation: Evaluation | None
+) -> VersionInfo:
     """Write a trained classifier as the next version.
 
     Args:

@@ -43,7 +43,14 @@ def turns_chart(turns: Sequence[TurnRecord]) -> str:
             zorder=4,
         )
         note = f"turn {turn.number}: {turn.challenger}" + ("" if turn.promoted else " (kept champion)")
-        axes.annotate(note, (turn.rows, 100 * turn.after.value), (10, 6), textcoords="offset points", fontsize=9, color=INK)
+        axes.annotate(
+            note,
+            (turn.rows, 100 * turn.after.value),
+            (10, 6),
+            textcoords="offset points",
+            fontsize=9,
+            color=INK,
+        )
     axes.plot([], [], "o", color=ACCENT, label="new version, promoted (95 % interval)")
     axes.plot([], [], "o", mfc="white", mec=INK, label="version before it, same held-out rows")
     axes.legend(frameon=False, fontsize=8, loc="lower right")
@@ -76,7 +83,9 @@ def per_class_f1(classes: Sequence[ClassScore]) -> str:
 def confusions_chart(confused: Sequence[Confusion]) -> str:
     """The pairs that are taken for one another most often."""
     figure, axes = _canvas(7.2, 0.9 + 0.26 * max(1, len(confused)))
-    axes.barh([f"{c.truth} taken for {c.predicted}" for c in confused], [c.count for c in confused], color=ACCENT)
+    axes.barh(
+        [f"{c.truth} taken for {c.predicted}" for c in confused], [c.count for c in confused], color=ACCENT
+    )
     axes.invert_yaxis()
     axes.set_xlabel("rows")
     return _svg(figure)

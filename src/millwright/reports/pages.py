@@ -61,4 +61,6 @@ def evaluation_page(evaluation: Evaluation, title: str, facts: Mapping[str, str]
 
 def turns_page(turns: Sequence[TurnRecord]) -> str:
     """The page of all turns: the chart and the table."""
-    return _pages.get_template("turns.html").render(title="Turns", turns=turns, chart=charts.turns_chart(turns))
+    return _pages.get_template("turns.html").render(
+        title="Turns", turns=turns, chart=charts.turns_chart(turns)
+    )

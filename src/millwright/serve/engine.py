@@ -40,7 +40,9 @@ class Engine:
     Invariant: at most `queue_size` inputs wait, and each waiting request will be answered or failed.
     """
 
-    def __init__(self, max_batch: int, queue_size: int, on_batch: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(
+        self, max_batch: int, queue_size: int, on_batch: Callable[[int], None] = lambda _: None
+    ) -> None:
         self.max_batch = max_batch
         self.queue_size = queue_size
         self.waiting_inputs = 0
@@ -70,7 +72,9 @@ class Engine:
         """The loaded version that a name or an alias means; NotFound if it is not loaded."""
         resolved = self._names.get(name, name)
         if resolved not in self._models:
-            raise NotFound(f"version {name!r} is not served; there are {', '.join([*self._models, *self._names])}")
+            raise NotFound(
+                f"version {name!r} is not served; there are {', '.join([*self._models, *self._names])}"
+            )
         return resolved, self._models[resolved]
 
     async def start(self) -> None:
@@ -82,7 +86,9 @@ class Engine:
         if self._draining or self._task is None or self._task.done():
             raise Overloaded("the server is starting or stopping; try again in a moment")
         if self.waiting_inputs + len(texts) > self.queue_size:
-            raise Overloaded(f"{self.waiting_inputs} inputs wait, serve.queue_size is {self.queue_size}; try again")
+            raise Overloaded(
+                f"{self.waiting_inputs} inputs wait, serve.queue_size is {self.queue_size}; try again"
+            )
         future: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
         self.waiting_inputs += len(texts)
         try:
@@ -105,7 +111,11 @@ class Engine:
             first = await self._queue.get()
             taken = [first] if first is not None else []
             is_open = first is not None
-            while is_open and sum(len(item.texts) for item in taken) < self.max_batch and not self._queue.empty():
+            while (
+                is_open
+                and sum(len(item.texts) for item in taken) < self.max_batch
+                and not self._queue.empty()
+            ):
                 following = self._queue.get_nowait()
                 if following is None:
                     is_open = False
@@ -118,7 +128,9 @@ class Engine:
         texts = [text for item in items for text in item.texts]
         self._on_batch(len(texts))
         try:
-            answers = await asyncio.get_running_loop().run_in_executor(self._worker, model.probabilities, texts)
+            answers = await asyncio.get_running_loop().run_in_executor(
+                self._worker, model.probabilities, texts
+            )
         except Exception as error:  # whatever the model raised belongs to these requests, not to the worker
             for item in items:
                 if not item.answer.done():

@@ -59,7 +59,9 @@ class Journal:
                     self._commit([entry])
                 return
             reason = str(getattr(error, "orig", error))
-            entries[0][1].set_exception(CannotStore(f"the database refused to write: {reason}; free space and try again"))
+            entries[0][1].set_exception(
+                CannotStore(f"the database refused to write: {reason}; free space and try again")
+            )
             return
         for _, done in entries:
             done.set_result(None)

@@ -313,7 +313,7 @@ def list_all(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
         return
     rows = [
         (item.name, ", ".join(item.aliases), item.method, item.dataset,
-         "" if item.accuracy is None else f"{item.accuracy:.4f}", item.created_at)
+         "" if item.accuracy is None else f"{item.accuracy:.4f}", item.created_at[:16])
         for item in found
     ]  # fmt: skip
     screen.out.print(screen.table(("version", "alias", "method", "dataset", "accuracy", "created"), rows))

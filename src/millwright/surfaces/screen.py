@@ -65,7 +65,7 @@ def progress_bars(as_json: bool) -> Iterator[Callable[[str, float], None]]:
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """A plain table; cells are written as they are, None as an empty cell."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
+    made = Table(box=None, pad_edge=False, header_style="bold", show_header=any(headers))
     for header in headers:
         made.add_column(header, overflow="fold")
     for row in rows:
@@ -94,7 +94,10 @@ def evaluation_table(found: "Evaluation") -> Table:
     names = ("accuracy", "macro_f1", "weighted_f1", "calibration_error", "log_loss")
     rows: list[tuple[str, object]] = [("rows", f"{found.rows:,}")]
     rows += [(name.replace("_", " "), getattr(found, name)) for name in names]
-    rows += [(f"{part.name} {part.value}", f"{part.accuracy}, {part.rows} rows") for part in found.slices]
+    rows += [
+        (f"{part.name} {part.value or 'unknown'}", f"{part.accuracy}, {part.rows} rows")
+        for part in found.slices
+    ]
     rows += [
         ("most confused", f"{item.truth} taken for {item.predicted}, {item.count} times")
         for item in found.confused[:3]

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 from uuid import uuid4
 
 import uvicorn
@@ -39,7 +40,9 @@ from millwright.surfaces.messages import (
 )
 
 WATCH_SECONDS = 1.0
-REFUSALS = {status: {"model": ErrorAnswer} for status in (404, 413, 422, 503, 507)}
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer} for status in (404, 413, 422, 503, 507)
+}
 Load = Callable[[str], Answering]
 
 
@@ -49,7 +52,10 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "millwright_requests_total", "Requests by route and status.", ["route", "status"], registry=self.registry
+            "millwright_requests_total",
+            "Requests by route and status.",
+            ["route", "status"],
+            registry=self.registry,
         )
         self.seconds = Histogram(
             "millwright_request_duration_seconds", "Time to answer.", ["route"], registry=self.registry
@@ -64,7 +70,9 @@ class Metrics:
         self.predictions = Counter(
             "millwright_predictions_total", "Predictions by version.", ["version"], registry=self.registry
         )
-        self.opinions = Counter("millwright_opinions_total", "Opinions by kind.", ["kind"], registry=self.registry)
+        self.opinions = Counter(
+            "millwright_opinions_total", "Opinions by kind.", ["kind"], registry=self.registry
+        )
 
 
 class Service:
@@ -109,7 +117,9 @@ class Service:
         answers, records = [], []
         for text, probability_C in zip(texts, probability_NC, strict=True):
             ranked = (-probability_C).argsort(kind="stable")[: request.top_k or 1]
-            top = [LabelProbability(label=model.labels[i], probability=float(probability_C[i])) for i in ranked]
+            top = [
+                LabelProbability(label=model.labels[i], probability=float(probability_C[i])) for i in ranked
+            ]
             prediction = Prediction(
                 id=uuid4().hex,
                 version=version,
@@ -130,7 +140,9 @@ class Service:
     async def hear(self, request: FeedbackRequest) -> FeedbackAnswer:
         """Store an opinion; returns once it is on disk."""
         assert self.journal is not None
-        opinion = Opinion(uuid4().hex, request.prediction, request.label, request.rating, request.comment, now())
+        opinion = Opinion(
+            uuid4().hex, request.prediction, request.label, request.rating, request.comment, now()
+        )
         _, model = self.engine.model(CHAMPION)
         check_opinion(opinion, set(model.labels))
         await asyncio.wrap_future(self.journal.write([]))  # the prediction itself may still be on its way
@@ -143,15 +155,21 @@ class Service:
 
     def _checked(self, inputs: list[str]) -> list[str]:
         if len(inputs) > self.limits.max_inputs:
-            raise TooLarge(f"{len(inputs)} inputs in one request, the limit serve.max_inputs is "
-                           f"{self.limits.max_inputs}; send fewer at a time", field="inputs")
+            raise TooLarge(
+                f"{len(inputs)} inputs in one request, the limit serve.max_inputs is "
+                f"{self.limits.max_inputs}; send fewer at a time",
+                field="inputs",
+            )
         texts = [clean(text) for text in inputs]
         for place, (text, raw) in enumerate(zip(texts, inputs, strict=True)):
             if not text:
                 raise BadInput(f"inputs.{place} is blank; send text with words", field=f"inputs.{place}")
             if len(raw) > self.limits.max_characters:
-                raise TooLarge(f"inputs.{place} has {len(raw)} characters, the limit serve.max_characters is "
-                               f"{self.limits.max_characters}; shorten it", field=f"inputs.{place}")
+                raise TooLarge(
+                    f"inputs.{place} has {len(raw)} characters, the limit serve.max_characters is "
+                    f"{self.limits.max_characters}; shorten it",
+                    field=f"inputs.{place}",
+                )
         return texts
 
 
@@ -173,7 +191,9 @@ class LimitBody:
             body += message.get("body", b"")
             more = message.get("more_body", False)
         if len(body) > self.max_body_bytes:
-            refusal = _refusal(TooLarge(f"the body is over serve.max_body_bytes = {self.max_body_bytes}; send less"), "body")
+            refusal = _refusal(
+                TooLarge(f"the body is over serve.max_body_bytes = {self.max_body_bytes}; send less"), "body"
+            )
             await refusal(scope, receive, send)
             return
         given = False
@@ -213,7 +233,9 @@ def create_app(project: Project, load: Load | None = None) -> FastAPI:
         await service.engine.stop()
         service.journal.close()
 
-    app = FastAPI(title="Millwright", description="Predictions, and what users say of them.", lifespan=lifespan)
+    app = FastAPI(
+        title="Millwright", description="Predictions, and what users say of them.", lifespan=lifespan
+    )
     app.state.service = service
     app.add_middleware(LimitBody, max_body_bytes=service.limits.max_body_bytes)
     _add_routes(app, service)
@@ -249,8 +271,10 @@ def serve(project: Project, ready: Callable[[str], None]) -> None:
     try:
         listener.bind((settings.host, settings.port))
     except OSError as error:
-        raise Busy(f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); stop what uses it, or pass "
-                   "--port 0 for a free port") from None
+        raise Busy(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); stop what uses it, or "
+            "pass --port 0 for a free port"
+        ) from None
     config = uvicorn.Config(create_app(project), log_level="warning", timeout_graceful_shutdown=30)
     server = _Announcing(config, lambda: ready(f"http://{settings.host}:{listener.getsockname()[1]}"))
     server.run(sockets=[listener])
@@ -325,7 +349,9 @@ def _add_refusals(app: FastAPI) -> None:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
         value = None if first["type"] in ("missing", "json_invalid") else str(first.get("input"))[:80]
-        remedy = "send the fields that /docs lists" if first["type"] != "json_invalid" else "send a JSON object"
+        remedy = (
+            "send the fields that /docs lists" if first["type"] != "json_invalid" else "send a JSON object"
+        )
         return _error(422, f"{field}: {first['msg'].lower()}", field, value, remedy)
 
     @app.exception_handler(HTTPException)

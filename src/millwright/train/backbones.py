@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -48,7 +49,7 @@ class Backbone:
 
     name: str
     sha256: str
-    model: nn.Module
+    model: Any  # an encoder of transformers, whose types are not public
     tokenizer: Tokenizer
     pad_id: int
     family: Family
@@ -79,15 +80,16 @@ def load_backbone(name: str, max_tokens: int) -> Backbone:
     except (OSError, ValueError) as error:
         first_line = str(error).strip().split("\n", maxsplit=1)[0]
         raise NotFound(
-            f"no backbone {name!r}: it is not a local folder with config.json and model.safetensors, and it could not "
-            f"be had from the Hugging Face Hub ({first_line}); offline, use {MINILM!r} or a local folder"
+            f"no backbone {name!r}: it is not a local folder with config.json and model.safetensors, and it "
+            f"could not be had from the Hugging Face Hub ({first_line}); offline, use {MINILM!r} "
+            "or a local folder"
         ) from None
     sha256 = MINILM_SHA256 if name == MINILM else weights_sha256(model)
     return wrap(name, model, tokenizer.backend_tokenizer, tokenizer.pad_token_id or 0, max_tokens, sha256)
 
 
 def wrap(
-    name: str, model: nn.Module, tokenizer: Tokenizer, pad_id: int, max_tokens: int, sha256: str | None = None
+    name: str, model: Any, tokenizer: Tokenizer, pad_id: int, max_tokens: int, sha256: str | None = None
 ) -> Backbone:
     """Make a Backbone of a loaded Hub-style encoder.
 
@@ -114,7 +116,9 @@ def wrap(
         )
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # never used: the head reads mean-pooled states
-    positions = getattr(config, "max_position_embeddings", max_tokens) - (2 if config.model_type == "roberta" else 0)
+    positions = getattr(config, "max_position_embeddings", max_tokens) - (
+        2 if config.model_type == "roberta" else 0
+    )
     tokenizer.no_padding()
     tokenizer.enable_truncation(min(max_tokens, positions))
     return Backbone(
@@ -147,5 +151,7 @@ def _minilm_folder() -> str:
     folder = Path(spec.origin).parent / "model"
     found = sha256_file(folder / "model.safetensors")
     if found != MINILM_SHA256:
-        raise Corrupt(f"{folder / 'model.safetensors'} has sha256 {found}, not {MINILM_SHA256}; reinstall the package")
+        raise Corrupt(
+            f"{folder / 'model.safetensors'} has sha256 {found}, not {MINILM_SHA256}; reinstall the package"
+        )
     return str(folder)

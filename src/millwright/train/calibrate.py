@@ -10,7 +10,8 @@ from scipy.special import log_softmax
 
 def softmax(logit_NC: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Probabilities [N, C] of logits divided by `temperature`; each row sums to one."""
-    return np.exp(log_softmax(logit_NC.astype(np.float64) / temperature, axis=1))
+    probability_NC: np.ndarray = np.exp(log_softmax(logit_NC.astype(np.float64) / temperature, axis=1))
+    return probability_NC
 
 
 def fit_temperature(logit_NC: np.ndarray, truth_N: np.ndarray) -> float:

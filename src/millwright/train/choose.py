@@ -60,7 +60,9 @@ def compare_backbones(
         raise BadInput(f"comparing backbones needs {10 * FOLDS} rows, there are {len(rows)}; add rows")
     texts = [row.text for row in rows]
     folds = list(
-        StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(texts, truth_N, [row.group for row in rows])
+        StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(
+            texts, truth_N, [row.group for row in rows]
+        )
     )
     scores = []
     for name in names:
@@ -72,7 +74,9 @@ def compare_backbones(
         scores.append(_score(backbone, texts, truth_N, folds, kept, progress))
     measured = [score for score in scores if score.error is None]
     if not measured:
-        raise BadInput(f"no candidate could be measured; {scores[0].error if scores else 'name at least one backbone'}")
+        raise BadInput(
+            f"no candidate could be measured; {scores[0].error if scores else 'name at least one backbone'}"
+        )
     return scores, _recommend(measured)
 
 
@@ -111,8 +115,8 @@ def _recommend(scores: list[BackboneScore]) -> str:
     fastest = max(equal, key=lambda score: score.sentences_per_second)
     if fastest is best:
         return f"{best.name}: the most accurate ({best.accuracy.value:.1%}), and none as accurate is faster"
+    times = fastest.sentences_per_second / best.sentences_per_second
     return (
         f"{fastest.name}: its accuracy ({fastest.accuracy.value:.1%}) cannot be told from the best "
-        f"({best.name}, {best.accuracy.value:.1%}), and it is {fastest.sentences_per_second / best.sentences_per_second:.1f} "
-        "times as fast"
+        f"({best.name}, {best.accuracy.value:.1%}), and it is {times:.1f} times as fast"
     )

@@ -52,7 +52,10 @@ class Classifier:
 
     def save(self, folder: Path) -> None:
         """Write weights.safetensors, tokenizer.json and classifier.json into an existing folder."""
-        save_file({name: tensor.contiguous().cpu() for name, tensor in self.tuned.items()}, folder / "weights.safetensors")
+        save_file(
+            {name: tensor.contiguous().cpu() for name, tensor in self.tuned.items()},
+            folder / "weights.safetensors",
+        )
         self.backbone.tokenizer.save(str(folder / "tokenizer.json"))
         about = {
             "format": CLASSIFIER_FORMAT,
@@ -98,8 +101,12 @@ def assemble(
     """
     network = build_network(method, backbone, len(labels), settings, REBUILT_STEPS)
     expected = tuned_tensors(network)
-    if {name: tensor.shape for name, tensor in expected.items()} != {name: t.shape for name, t in tuned.items()}:
-        raise Corrupt(f"the weights do not fit method {method!r} on backbone {backbone.name!r}; train a new version")
+    if {name: tensor.shape for name, tensor in expected.items()} != {
+        name: t.shape for name, t in tuned.items()
+    }:
+        raise Corrupt(
+            f"the weights do not fit method {method!r} on backbone {backbone.name!r}; train a new version"
+        )
     network.load_state_dict(tuned, strict=False)
     if method in ("lora", "adalora"):
         network.encoder = network.encoder.merge_and_unload()
@@ -107,7 +114,9 @@ def assemble(
         network = _with_lower_layers(network, backbone, len(labels))
     network.encoder.to(device(), precision)
     network.head.to(device())
-    return Classifier(tuple(labels), method, backbone, settings, temperature, precision, tuned, network.eval())
+    return Classifier(
+        tuple(labels), method, backbone, settings, temperature, precision, tuned, network.eval()
+    )
 
 
 def open_classifier(folder: Path) -> Classifier:
@@ -125,19 +134,27 @@ def open_classifier(folder: Path) -> Classifier:
     """
     about = read_json(folder / "classifier.json")
     if about.get("format") != CLASSIFIER_FORMAT:
-        raise Corrupt(f"{folder / 'classifier.json'} has format {about.get('format')!r}, this Millwright reads "
-                      f"{CLASSIFIER_FORMAT}; open it with the version that wrote it")
+        raise Corrupt(
+            f"{folder / 'classifier.json'} has format {about.get('format')!r}, this Millwright reads "
+            f"{CLASSIFIER_FORMAT}; open it with the version that wrote it"
+        )
     backbone = load_backbone(about["backbone"]["name"], about["backbone"]["max_tokens"])
     if backbone.sha256 != about["backbone"]["sha256"]:
-        raise Corrupt(f"backbone {backbone.name!r} has other weights than those {folder.name} was trained on; "
-                      "restore them or train a new version")
+        raise Corrupt(
+            f"backbone {backbone.name!r} has other weights than those {folder.name} was trained on; "
+            "restore them or train a new version"
+        )
     try:
         tuned = load_file(folder / "weights.safetensors")
     except (SafetensorError, OSError) as error:
-        raise Corrupt(f"{folder / 'weights.safetensors'} is damaged ({error}); restore it from a backup") from None
+        raise Corrupt(
+            f"{folder / 'weights.safetensors'} is damaged ({error}); restore it from a backup"
+        ) from None
     settings = TrainSection.model_validate(about["train"])
     precision: torch.dtype = getattr(torch, about["precision"])
-    return assemble(about["labels"], about["method"], backbone, settings, about["temperature"], precision, tuned)
+    return assemble(
+        about["labels"], about["method"], backbone, settings, about["temperature"], precision, tuned
+    )
 
 
 def _with_lower_layers(upper: Network, backbone: Backbone, labels: int) -> Network:

@@ -55,7 +55,10 @@ class _Clock:
         start = time.perf_counter()
         yield
         seconds = time.perf_counter() - start
-        self.stages[name] = {"seconds": round(seconds, 3), "rows_per_second": round(rows / max(seconds, 1e-9), 1)}
+        self.stages[name] = {
+            "seconds": round(seconds, 3),
+            "rows_per_second": round(rows / max(seconds, 1e-9), 1),
+        }
 
 
 def fit(dataset: Dataset, settings: Settings, *, kept: Path, progress: Progress) -> Fitted:
@@ -83,7 +86,7 @@ def fit(dataset: Dataset, settings: Settings, *, kept: Path, progress: Progress)
     with clock.stage("backbone", 1):
         backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens)
     work = _Work(dataset, settings, backbone, labels, kept, progress, clock)
-    method, why = settings.train.method, "the settings name it"
+    method, why = str(settings.train.method), "the settings name it"
     if method in ("auto", "head"):
         fitted, accuracy = _fit_head(work)
         method, why = ("head", why) if method == "head" else _choose(work, accuracy)
@@ -141,14 +144,23 @@ def _fit_head(work: _Work) -> tuple[Fitted, float]:
         weight, bias = fit_head(feature[:cut], train_truth, len(work.labels), strength)
         right = (validation[0] @ weight.T + bias).argmax(1) == held_truth if len(held_texts) else np.ones(1)
         # With strength and temperature chosen, validation rows have done their work and may teach.
-        weight, bias = fit_head(feature, np.concatenate([train_truth, held_truth]), len(work.labels), strength)
+        weight, bias = fit_head(
+            feature, np.concatenate([train_truth, held_truth]), len(work.labels), strength
+        )
         work.progress("head", 1.0)
     accuracy = float(right.mean())
     with SummaryWriter(str(work.run_folder("head"))) as events:
         events.add_scalar("validation/accuracy", accuracy, 0)
     tuned = {"head.weight": torch.from_numpy(weight), "head.bias": torch.from_numpy(bias)}
-    classifier = assemble(work.labels, "head", work.backbone, work.settings.train, temperature, precision, tuned)
-    facts = {"strength": strength, "validation_accuracy": accuracy, "texts_run": made, "taught_by": len(texts)}
+    classifier = assemble(
+        work.labels, "head", work.backbone, work.settings.train, temperature, precision, tuned
+    )
+    facts = {
+        "strength": strength,
+        "validation_accuracy": accuracy,
+        "texts_run": made,
+        "taught_by": len(texts),
+    }
     return Fitted(classifier, "head", "", facts), accuracy
 
 
@@ -163,7 +175,10 @@ def _choose(work: _Work, accuracy: float) -> tuple[str, str]:
         return "head", f"{measured}; {rows_a_label:.0f} rows a label are too few to train layers safely"
     tokens = sum(len(ids) for ids in tokenize(work.backbone, texts))
     if tokens > AUTO_MOST_TOKENS and device().type == "cpu":
-        return "head", f"{measured}; {tokens:,} tokens are many for a CPU: try --method top when you have the time"
+        return (
+            "head",
+            f"{measured}; {tokens:,} tokens are many for a CPU: try --method top when you have the time",
+        )
     return "top", f"{measured}, and {rows_a_label:.0f} rows a label can teach the last layers more"
 
 
@@ -191,9 +206,13 @@ def _fit_tuned(work: _Work, method: str) -> Fitted:
         pad_id=work.backbone.pad_id,
     )
     with work.clock.stage("tune", cut):
-        tuned, best_epoch = tune(network, train, validation, plan, run, lambda done: work.progress("tune", done))
+        tuned, best_epoch = tune(
+            network, train, validation, plan, run, lambda done: work.progress("tune", done)
+        )
     network.load_state_dict(tuned, strict=False)
-    logit_NC = logits(network, validation.inputs, plan.pad_id) if held_texts else np.zeros((0, len(work.labels)))
+    logit_NC = (
+        logits(network, validation.inputs, plan.pad_id) if held_texts else np.zeros((0, len(work.labels)))
+    )
     temperature = fit_temperature(logit_NC, held_truth) if len(held_truth) > 1 else 1.0
     moved = sum(tensor.numel() for tensor in tuned_tensors(network).values())
     if held_texts:
@@ -236,7 +255,12 @@ def _inputs(work: _Work, texts: list[str], precision: torch.dtype, depth: int) -
     assert depth == state_depth(work.backbone, work.settings.train)
     with work.clock.stage("states", len(texts)):
         states, _ = cached_states(
-            work.backbone, texts, depth, precision, work.kept / "cache", lambda done: work.progress("states", done)
+            work.backbone,
+            texts,
+            depth,
+            precision,
+            work.kept / "cache",
+            lambda done: work.progress("states", done),
         )
     return states
 

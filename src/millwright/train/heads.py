@@ -14,7 +14,9 @@ DEFAULT_STRENGTH = 5.0
 MAX_ITERATIONS = 1_000
 
 
-def fit_head(feature_ND: np.ndarray, truth_N: np.ndarray, labels: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
+def fit_head(
+    feature_ND: np.ndarray, truth_N: np.ndarray, labels: int, strength: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Weights [C, D] and bias [C] of the minimum of log loss plus |W|² / (2 strength).
 
     Args:

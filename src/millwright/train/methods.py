@@ -47,11 +47,13 @@ class Bottleneck(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Output of the linear layer plus what the bottleneck adds."""
         out = self.linear(hidden)
-        added: Tensor = self.up(nn.functional.gelu(self.down(out)))
-        return out + added
+        added: Tensor = out + self.up(nn.functional.gelu(self.down(out)))
+        return added
 
 
-def build_network(method: str, backbone: Backbone, labels: int, settings: TrainSection, steps: int) -> Network:
+def build_network(
+    method: str, backbone: Backbone, labels: int, settings: TrainSection, steps: int
+) -> Network:
     """A network in which what `method` moves requires a gradient, and nothing else does.
 
     Args:
@@ -77,8 +79,8 @@ def state_depth(backbone: Backbone, settings: TrainSection) -> int:
     """How many lower layers the method top runs once and caches."""
     if settings.top_layers > backbone.layers:
         raise BadInput(
-            f"train.top_layers is {settings.top_layers}, backbone {backbone.name!r} has {backbone.layers} layers; "
-            f"set at most {backbone.layers}, or use the method full",
+            f"train.top_layers is {settings.top_layers}, backbone {backbone.name!r} has {backbone.layers} "
+            f"layers; set at most {backbone.layers}, or use the method full",
             field="train.top_layers",
         )
     return max(0, backbone.layers - max(settings.top_layers, POOLED_BELOW))
@@ -114,8 +116,11 @@ def _lora(backbone: Backbone, labels: int, settings: TrainSection, steps: int) -
 
 def _adalora(backbone: Backbone, labels: int, settings: TrainSection, steps: int) -> Network:
     if steps < 10:
-        raise BadInput(f"adalora needs at least 10 steps to share its budget, there are {steps}; "
-                       "raise train.epochs or use lora", field="train.epochs")
+        raise BadInput(
+            f"adalora needs at least 10 steps to share its budget, there are {steps}; "
+            "raise train.epochs or use lora",
+            field="train.epochs",
+        )
     config = AdaLoraConfig(
         init_r=max(settings.rank + 1, round(1.5 * settings.rank)),
         target_r=settings.rank,

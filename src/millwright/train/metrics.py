@@ -105,11 +105,15 @@ def evaluate(
         BadInput: no rows, or lengths differ.
     """
     if not len(truth_N) or len(truth_N) != len(probability_NC):
-        raise BadInput(f"got {len(probability_NC)} answers for {len(truth_N)} rows; pass one for each, at least one")
+        raise BadInput(
+            f"got {len(probability_NC)} answers for {len(truth_N)} rows; pass one for each, at least one"
+        )
     predicted_N = probability_NC.argmax(1)
     confidence_N = probability_NC.max(1)
     right_N = predicted_N == truth_N
-    loss_N = -np.log(np.clip(np.where(truth_N >= 0, probability_NC[np.arange(len(truth_N)), truth_N], 0), 1e-15, 1))
+    loss_N = -np.log(
+        np.clip(np.where(truth_N >= 0, probability_NC[np.arange(len(truth_N)), truth_N], 0), 1e-15, 1)
+    )
     weight_RN = _resamples(len(truth_N), seed)
     exact_1N = np.ones((1, len(truth_N)))
 
@@ -169,7 +173,9 @@ def _averages(counts: Counts, kind: str) -> Callable[[np.ndarray], tuple[np.ndar
     return figures
 
 
-def _scores(truth: np.ndarray, predicted: np.ndarray, both: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _scores(
+    truth: np.ndarray, predicted: np.ndarray, both: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     precision = both / np.maximum(predicted, 1e-12)
     recall = both / np.maximum(truth, 1e-12)
     return precision, recall, 2 * both / np.maximum(truth + predicted, 1e-12)
@@ -188,14 +194,19 @@ def _calibration_error(weight_RN: np.ndarray, confidence_N: np.ndarray, right_N:
     """Expected calibration error over equal-width bins (Guo et al. 2017, arXiv:1706.04599)."""
     bin_N = np.clip(np.ceil(confidence_N * BINS).astype(int) - 1, 0, BINS - 1)
     gap_NB = np.eye(BINS)[bin_N] * (right_N - confidence_N)[:, None]
-    return np.abs(weight_RN @ gap_NB).sum(1) / weight_RN.sum(1)
+    error_R: np.ndarray = np.abs(weight_RN @ gap_NB).sum(1) / weight_RN.sum(1)
+    return error_R
 
 
 def _reliability(confidence_N: np.ndarray, right_N: np.ndarray) -> tuple[ReliabilityBin, ...]:
     bin_N = np.clip(np.ceil(confidence_N * BINS).astype(int) - 1, 0, BINS - 1)
     return tuple(
         ReliabilityBin(
-            b / BINS, (b + 1) / BINS, int(inside.sum()), float(confidence_N[inside].mean()), float(right_N[inside].mean())
+            b / BINS,
+            (b + 1) / BINS,
+            int(inside.sum()),
+            float(confidence_N[inside].mean()),
+            float(right_N[inside].mean()),
         )
         for b in range(BINS)
         if (inside := bin_N == b).any()

@@ -10,6 +10,7 @@ Shape suffixes: B texts, T tokens, H hidden width, D = 2 H features, C labels.
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,9 +39,9 @@ class StatesInPlaceOfTokens(nn.Module):
 class Network(nn.Module):
     """Logits from tokens, or from the states that the layers below `depth` made of them."""
 
-    def __init__(self, encoder: nn.Module, features: int, labels: int, depth: int = 0) -> None:
+    def __init__(self, encoder: Any, features: int, labels: int, depth: int = 0) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder: Any = encoder
         self.head = nn.Linear(features, labels)
         self.depth = depth
 
@@ -83,7 +84,7 @@ def upper_network(backbone: Backbone, labels: int, depth: int) -> Network:
     return Network(encoder, feature_count(backbone), labels, depth)
 
 
-def lower_encoder(backbone: Backbone, depth: int) -> nn.Module:
+def lower_encoder(backbone: Backbone, depth: int) -> Any:
     """The embeddings and the first `depth` layers; its last hidden state is what `upper_network` reads."""
     encoder = _cut(backbone, 0, depth)
     if backbone.family.final_norm:
@@ -105,7 +106,7 @@ def layers_of(encoder: nn.Module, family: Family) -> nn.ModuleList:
     return found
 
 
-def _cut(backbone: Backbone, first: int, last: int) -> nn.Module:
+def _cut(backbone: Backbone, first: int, last: int) -> Any:
     encoder = copy.deepcopy(backbone.model)
     parent, _, name = backbone.family.layers.rpartition(".")
     kept = nn.ModuleList(list(layers_of(encoder, backbone.family))[first:last])

@@ -36,17 +36,26 @@ def search(
     """
     method = settings.train.method
     if method not in SEARCHED:
-        raise BadInput(f"method {method!r} has nothing to search; pass --method {', '.join(SEARCHED)}", field="train.method")
-    held = [row for row in dataset.split("validation") if row.label in {r.label for r in dataset.split("train")}]
+        raise BadInput(
+            f"method {method!r} has nothing to search; pass --method {', '.join(SEARCHED)}",
+            field="train.method",
+        )
+    held = [
+        row for row in dataset.split("validation") if row.label in {r.label for r in dataset.split("train")}
+    ]
     if len(held) < 10:
-        raise BadInput(f"a search needs 10 validation rows, there are {len(held)}; raise data.validation_share")
+        raise BadInput(
+            f"a search needs 10 validation rows, there are {len(held)}; raise data.validation_share"
+        )
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=settings.train.seed))
     study.enqueue_trial({"learning_rate": METHODS[method].learning_rate, "label_smoothing": 0.05})
 
     def objective(trial: optuna.Trial) -> float:
         tried = change_settings(settings, "train", **_suggest(trial, method))
         name = f"trial {trial.number + 1} of {trials}"
-        fitted = fit(dataset, tried, kept=kept, progress=lambda stage, done: progress(f"{name}: {stage}", done))
+        fitted = fit(
+            dataset, tried, kept=kept, progress=lambda stage, done: progress(f"{name}: {stage}", done)
+        )
         truth_N = truth_of(held, fitted.classifier.labels)
         return log_loss(fitted.classifier.probabilities([row.text for row in held]), truth_N)
 

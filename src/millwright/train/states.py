@@ -36,7 +36,7 @@ def fast_precision() -> torch.dtype:
 
 
 def checked_precision(backbone: Backbone, texts: Sequence[str]) -> torch.dtype:
-    """The fast precision if features of `texts` agree with float32 (every cosine above .999), else float32."""
+    """The fast precision if features of `texts` agree with float32 (cosines above .999), else float32."""
     fast = fast_precision()
     sample = list(texts[:16])
     if fast == torch.float32 or not sample:
@@ -106,7 +106,11 @@ def text_key(text: str) -> str:
 
 
 def cached_features(
-    backbone: Backbone, texts: Sequence[str], precision: torch.dtype, cache: Path, progress: Callable[[float], None]
+    backbone: Backbone,
+    texts: Sequence[str],
+    precision: torch.dtype,
+    cache: Path,
+    progress: Callable[[float], None],
 ) -> tuple[Tensor, int]:
     """Features [N, D] of the frozen backbone, and how many texts had to be run."""
     store = StateCache(cache / _maker_key(backbone, "features", precision))
@@ -137,7 +141,9 @@ def cached_states(
 
         def run(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
             states = encoder(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state.to(torch.bfloat16)
-            return [state[:length].clone() for state, length in zip(states, mask_BT.sum(1).tolist(), strict=True)]
+            return [
+                state[:length].clone() for state, length in zip(states, mask_BT.sum(1).tolist(), strict=True)
+            ]
 
         return _run(run, token_ids, backbone.pad_id, progress)
 

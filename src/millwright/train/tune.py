@@ -86,7 +86,9 @@ def tune(
     """
     network.to(device())
     optimizer = _optimizer(network, plan)
-    state, best = _resume(network, optimizer, run) if (run / "checkpoint.safetensors").exists() else (_State(), {})
+    state, best = (
+        _resume(network, optimizer, run) if (run / "checkpoint.safetensors").exists() else (_State(), {})
+    )
     lengths = [len(item) for item in train.inputs]
     steps_an_epoch = math.ceil(len(lengths) / plan.batch_size)
     with SummaryWriter(str(run), write_to_disk=True) as events, torch.random.fork_rng():
@@ -119,13 +121,14 @@ def logits(network: Network, inputs: Sequence[Tensor], pad_id: int) -> np.ndarra
 
 def features(network: Network, inputs: Sequence[Tensor], pad_id: int) -> np.ndarray:
     """Features [N, D] as the untrained network makes them, to start the head from."""
-    head = network.head
-    network.head = nn.Identity()
-    network.head.out_features = head.in_features
-    try:
-        return logits(network, inputs, pad_id)
-    finally:
-        network.head = head
+    network.eval()
+    found = np.zeros((len(inputs), network.head.in_features), np.float32)
+    with torch.inference_mode():
+        for batch in batches_by_length([len(item) for item in inputs]):
+            input_BT, mask_BT = _padded([inputs[index] for index in batch], pad_id)
+            with _autocast():
+                found[batch] = network.features(input_BT, mask_BT).float().cpu().numpy()
+    return found
 
 
 def _step(
@@ -148,8 +151,10 @@ def _step(
     loss = nn.functional.cross_entropy(logit_BC.float(), truth_B, label_smoothing=plan.label_smoothing)
     if plan.method == "adalora":
         loss = loss + ORTHOGONALITY_WEIGHT * orthogonality(network)
-    loss.backward()
-    nn.utils.clip_grad_norm_([parameter for parameter in network.parameters() if parameter.requires_grad], 1.0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(
+        [parameter for parameter in network.parameters() if parameter.requires_grad], 1.0
+    )
     optimizer.step()
     if plan.method == "adalora":
         network.encoder.base_model.update_and_allocate(step)
@@ -182,7 +187,9 @@ def _end_of_epoch(
         scaled = logit_NC / fit_temperature(logit_NC.numpy(), validation.truth_N)
         loss = nn.functional.cross_entropy(scaled, truth_N).item()
         events.add_scalar("validation/loss", loss, state.step)
-        events.add_scalar("validation/accuracy", (logit_NC.argmax(1) == truth_N).float().mean().item(), state.step)
+        events.add_scalar(
+            "validation/accuracy", (logit_NC.argmax(1) == truth_N).float().mean().item(), state.step
+        )
     if loss < state.best_loss:
         state.best_loss, state.best_epoch = loss, epoch
         best = {name: tensor.cpu().clone() for name, tensor in tuned_tensors(network).items()}
@@ -243,7 +250,9 @@ def _checkpoint(
     write_bytes(run / "checkpoint.safetensors", save(content, metadata={"state": json.dumps(about)}))
 
 
-def _resume(network: Network, optimizer: torch.optim.Optimizer, run: Path) -> tuple[_State, dict[str, Tensor]]:
+def _resume(
+    network: Network, optimizer: torch.optim.Optimizer, run: Path
+) -> tuple[_State, dict[str, Tensor]]:
     path = run / "checkpoint.safetensors"
     try:
         with safe_open(path, "pt") as file:
