@@ -37,7 +37,8 @@ class _Waiting:
 class Engine:
     """Queue, worker and loaded versions. Use within one event loop: `start`, `answer`, `stop`.
 
-    Invariant: at most `queue_size` inputs wait, and each waiting request will be answered or failed.
+    Invariant: at most `queue_size` inputs wait (or one request, however long), and each waiting
+    request will be answered or failed.
     """
 
     def __init__(
@@ -108,29 +109,27 @@ class Engine:
     async def _run(self) -> None:
         is_open = True
         while is_open:
-            first = await self._queue.get()
-            taken = [first] if first is not None else []
-            is_open = first is not None
-            while (
-                is_open
-                and sum(len(item.texts) for item in taken) < self.max_batch
-                and not self._queue.empty()
-            ):
-                following = self._queue.get_nowait()
-                if following is None:
-                    is_open = False
-                else:
-                    taken.append(following)
+            taken, is_open = await self._take()
             for model in {id(item.model): item.model for item in taken}.values():
-                await self._answer_together(model, [item for item in taken if item.model is model])
+                same = [item for item in taken if item.model is model and not item.answer.done()]
+                await self._answer_together(model, same)
+
+    async def _take(self) -> tuple[list[_Waiting], bool]:
+        """Wait for one request, then take what else waits, up to a batch; False once the end came."""
+        following = await self._queue.get()
+        taken: list[_Waiting] = []
+        inputs = 0
+        while following is not None:
+            taken.append(following)
+            inputs += len(following.texts)
+            if inputs >= self.max_batch or self._queue.empty():
+                return taken, True
+            following = self._queue.get_nowait()
+        return taken, False
 
     async def _answer_together(self, model: Answering, items: list[_Waiting]) -> None:
-        texts = [text for item in items for text in item.texts]
-        self._on_batch(len(texts))
         try:
-            answers = await asyncio.get_running_loop().run_in_executor(
-                self._worker, model.probabilities, texts
-            )
+            answers = await self._probabilities(model, [text for item in items for text in item.texts])
         except Exception as error:  # whatever the model raised belongs to these requests, not to the worker
             for item in items:
                 if not item.answer.done():
@@ -141,3 +140,15 @@ class Engine:
             if not item.answer.done():
                 item.answer.set_result(answers[start : start + len(item.texts)])
             start += len(item.texts)
+
+    async def _probabilities(self, model: Answering, texts: list[str]) -> np.ndarray:
+        """Run the model over texts of like length at a time, so that little of a batch is padding."""
+        loop = asyncio.get_running_loop()
+        by_length = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        answer_NC = np.empty((len(texts), len(model.labels)))
+        for start in range(0, len(texts), self.max_batch):
+            batch = by_length[start : start + self.max_batch]
+            self._on_batch(len(batch))
+            some = [texts[place] for place in batch]
+            answer_NC[batch] = await loop.run_in_executor(self._worker, model.probabilities, some)
+        return answer_NC

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import asdict
 
 from sqlalchemy import Engine, insert
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from millwright.errors import CannotStore
 from millwright.records import Opinion, Prediction
@@ -26,8 +26,21 @@ class Journal:
         self._thread.start()
 
     def write(self, records: Sequence[Prediction | Opinion]) -> Future[None]:
-        """Queue records; the future is done once they are on disk, or holds CannotStore."""
+        """Queue records; the future is done once they are on disk, or holds CannotStore.
+
+        Args:
+            records: go to disk together, after all that was written before.
+
+        Returns:
+            A future that nobody can cancel: a client that hangs up does not stop the writing.
+
+        Raises:
+            CannotStore: the journal is closed.
+        """
+        if not self._thread.is_alive():
+            raise CannotStore("the journal is closed, the server is stopping; try again in a moment")
         done: Future[None] = Future()
+        done.set_running_or_notify_cancel()  # else a cancelled waiter would make `set_result` raise
         self._entries.put((records, done))
         return done
 
@@ -53,7 +66,7 @@ class Journal:
                         values = [asdict(record) for record in records if isinstance(record, kind)]
                         if values:
                             connection.execute(insert(table), values)
-        except SQLAlchemyError as error:
+        except Exception as error:  # also what a driver raises of its own: the thread must outlive it
             if len(entries) > 1:  # one bad entry must not fail its neighbours
                 for entry in entries:
                     self._commit([entry])
@@ -65,3 +78,9 @@ class Journal:
             return
         for _, done in entries:
             done.set_result(None)
+
+
+def _refused(error: Exception) -> CannotStore:
+    # SQLAlchemy's own text repeats the parameters, which are what a person wrote
+    reason = str(error.orig) if isinstance(error, DBAPIError) else type(error).__name__
+    return CannotStore(f"the database refused to write: {reason}; free space and try again")

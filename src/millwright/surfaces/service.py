@@ -1,0 +1,237 @@
+"""What the routes share: engine, journal, metrics, and the versions that should be loaded."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from uuid import uuid4
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from millwright.errors import BadInput, MillwrightError, TooLarge
+from millwright.feedback import check_opinion, check_prediction, is_asked
+from millwright.modalities.text import clean
+from millwright.project import Project
+from millwright.records import Opinion, Prediction
+from millwright.registry.versions import CHALLENGER, CHAMPION, list_versions
+from millwright.serve.engine import Answering, Engine
+from millwright.serve.journal import Journal
+from millwright.settings import ServeSection
+from millwright.store.database import now
+from millwright.surfaces.messages import (
+    FeedbackAnswer,
+    FeedbackRequest,
+    LabelProbability,
+    ModelAnswer,
+    ModelsAnswer,
+    PredictionAnswer,
+    PredictionRequest,
+    PredictionsAnswer,
+)
+
+WATCH_SECONDS = 1.0
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+Load = Callable[[str], Answering]
+
+log = logging.getLogger(__name__)
+
+
+class Metrics:
+    """The service's Prometheus metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        own = self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "millwright_requests_total", "Requests by route and status.", ["route", "status"], registry=own
+        )
+        self.seconds = Histogram(
+            "millwright_request_duration_seconds", "Time to answer.", ["route"], registry=own
+        )
+        self.batch = Histogram(
+            "millwright_batch_inputs",
+            "Inputs that went through the network together.",
+            buckets=BATCH_BUCKETS,
+            registry=own,
+        )
+        self.queue = Gauge("millwright_queue_inputs", "Inputs that wait or are being answered.", registry=own)
+        self.predictions = Counter(
+            "millwright_predictions_total", "Predictions by version.", ["version"], registry=own
+        )
+        self.unstored = Counter(
+            "millwright_unstored_predictions_total", "Answered, but the disk refused them.", registry=own
+        )
+        self.opinions = Counter("millwright_opinions_total", "Opinions by kind.", ["kind"], registry=own)
+
+
+class Service:
+    """A project in service. Use within one event loop: `start`, then any of the others, `stop`."""
+
+    def __init__(self, project: Project, load: Load) -> None:
+        self.project = project
+        self.limits: ServeSection = project.settings.serve
+        self.metrics = Metrics()
+        self.engine = Engine(self.limits.max_batch, self.limits.queue_size, self.metrics.batch.observe)
+        self._journal: Journal | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._load = load
+        self._models: dict[str, Answering] = {}
+
+    async def start(self) -> None:
+        """Load what the aliases mean, then take requests and follow the aliases."""
+        await self.refresh()
+        self._journal = Journal(self.project.database)
+        await self.engine.start()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Answer what waits, write what was answered."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self.engine.stop()
+        if self._journal is not None:
+            await asyncio.to_thread(self._journal.close)
+
+    async def refresh(self) -> None:
+        """Load what champion and challenger mean now and swap it in; requests under way keep theirs.
+
+        A damaged challenger is left out. A damaged champion raises, and what was served still is.
+        """
+        infos = await asyncio.to_thread(list_versions, self.project)
+        names = {alias: info.name for info in infos for alias in info.aliases}
+        models: dict[str, Answering] = {}
+        for alias in (CHAMPION, CHALLENGER):
+            try:
+                if alias in names and names[alias] not in models:
+                    models[names[alias]] = await self._model(names[alias])
+            except MillwrightError as error:
+                if alias == CHAMPION:
+                    raise
+                log.warning("the challenger is not served: %s", error)
+                del names[alias]
+        self._models = models
+        self.engine.swap(models, names)
+
+    async def predict(self, request: PredictionRequest) -> PredictionsAnswer:
+        """Answer a request and hand its predictions to the journal."""
+        texts = self._checked(request.inputs)
+        version, model = self.engine.model(request.version)
+        probability_NC = await self.engine.answer(model, texts)
+        data, records, answers = self.project.settings.data, [], []
+        for text, probability_C in zip(texts, probability_NC, strict=True):
+            top = _ranked(model.labels, probability_C, request.top_k or 1)
+            record = Prediction(
+                id=uuid4().hex,
+                version=version,
+                text=text,
+                label=top[0].label,
+                probability=top[0].probability,
+                subject=request.subject,
+                ask=is_asked(data, text, request.subject),
+                created_at=now(),
+            )
+            records.append(record)
+            answers.append(_answer(record, top if request.top_k else None))
+        stored = self._open_journal.write(records)  # not waited for: what follows it on disk comes after it
+        stored.add_done_callback(lambda done: self._count_unstored(done, len(records)))
+        self.metrics.predictions.labels(version).inc(len(records))
+        return PredictionsAnswer(predictions=answers)
+
+    async def hear(self, request: FeedbackRequest) -> FeedbackAnswer:
+        """Store an opinion; returns once it is on disk."""
+        opinion = Opinion(
+            uuid4().hex, request.prediction, request.label, request.rating, request.comment, now()
+        )
+        _, model = self.engine.model(CHAMPION)
+        check_opinion(opinion, set(model.labels))
+        journal = self._open_journal
+        await asyncio.wrap_future(journal.write([]))  # the prediction itself may still be on its way
+        await asyncio.to_thread(check_prediction, self.project.database, request.prediction)
+        await asyncio.wrap_future(journal.write([opinion]))
+        for kind in ("label", "rating", "comment"):
+            if getattr(opinion, kind) is not None:
+                self.metrics.opinions.labels(kind).inc()
+        return FeedbackAnswer(id=opinion.id)
+
+    async def models(self) -> ModelsAnswer:
+        """The versions in memory, with what the registry knows of them."""
+        infos = await asyncio.to_thread(list_versions, self.project)
+        served = dict(self._models)
+        return ModelsAnswer(
+            models=[
+                ModelAnswer(
+                    name=info.name,
+                    aliases=list(info.aliases),
+                    method=info.method,
+                    accuracy=info.accuracy,
+                    labels=list(served[info.name].labels),
+                )
+                for info in infos
+                if info.name in served
+            ]
+        )
+
+    @property
+    def _open_journal(self) -> Journal:
+        assert self._journal is not None, "the service was not started"
+        return self._journal
+
+    async def _model(self, name: str) -> Answering:
+        if name in self._models:
+            return self._models[name]
+        return await asyncio.to_thread(self._load, name)
+
+    async def _watch(self) -> None:
+        told = ""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                await self.refresh()
+                told = ""
+            except Exception as error:  # whatever a version does when it loads, the old one goes on serving
+                reason = str(error) if isinstance(error, MillwrightError) else type(error).__name__
+                if reason != told:
+                    log.error("the new champion is not served, the old one still is: %s", reason)
+                told = reason
+
+    def _count_unstored(self, done: Future[None], count: int) -> None:
+        if done.exception() is not None:
+            self.metrics.unstored.inc(count)
+
+    def _checked(self, inputs: list[str]) -> list[str]:
+        limits = self.limits
+        if len(inputs) > limits.max_inputs:
+            raise TooLarge(
+                f"{len(inputs)} inputs in one request, the limit serve.max_inputs is {limits.max_inputs}; "
+                "send fewer at a time",
+                field="inputs",
+            )
+        for place, text in enumerate(inputs):
+            if len(text) > limits.max_characters:
+                raise TooLarge(
+                    f"inputs.{place} has {len(text)} characters, the limit serve.max_characters is "
+                    f"{limits.max_characters}; shorten it",
+                    field=f"inputs.{place}",
+                )
+        texts = [clean(text) for text in inputs]
+        for place, text in enumerate(texts):
+            if not text:
+                raise BadInput(f"inputs.{place} is blank; send text with words", field=f"inputs.{place}")
+        return texts
+
+
+def _ranked(labels: tuple[str, ...], probability_C: np.ndarray, count: int) -> list[LabelProbability]:
+    best = (-probability_C).argsort(kind="stable")[:count]
+    return [LabelProbability(label=labels[place], probability=float(probability_C[place])) for place in best]
+
+
+def _answer(prediction: Prediction, top: list[LabelProbability] | None) -> PredictionAnswer:
+    return PredictionAnswer(
+        id=prediction.id,
+        label=prediction.label,
+        probability=prediction.probability,
+        version=prediction.version,
+        ask=prediction.ask,
+        top=top,
+    )
