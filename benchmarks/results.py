@@ -74,7 +74,7 @@ def page(results: dict[str, dict[str, object]]) -> str:
         "# Results",
         "",
         "Test accuracy on the datasets' own test files, which training never sees; 95 % bootstrap intervals.",
-        "Time is from the CSV to a saved, evaluated version, everything included, on two cores. One run each.",
+        "Time is from the CSV to a saved, evaluated version, all included, on two cores. One run each.",
         "",
         "| run | method taken | test rows | accuracy | macro F1 | calibration error | seconds | made by |",
         "|---|---|---|---|---|---|---|---|",

@@ -4,13 +4,26 @@ import random
 
 import pytest
 
-from millwright.demo import MARKER, _clear, _opinion, run_demo
+from millwright.demo import (
+    ASKED_ANSWER,
+    CONFIRM,
+    CORRECT_A_MISTAKE,
+    MARKER,
+    _clear,
+    _opinion,
+    run_demo,
+)
 from millwright.errors import BadInput
 
 
 @pytest.mark.parametrize(
     ("ask", "is_right", "share"),
-    [(True, True, 0.9), (True, False, 0.9), (False, True, 0.1), (False, False, 0.6)],
+    [
+        (True, True, ASKED_ANSWER),
+        (True, False, ASKED_ANSWER),
+        (False, True, CONFIRM),
+        (False, False, CORRECT_A_MISTAKE),
+    ],
 )
 def test_simulated_users_give_labels_as_often_as_documented(ask, is_right, share):
     chance = random.Random(0)

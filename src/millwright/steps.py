@@ -49,11 +49,11 @@ def quiet(_stage: str, _done: float) -> None:
 
 
 def new_project(
-    folder: Path,
+    folder: Path | str,
     *,
-    data: Path | None = None,
+    data: Path | str | None = None,
     template: str | None = None,
-    test_data: Path | None = None,
+    test_data: Path | str | None = None,
     text: str | None = None,
     label: str | None = None,
     group: str | None = None,
@@ -81,6 +81,8 @@ def new_project(
     """
     if (data is None) == (template is None):
         raise BadInput("a project starts from a file or from a template: pass one of --data and --template")
+    folder = Path(folder)
+    data, test_data = (Path(path) if path is not None else None for path in (data, test_data))
     if (folder / FILENAME).exists():
         raise BadInput(
             f"{folder / FILENAME} is there already; choose another folder, or delete it to start over"
@@ -145,7 +147,7 @@ def train(
 
 
 def evaluate(
-    project: Project, *, version: str = CHAMPION, data: Path | None = None, progress: Progress = quiet
+    project: Project, *, version: str = CHAMPION, data: Path | str | None = None, progress: Progress = quiet
 ) -> tuple[Evaluation, Path]:
     """Measure a version on its dataset's test rows, or on every row of a labelled file.
 
@@ -168,6 +170,7 @@ def evaluate(
         rows = read_dataset(dataset_folder(project), manifest["dataset"]["id"]).split("test")
         where, suffix = f"the test rows of dataset {manifest['dataset']['id']}", ""
     else:
+        data = Path(data)
         found, _ = rows_of(read_table(data), project.settings.data, data.name, only_test=True)
         rows, where, suffix = tuple(found), data.name, f"-{data.name.split('.')[0]}"
     if not rows:

@@ -36,4 +36,6 @@ def add_version(project: Project, name: str, alias: str | None = None) -> None:
 def point(connection, alias: str, name: str) -> None:
     connection.execute(aliases.delete().where(aliases.c.alias == alias))
     connection.execute(insert(aliases).values(alias=alias, version=name, changed_at=now()))
-    connection.execute(insert(alias_changes).values(alias=alias, version=name, reason="test", changed_at=now()))
+    connection.execute(
+        insert(alias_changes).values(alias=alias, version=name, reason="test", changed_at=now())
+    )

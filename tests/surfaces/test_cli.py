@@ -97,9 +97,9 @@ def test_settings_explains_every_key_where_no_project_is(tmp_path, capsys):
 
 
 def test_settings_shows_the_values_of_the_project(make_project, capsys):
-    project = make_project(csv_of(desk_rows(60)), turn={"min_rows": 77})
+    project = make_project(csv_of(desk_rows(60)), max_characters=777)
     assert run("settings", "--project", project.folder) == 0
-    assert "min_rows = 77" in capsys.readouterr().out
+    assert "max_characters = 777" in capsys.readouterr().out
 
 
 def test_a_new_project_has_no_versions(make_project, capsys):

@@ -27,7 +27,9 @@ def test_acknowledged_feedback_survives_kill_9(make_project):
         try:
             with httpx.Client(base_url=server.stdout.readline().strip(), timeout=30) as client:
                 for n in range(25):
-                    (answer,) = client.post("/v1/predictions", json={"inputs": [f"pin {n}"]}).json()["predictions"]
+                    (answer,) = client.post("/v1/predictions", json={"inputs": [f"pin {n}"]}).json()[
+                        "predictions"
+                    ]
                     said = client.post("/v1/feedback", json={"prediction": answer["id"], "label": "card"})
                     assert said.status_code == 201
                     acknowledged.append((said.json()["id"], answer["id"]))

@@ -85,7 +85,9 @@ def test_a_megabyte_is_refused_whether_or_not_its_length_is_announced(client, an
     assert (answer.status_code, answer.json()["error"]["field"]) == (413, "body")
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("TRACE", "/v1/models", 405)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nowhere", 404), ("TRACE", "/v1/models", 405)]
+)
 def test_unknown_routes_and_methods_answer_in_the_same_form(client, method, path, status):
     answer = client.request(method, path)
     assert answer.status_code == status
