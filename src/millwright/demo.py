@@ -76,6 +76,10 @@ def run_demo(folder: Path, say: Say) -> JsonObject:
     records, heard = [], []
     with _server(project) as address:
         say(f"[bold]3[/] serve: {address} answers; [italic]simulated[/] customers write to it and correct it")
+        say(
+            f"  their habits are set, not found: {ASKED_ANSWER:.0%} of those who are asked answer, others "
+            f"correct {CORRECT_A_MISTAKE:.0%} of mistakes and confirm {CONFIRM:.0%} of right answers"
+        )
         for wave, messages in enumerate(_waves(project), start=1):
             heard.append(_send(address, messages))
             say(

@@ -106,6 +106,7 @@ def new(
     text: Annotated[str | None, typer.Option(help="Column with the input.")] = None,
     label: Annotated[str | None, typer.Option(help="Column with the right answer.")] = None,
     group: Annotated[str | None, typer.Option(help="Column whose rows stay together.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Column that names the person.")] = None,
     json: AsJson = False,
 ) -> None:
     """Make a project from a file of labelled rows; columns that you don't name are recognised.
@@ -116,7 +117,7 @@ def new(
 
     made, reasons = new_project(
         folder, data=data, test_data=test_data, template=template, text=text, label=label, group=group,
-        subject=None,
+        subject=subject,
     )  # fmt: skip
     if json:
         screen.show_json({"project": made.folder, "reasons": reasons})
