@@ -73,9 +73,8 @@ class Engine:
         """The loaded version that a name or an alias means; NotFound if it is not loaded."""
         resolved = self._names.get(name, name)
         if resolved not in self._models:
-            raise NotFound(
-                f"version {name!r} is not served; there are {', '.join([*self._models, *self._names])}"
-            )
+            served = ", ".join([*self._models, *self._names]) or "none yet"
+            raise NotFound(f"version {name!r} is not served; there are {served}")
         return resolved, self._models[resolved]
 
     async def start(self) -> None:
@@ -86,9 +85,10 @@ class Engine:
         """Probabilities [N, C] of texts, together with whatever else waits; Overloaded when full."""
         if self._draining or self._task is None or self._task.done():
             raise Overloaded("the server is starting or stopping; try again in a moment")
-        if self.waiting_inputs + len(texts) > self.queue_size:
+        if self.waiting_inputs and self.waiting_inputs + len(texts) > self.queue_size:
             raise Overloaded(
-                f"{self.waiting_inputs} inputs wait, serve.queue_size is {self.queue_size}; try again"
+                f"{self.waiting_inputs} inputs wait, serve.queue_size is {self.queue_size}; "
+                "try again in a moment"
             )
         future: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
         self.waiting_inputs += len(texts)

@@ -71,10 +71,7 @@ class Journal:
                 for entry in entries:
                     self._commit([entry])
                 return
-            reason = str(getattr(error, "orig", error))
-            entries[0][1].set_exception(
-                CannotStore(f"the database refused to write: {reason}; free space and try again")
-            )
+            entries[0][1].set_exception(_refused(error))
             return
         for _, done in entries:
             done.set_result(None)

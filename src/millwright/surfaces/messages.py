@@ -1,6 +1,18 @@
 """What travels over HTTP: requests are checked here, once, and become records behind the door."""
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
+
+
+def whole(text: str) -> str:
+    """Refuse half of a surrogate pair: JSON can carry one, but neither UTF-8 nor the database can."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("text must be valid Unicode, got half of a surrogate pair")
+    return text
+
+
+Words = Annotated[StrictStr, AfterValidator(whole)]
 
 
 class Message(BaseModel):
@@ -12,10 +24,10 @@ class Message(BaseModel):
 class PredictionRequest(Message):
     """POST /v1/predictions."""
 
-    inputs: list[StrictStr] = Field(min_length=1, description="Texts to classify.")
-    subject: StrictStr | None = Field(None, max_length=200, description="Whose data the inputs are.")
+    inputs: list[Words] = Field(min_length=1, description="Texts to classify.")
+    subject: Words | None = Field(None, max_length=200, description="Whose data the inputs are.")
     top_k: StrictInt | None = Field(None, ge=1, le=100, description="How many labels to return for each.")
-    version: StrictStr = Field("champion", description="A version or an alias.")
+    version: Words = Field("champion", description="A version or an alias.")
 
 
 class LabelProbability(BaseModel):
@@ -45,10 +57,10 @@ class PredictionsAnswer(BaseModel):
 class FeedbackRequest(Message):
     """POST /v1/feedback: at least one of label, rating, comment."""
 
-    prediction: StrictStr = Field(max_length=64, description="The id of a prediction.")
-    label: StrictStr | None = Field(None, max_length=200, description="The right label.")
+    prediction: Words = Field(max_length=64, description="The id of a prediction.")
+    label: Words | None = Field(None, max_length=200, description="The right label.")
     rating: StrictInt | None = Field(None, description="1 to 5; a thumb up is 5, a thumb down 1.")
-    comment: StrictStr | None = Field(None, description="Anything else.")
+    comment: Words | None = Field(None, description="Anything else.")
 
 
 class FeedbackAnswer(BaseModel):

@@ -1,0 +1,138 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, event, func, select
+
+from millwright.errors import CannotStore
+from millwright.records import Opinion, Prediction
+from millwright.serve.journal import Journal
+from millwright.store.database import now, open_database
+from millwright.store.tables import opinions, predictions
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Engine:
+    return open_database(tmp_path / "store.db")
+
+
+def prediction(name: str, text: str = "card lost") -> Prediction:
+    return Prediction(name, "v1", text, "card", 0.9, None, False, now())
+
+
+def opinion(name: str, of: str) -> Opinion:
+    return Opinion(name, of, "pin", None, None, now())
+
+
+def count(database: Engine, table: str = "opinions") -> int:
+    with database.connect() as connection:
+        chosen = {"opinions": opinions, "predictions": predictions}[table]
+        return connection.scalar(select(func.count()).select_from(chosen)) or 0
+
+
+def test_a_done_opinion_is_seen_by_another_connection(database, tmp_path):
+    journal = Journal(database)
+    journal.write([prediction("p")])
+    journal.write([opinion("o", of="p")]).result(30)
+    assert count(open_database(tmp_path / "store.db")) == 1
+    journal.close()
+
+
+def test_an_opinion_never_precedes_its_prediction(database):
+    journal = Journal(database)  # foreign keys are on: a wrong order would be refused
+    done = []
+    for number in range(300):
+        journal.write([prediction(f"p{number}")])
+        done.append(journal.write([opinion(f"o{number}", of=f"p{number}")]))
+    for future in done:
+        future.result(30)
+    journal.close()
+    assert count(database) == 300
+
+
+def test_closing_writes_what_waits(database):
+    journal = Journal(database)
+    for number in range(200):
+        journal.write([prediction(f"p{number}")])
+    journal.close()
+    assert count(database, "predictions") == 200
+
+
+def test_many_entries_share_a_commit(database):
+    commits = []
+    with database.begin() as blocking:  # a writer that holds the database while entries gather
+        blocking.exec_driver_sql("CREATE TABLE held (n INTEGER)")
+        journal = Journal(database)
+        event.listen(database, "commit", commits.append)
+        done = [journal.write([prediction(f"p{number}")]) for number in range(50)]
+    for future in done:
+        future.result(30)
+    journal.close()
+    assert count(database, "predictions") == 50
+    assert len(commits) <= 1 + 2  # the blocker's, the first entry's, all that gathered meanwhile
+
+
+def test_an_opinion_on_nothing_fails_alone(database):
+    journal = Journal(database)
+    journal.write([prediction("p")])
+    with database.begin() as blocking:
+        blocking.exec_driver_sql("CREATE TABLE held (n INTEGER)")
+        lost, kept = journal.write([opinion("x", of="nobody")]), journal.write([opinion("o", of="p")])
+    assert kept.result(30) is None
+    with pytest.raises(CannotStore, match="the database refused to write: FOREIGN KEY"):
+        lost.result(30)
+    journal.close()
+    assert count(database) == 1
+
+
+def test_a_full_disk_is_told_to_the_waiter_and_the_journal_goes_on(database):
+    def limit(pages: int) -> None:
+        with database.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+
+    journal = Journal(database)
+    limit(1)  # the pool hands the journal the same connection
+    with pytest.raises(CannotStore, match=r"database or disk is full; free space and try again"):
+        journal.write([prediction("p", text="x" * 1_000_000)]).result(30)
+    limit(1_000_000)
+    journal.write([prediction("q")]).result(30)
+    journal.close()
+    assert count(database, "predictions") == 1
+
+
+def test_a_text_that_the_driver_cannot_encode_does_not_end_the_journal(database):
+    journal = Journal(database)
+    with pytest.raises(CannotStore, match="surrogates|UnicodeEncodeError"):
+        journal.write([prediction("p", text="half a pair: \ud800")]).result(30)
+    journal.write([prediction("q")]).result(30)
+    journal.close()
+
+
+def test_a_waiter_that_goes_away_does_not_end_the_journal(database):
+    async def scenario() -> None:
+        journal = Journal(database)
+        with database.begin() as blocking:
+            blocking.exec_driver_sql("CREATE TABLE held (n INTEGER)")
+            waiting = asyncio.wrap_future(journal.write([prediction("p")]))
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        await asyncio.wait_for(asyncio.wrap_future(journal.write([opinion("o", of="p")])), 30)
+        journal.close()
+
+    asyncio.run(scenario())
+    assert count(database) == 1
+
+
+def test_a_refusal_does_not_repeat_what_a_user_wrote(database):
+    journal = Journal(database)
+    with pytest.raises(CannotStore) as refused:
+        journal.write([opinion("o", of="my name is Ada")]).result(30)
+    assert "Ada" not in str(refused.value)
+    journal.close()
+
+
+def test_a_closed_journal_refuses(database):
+    journal = Journal(database)
+    journal.close()
+    with pytest.raises(CannotStore, match="the journal is closed"):
+        journal.write([prediction("p")])

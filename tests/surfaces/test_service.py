@@ -1,0 +1,454 @@
+"""The service in process, over ASGI: answers, refusals, metrics, and a swap under load."""
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import select
+
+from millwright.errors import Busy, Corrupt, NotFound
+from millwright.project import Project
+from millwright.settings import change_settings
+from millwright.store.tables import opinions, predictions
+from millwright.surfaces.service import Load
+from millwright.surfaces.web import create_app, serve
+from tests.conftest import csv_of, desk_rows
+from tests.serve.tiny import Failing, Gated, Tiny, add_version, point, serving
+
+Scenario = Callable[[httpx.AsyncClient, FastAPI], Awaitable[None]]
+LIMITS = {"max_body_bytes": 1_000_000, "max_inputs": 4, "max_characters": 50}
+NEW = Tiny(labels=("transfer", "card"))
+
+
+@pytest.fixture
+def project(make_project) -> Project:
+    made = make_project(csv_of(desk_rows(30)))
+    return serving(Project(made.folder, change_settings(made.settings, "serve", **LIMITS)))
+
+
+def run(project: Project, scenario: Scenario, load: Load = lambda name: Tiny()) -> None:
+    """Run a scenario with a client of a started service."""
+
+    @asynccontextmanager
+    async def started() -> AsyncIterator[tuple[httpx.AsyncClient, FastAPI]]:
+        app = create_app(project, load)
+        async with app.router.lifespan_context(app):
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                yield client, app
+
+    async def whole() -> None:
+        async with started() as (client, app):
+            await scenario(client, app)
+
+    asyncio.run(asyncio.wait_for(whole(), 60))
+
+
+def ask(project: Project, method: str, path: str, **request: object) -> httpx.Response:
+    """One request to a service of its own."""
+    answers = []
+
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        answers.append(await client.request(method, path, **request))
+
+    run(project, scenario)
+    return answers[0]
+
+
+async def predict(client: httpx.AsyncClient, *texts: str, **more: object) -> list[dict]:
+    answer = await client.post("/v1/predictions", json={"inputs": texts, **more})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["predictions"]
+
+
+def stored(project: Project, table=opinions) -> list:
+    with project.database.connect() as connection:
+        return list(connection.execute(select(table)))
+
+
+def test_answers_in_the_order_of_the_inputs(project):
+    answer = ask(project, "POST", "/v1/predictions", json={"inputs": ["pin lost", "card", "transfer to Ada"]})
+    found = answer.json()["predictions"]
+    assert [one["label"] for one in found] == ["pin", "card", "transfer"]
+    assert [one["probability"] for one in found] == pytest.approx([0.8] * 3)
+    assert {one["version"] for one in found} == {"v1"}
+    assert all("top" not in one for one in found)
+    assert len({one["id"] for one in found}) == 3
+
+
+def test_top_k_ranks_the_labels(project):
+    answer = ask(project, "POST", "/v1/predictions", json={"inputs": ["pin lost"], "top_k": 2})
+    (one,) = answer.json()["predictions"]
+    assert [top["label"] for top in one["top"]] == ["pin", "card"]
+    assert [top["probability"] for top in one["top"]] == pytest.approx([0.8, 0.1])
+
+
+def test_asks_the_same_subject_always_or_never(make_project):
+    made = make_project(csv_of(desk_rows(30)), group="who", subject="who")
+    project = serving(made)
+
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        asked = {}
+        for person in range(60):
+            found = await predict(client, "card", "pin", "transfer", subject=f"user-{person}")
+            assert len({one["ask"] for one in found}) == 1
+            asked[person] = found[0]["ask"]
+        share = sum(asked.values()) / len(asked)
+        expected = 0.1 + 0.15
+        assert share == pytest.approx(expected, abs=4 * (expected * (1 - expected) / 60) ** 0.5)
+
+    run(project, scenario)
+
+
+def test_predictions_and_opinions_are_kept_as_given(project):
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        (one,) = await predict(client, " pin\x00 lost ", subject="u7")
+        said = {"prediction": one["id"], "label": "card", "rating": 1, "comment": "no; it was my card"}
+        answer = await client.post("/v1/feedback", json=said)
+        assert answer.status_code == 201
+        (kept,) = stored(project)
+        assert (kept.id, kept.prediction) == (answer.json()["id"], one["id"])
+        assert (kept.label, kept.rating, kept.comment) == ("card", 1, "no; it was my card")
+        (row,) = stored(project, predictions)
+        assert (row.text, row.subject, row.label, row.version) == ("pin lost", "u7", "pin", "v1")
+
+    run(project, scenario)
+
+
+def test_lists_the_served_versions_with_their_aliases(project):
+    point(project, "challenger", add_version(project, 2))
+    add_version(project, 3)
+
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        models = (await client.get("/v1/models")).json()["models"]
+        assert [(one["name"], one["aliases"]) for one in models] == [
+            ("v1", ["champion"]),
+            ("v2", ["challenger"]),
+        ]
+        assert models[1] == {**models[1], "method": "head", "accuracy": 0.5, "labels": ["transfer", "card"]}
+        assert (await predict(client, "card", version="challenger"))[0]["version"] == "v2"
+        assert (await predict(client, "card", version="v2"))[0]["version"] == "v2"
+        assert (await predict(client, "card"))[0]["version"] == "v1"
+
+    run(project, scenario, lambda name: NEW if name == "v2" else Tiny())
+
+
+PREDICTIONS, FEEDBACK = "/v1/predictions", "/v1/feedback"
+BAD_PREDICTIONS = {
+    "not JSON": (b"{inputs", 422, "body"),
+    "nothing": (b"", 422, "body"),
+    "a list": (b"[]", 422, "body"),
+    "null": (b"null", 422, "body"),
+    "invalid UTF-8": (b'{"inputs": ["\xff\xfe"]}', 422, "body"),
+    "too deep": (b"[" * 100_000, 422, "body"),
+    "no inputs": (b"{}", 422, "inputs"),
+    "empty inputs": (b'{"inputs": []}', 422, "inputs"),
+    "one text, no list": (b'{"inputs": "card"}', 422, "inputs"),
+    "a number": (b'{"inputs": ["card", 5]}', 422, "inputs.1"),
+    "null input": (b'{"inputs": [null]}', 422, "inputs.0"),
+    "blank": (b'{"inputs": ["card", " \\n\\t"]}', 422, "inputs.1"),
+    "NUL only": (b'{"inputs": ["\\u0000\\u0000"]}', 422, "inputs.0"),
+    "half a pair": (b'{"inputs": ["\\ud800"]}', 422, "inputs.0"),
+    "too many": (json.dumps({"inputs": ["card"] * 5}).encode(), 413, "inputs"),
+    "too long": (json.dumps({"inputs": ["x" * 51]}).encode(), 413, "inputs.0"),
+    "unknown key": (b'{"inputs": ["card"], "topk": 3}', 422, "topk"),
+    "half a pair as a key": (b'{"inputs": ["card"], "\\ud800": 3}', 422, "body"),
+    "top_k of 0": (b'{"inputs": ["card"], "top_k": 0}', 422, "top_k"),
+    "top_k as text": (b'{"inputs": ["card"], "top_k": "3"}', 422, "top_k"),
+    "top_k without end": (b'{"inputs": ["card"], "top_k": 1e999}', 422, "top_k"),
+    "top_k of many digits": (b'{"inputs": ["card"], "top_k": ' + b"9" * 5000 + b"}", 422, None),
+    "unknown version": (b'{"inputs": ["card"], "version": "v9"}', 404, None),
+    "subject a number": (b'{"inputs": ["card"], "subject": 5}', 422, "subject"),
+}
+
+
+def assert_refused(answer: httpx.Response, status: int, field: str | None) -> None:
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()) == {"error"}
+    error = answer.json()["error"]
+    assert set(error) == {"message", "field", "value", "remedy"}
+    assert error["message"]
+    assert error["remedy"]
+    assert field is None or error["field"] == field
+    assert len(error["value"] or "") <= 80
+
+
+@pytest.mark.parametrize("case", BAD_PREDICTIONS)
+def test_refuses_a_bad_prediction_request(project, case):
+    body, status, field = BAD_PREDICTIONS[case]
+    answer = ask(project, "POST", PREDICTIONS, content=body, headers={"content-type": "application/json"})
+    assert_refused(answer, status, field)
+
+
+BAD_FEEDBACK = {
+    "says nothing": ({}, 422, "label"),
+    "unknown label": ({"label": "crad"}, 422, "label"),
+    "empty label": ({"label": ""}, 422, "label"),
+    "long label": ({"label": "x" * 201}, 422, "label"),
+    "label a list": ({"label": ["card"]}, 422, "label"),
+    "rating of 0": ({"rating": 0}, 422, "rating"),
+    "rating of 6": ({"rating": 6}, 422, "rating"),
+    "rating of 2**70": ({"rating": 2**70}, 422, "rating"),
+    "half a rating": ({"rating": 2.5}, 422, "rating"),
+    "rating true": ({"rating": True}, 422, "rating"),
+    "long comment": ({"comment": "x" * 2001}, 422, "comment"),
+    "unknown key": ({"stars": 5}, 422, "stars"),
+    "unknown prediction": ({"prediction": "nobody", "rating": 5}, 404, None),
+    "prediction a number": ({"prediction": 5, "rating": 5}, 422, "prediction"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FEEDBACK)
+def test_refuses_bad_feedback_and_keeps_nothing(project, case):
+    said, status, field = BAD_FEEDBACK[case]
+
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        (one,) = await predict(client, "card")
+        answer = await client.post(FEEDBACK, json={"prediction": one["id"], **said})
+        assert_refused(answer, status, field)
+        assert stored(project) == []
+
+    run(project, scenario)
+
+
+def test_an_unknown_label_is_answered_with_the_nearest(project):
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        (one,) = await predict(client, "card")
+        answer = await client.post(FEEDBACK, json={"prediction": one["id"], "label": "crad"})
+        assert "Did you mean 'card'?" in answer.json()["error"]["remedy"]
+
+    run(project, scenario)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("GET", PREDICTIONS, 405),
+        ("DELETE", FEEDBACK, 405),
+        ("POST", "/healthz", 405),
+    ],
+)
+def test_refuses_an_unknown_route_or_method(project, method, path, status):
+    assert_refused(ask(project, method, path), status, "path")
+
+
+def test_a_wrong_method_is_told_the_right_one(project):
+    assert ask(project, "GET", PREDICTIONS).headers["allow"] == "POST"
+
+
+def test_refuses_a_body_that_announces_too_much(project):
+    too_large = json.dumps({"inputs": ["x" * 1_000_000]}).encode()
+    assert_refused(ask(project, "POST", PREDICTIONS, content=too_large), 413, "body")
+
+
+def test_refuses_a_body_that_grows_too_large_without_announcing_it(project):
+    read = []
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(1_000):
+            read.append(1)
+            yield b"x" * 100_000
+
+    answer = ask(project, "POST", PREDICTIONS, content=endless())
+    assert_refused(answer, 413, "body")
+    assert len(read) <= 12  # 1 MB, and what was on its way
+
+
+def test_a_model_that_fails_is_answered_with_500_and_logged_without_the_text(project, caplog):
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        assert_refused(await client.post(PREDICTIONS, json={"inputs": ["!Ada"]}), 500, None)
+        assert (await predict(client, "card"))[0]["label"] == "card"
+
+    with caplog.at_level(logging.INFO):
+        run(project, scenario, lambda name: Failing())
+    assert "RuntimeError" in caplog.text
+    assert "Ada" not in caplog.text
+
+
+def test_a_full_queue_is_answered_with_503_and_when_to_retry(project):
+    model = Gated()
+    small = Project(project.folder, change_settings(project.settings, "serve", queue_size=1))
+
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        first = asyncio.create_task(predict(client, "card"))
+        await asyncio.to_thread(model.entered.wait, 30)
+        answer = await client.post(PREDICTIONS, json={"inputs": ["pin"]})
+        assert_refused(answer, 503, None)
+        assert answer.headers["retry-after"] == "1"
+        model.gate.set()
+        await first
+
+    run(small, scenario, lambda name: model)
+
+
+def test_a_disk_that_refuses_is_answered_with_507_and_predictions_go_on(project):
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        (one,) = await predict(client, "card")
+        kept = await client.post(FEEDBACK, json={"prediction": one["id"], "rating": 5})
+        assert kept.status_code == 201
+        with project.database.begin() as connection:
+            connection.exec_driver_sql(
+                "CREATE TRIGGER full BEFORE INSERT ON opinions BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+            )
+        assert_refused(await client.post(FEEDBACK, json={"prediction": one["id"], "rating": 1}), 507, None)
+        await predict(client, "card")
+        assert len(stored(project)) == 1
+
+    run(project, scenario)
+
+
+def test_a_swap_under_load_drops_nothing_and_ends_on_the_new_version(project):
+    models = {"v1": Tiny(), "v2": NEW}
+
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        is_over = asyncio.Event()
+
+        async def user() -> list[str]:
+            seen = []
+            while not is_over.is_set():
+                found = await predict(client, "card", "transfer")
+                assert len({one["version"] for one in found}) == 1  # a request is answered by one version
+                assert [one["label"] for one in found] == ["card", "transfer"]
+                seen.append(found[0]["version"])
+            return seen
+
+        users = [asyncio.create_task(user()) for _ in range(8)]
+        await predict(client, "card")
+        point(project, "champion", add_version(project, 2))
+        await app.state.service.refresh()
+        for _ in range(10):
+            await predict(client, "card")
+        is_over.set()
+        for seen in await asyncio.gather(*users):
+            assert seen == sorted(seen)  # never back from v2 to v1
+            assert {"v1", "v2"} == set(seen)
+
+    run(project, scenario, models.__getitem__)
+
+
+def test_a_promotion_is_noticed_without_being_told(project, monkeypatch):
+    monkeypatch.setattr("millwright.surfaces.service.WATCH_SECONDS", 0.01)
+
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        point(project, "champion", add_version(project, 2))
+        while (await predict(client, "card"))[0]["version"] != "v2":
+            pass
+
+    run(project, scenario)
+
+
+def test_a_damaged_new_champion_leaves_the_old_one_in_service(project, monkeypatch, caplog):
+    monkeypatch.setattr("millwright.surfaces.service.WATCH_SECONDS", 0.01)
+    tried = []
+
+    def load(name: str) -> Tiny:
+        if name == "v2":
+            tried.append(name)
+            raise Corrupt("v2/weights.safetensors is missing; restore it")
+        return Tiny()
+
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        point(project, "champion", add_version(project, 2))
+        while len(tried) < 3:  # it survives the first failure and looks again
+            assert (await predict(client, "card"))[0]["version"] == "v1"
+
+    run(project, scenario, load)
+    assert caplog.text.count("weights.safetensors is missing") == 1
+
+
+def test_a_damaged_challenger_does_not_keep_the_champion_from_serving(project):
+    def load(name: str) -> Tiny:
+        if name == "v2":
+            raise Corrupt("v2/weights.safetensors is missing; restore it")
+        return Tiny()
+
+    point(project, "challenger", add_version(project, 2))
+
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        assert (await predict(client, "card"))[0]["version"] == "v1"
+        assert_refused(
+            await client.post(PREDICTIONS, json={"inputs": ["card"], "version": "challenger"}), 404, None
+        )
+
+    run(project, scenario, load)
+
+
+def test_counts_what_happened_in_a_registry_of_its_own(project):
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        (one, _two) = await predict(client, "card", "pin")
+        await client.post(FEEDBACK, json={"prediction": one["id"], "label": "pin", "comment": "no"})
+        await client.post(PREDICTIONS, json={"inputs": []})
+        await client.post(PREDICTIONS, content=b"x" * 1_000_001)
+        await client.get("/nowhere/with/a/name")
+        lines = (await client.get("/metrics")).text.splitlines()
+        for line in (
+            'millwright_predictions_total{version="v1"} 2.0',
+            'millwright_opinions_total{kind="label"} 1.0',
+            'millwright_opinions_total{kind="comment"} 1.0',
+            'millwright_requests_total{route="/v1/predictions",status="200"} 1.0',
+            'millwright_requests_total{route="/v1/predictions",status="422"} 1.0',
+            'millwright_requests_total{route="/v1/feedback",status="201"} 1.0',
+            'millwright_requests_total{route="unknown",status="404"} 1.0',
+            'millwright_requests_total{route="unknown",status="413"} 1.0',
+            "millwright_batch_inputs_sum 2.0",
+            "millwright_queue_inputs 0.0",
+        ):
+            assert line in lines
+
+    run(project, scenario)
+    run(project, scenario)  # a second app starts from zero
+
+
+def test_lives_and_is_ready(project):
+    assert ask(project, "GET", "/healthz").status_code == 200
+    assert ask(project, "GET", "/readyz").status_code == 200
+
+
+def test_is_alive_and_not_ready_without_a_champion(make_project):
+    empty = make_project(csv_of(desk_rows(30)))
+    assert ask(empty, "GET", "/healthz").status_code == 200
+    assert_refused(ask(empty, "GET", "/readyz"), 503, None)
+    assert_refused(ask(empty, "POST", PREDICTIONS, json={"inputs": ["card"]}), 404, None)
+
+
+def test_refuses_to_serve_without_a_version(make_project):
+    empty = make_project(csv_of(desk_rows(30)))
+    free = Project(empty.folder, change_settings(empty.settings, "serve", port=0))
+    with pytest.raises(NotFound, match="no version yet"):
+        serve(free, ready=pytest.fail)
+
+
+def test_a_port_in_use_is_named_with_a_remedy(project):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        busy = Project(project.folder, change_settings(project.settings, "serve", port=port))
+        with pytest.raises(Busy, match=rf"127.0.0.1:{port} .*--port 0"):
+            serve(busy, ready=pytest.fail, load=lambda name: Tiny())
+
+
+def test_nothing_that_a_user_wrote_is_logged(project, caplog):
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        (one,) = await predict(client, "Ada Lovelace", subject="Ada")
+        await client.post(FEEDBACK, json={"prediction": one["id"], "comment": "Ada again"})
+        await client.post(FEEDBACK, json={"prediction": "Ada", "comment": "Ada"})
+        await client.post(PREDICTIONS, json={"inputs": "Ada"})
+
+    with caplog.at_level(logging.DEBUG):
+        run(project, scenario)
+    assert "Ada" not in caplog.text
+
+
+def test_the_openapi_page_lists_every_route(project):
+    paths = ask(project, "GET", "/openapi.json").json()["paths"]
+    assert set(paths) == {PREDICTIONS, FEEDBACK, "/v1/models", "/healthz", "/readyz", "/metrics"}
+    assert Path(PREDICTIONS).name in paths[PREDICTIONS]["post"]["operationId"]
