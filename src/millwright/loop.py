@@ -13,9 +13,10 @@ from millwright.experiment.compare import Comparison, compare_paired
 from millwright.feedback import propose_rows
 from millwright.project import Project
 from millwright.records import Interval, Row, TurnRecord
-from millwright.registry.versions import CHALLENGER, CHAMPION, VersionInfo, alias, load_classifier, promote
+from millwright.registry.versions import CHALLENGER, CHAMPION, VersionInfo, alias, load_classifier
 from millwright.reports.charts import turns_chart
 from millwright.reports.pages import turns_page
+from millwright.serve.promotion import promote
 from millwright.steps import quiet, train, turn_json
 from millwright.store.database import now
 from millwright.store.files import write_text
@@ -65,7 +66,7 @@ def turn(project: Project, *, progress: Progress = quiet) -> TurnRecord:
         dataset = prepare(project)
         new_rows = _check_enough(project, dataset, number)
         challenger = train(project, progress=progress, dataset=dataset)
-        promote(project, challenger.name, f"challenger of turn {number}", CHALLENGER)
+        promote(project, challenger.name, f"challenger of turn {number}", CHALLENGER, progress)
         held_out = dataset.split("test")
         comparison = _compare(project, champion, challenger, held_out)
         better = comparison.p_value <= project.settings.turn.alpha and comparison.difference.value > 0

@@ -25,12 +25,12 @@ from millwright.registry.versions import (
     VersionInfo,
     alias,
     load_classifier,
-    promote,
     register,
     resolve,
     version_manifest,
 )
 from millwright.reports.pages import data_page, evaluation_page
+from millwright.serve.promotion import promote
 from millwright.settings import FILENAME, DataSection, Settings, dump_settings
 from millwright.store.database import now
 from millwright.store.files import storing, write_json, write_text
@@ -140,7 +140,7 @@ def train(
         evaluation = evaluate_rows(fitted.classifier, test) if test else None
         info = register(Project(project.folder, settings), dataset, fitted, evaluation)
         if alias(project, CHAMPION) is None:
-            promote(project, info.name, "the first version")
+            promote(project, info.name, "the first version", progress=progress)
             if evaluation:
                 _record_first_turn(project, dataset, info, evaluation.accuracy)
     return info
