@@ -6,7 +6,6 @@ heavy tails, and quantising it cost more agreement with float32 than all the res
 """
 
 import contextlib
-import copy
 import io
 import logging
 import re
@@ -22,7 +21,7 @@ from millwright.errors import MissingExtra
 from millwright.records import Row
 from millwright.serve.openvino_body import BODY_FORMAT, import_openvino
 from millwright.store.files import sealed_folder, write_json
-from millwright.train.classifier import Classifier
+from millwright.train.classifier import Classifier, assemble
 from millwright.train.network import Network
 from millwright.train.states import tokenize
 
@@ -84,6 +83,19 @@ def quantise_body(classifier: Classifier, rows: Sequence[Row], folder: Path) -> 
     _write(quantised, classifier, folder, tuple(row.id for row in chosen))
 
 
+def in_float32(classifier: Classifier) -> Classifier:
+    """The same version with its whole network in float32."""
+    return assemble(
+        classifier.labels,
+        classifier.method,
+        classifier.backbone,
+        classifier.settings,
+        classifier.temperature,
+        torch.float32,
+        classifier.tuned,
+    )
+
+
 class _Features(nn.Module):
     """A network without its head, as the converter wants it."""
 
@@ -97,7 +109,7 @@ class _Features(nn.Module):
 
 def _converted(classifier: Classifier) -> Any:
     openvino = import_openvino()
-    network = copy.deepcopy(classifier.network).cpu().float().eval()
+    network = in_float32(classifier).network.cpu().eval()
     example = torch.ones(2, 8, dtype=torch.int64)
     any_shape = openvino.PartialShape([-1, -1])
     with warnings.catch_warnings():

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from scipy.stats import binomtest
 
 from millwright.data.dataset import Dataset, read_dataset
@@ -22,7 +21,7 @@ from millwright.errors import BadInput, MillwrightError
 from millwright.project import Project
 from millwright.records import Row
 from millwright.registry.versions import load_classifier, version_manifest
-from millwright.serve.convert import convert_body, quantise_body
+from millwright.serve.convert import convert_body, in_float32, quantise_body
 from millwright.serve.engine import Body
 from millwright.serve.openvino_body import OpenVinoBody
 from millwright.serve.runtime_record import (
@@ -35,7 +34,7 @@ from millwright.serve.runtime_record import (
     write_runtime,
 )
 from millwright.serve.torch_body import TorchBody, body_key
-from millwright.train.classifier import Classifier, assemble
+from millwright.train.classifier import Classifier
 from millwright.train.states import device
 
 LEAST_AGREEMENT = 0.995
@@ -113,7 +112,7 @@ def _trial(classifier: Classifier, dataset: Dataset) -> _Trial:
     # agree needs no label, so the texts of test rows may judge that.
     judged = dataset.split("test")[:MOST_JUDGED] or held or dataset.split("train")[:MOST_HELD]
     texts = tuple(row.text for row in judged)
-    exact = _in_float32(classifier)
+    exact = in_float32(classifier)
     number = {label: place for place, label in enumerate(classifier.labels)}
     return _Trial(
         classifier,
@@ -122,18 +121,6 @@ def _trial(classifier: Classifier, dataset: Dataset) -> _Trial:
         np.array([number[row.label] for row in held], dtype=np.int64),
         exact.probabilities(texts).argmax(1),
         exact.probabilities([row.text for row in held]).argmax(1),
-    )
-
-
-def _in_float32(classifier: Classifier) -> Classifier:
-    return assemble(
-        classifier.labels,
-        classifier.method,
-        classifier.backbone,
-        classifier.settings,
-        classifier.temperature,
-        torch.float32,
-        classifier.tuned,
     )
 
 
