@@ -449,6 +449,39 @@ def _settings_here(folder: Path) -> Settings:
 
 
 @app.command()
+def bench(
+    concurrency: Annotated[str, typer.Option(help="Requests under way at once, one run each.")] = "1,8,32,64",
+    seconds: Annotated[float, typer.Option(help="How long each run takes.")] = 5.0,
+    price: Annotated[float | None, typer.Option(help="Price of a core an hour, in any currency.")] = None,
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Measure what this machine bears: answers a second, latencies, cost a million answers.
+
+    Example: millwright bench --project desk --price 0.04
+    """
+    opened = open_project(project)
+    from millwright.bench.measure import bench as bench_project
+
+    given = _whole_numbers(concurrency)
+    with screen.progress_bars(json) as progress:
+        found = bench_project(
+            opened, concurrencies=given, seconds=seconds, price_per_core_hour=price, progress=progress
+        )
+    if json:
+        screen.show_json({"load": found})
+    else:
+        screen.out.print(screen.load_table(found))
+
+
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise BadInput(f"concurrency must be whole numbers, got {text!r}; pass 1,8,64") from None
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where the demo's project is made.")] = Path("demo"),
     json: AsJson = False,
