@@ -28,7 +28,9 @@ from millwright.loop import turn
 from millwright.project import Project
 from millwright.records import JsonObject, TurnRecord
 from millwright.registry.versions import CHAMPION, alias
-from millwright.steps import evaluate, new_project, train, write_data_report
+from millwright.reports.pages import write_data_report
+from millwright.scaffold import new_project
+from millwright.steps import evaluate, train
 from millwright.store.files import write_text
 
 TEMPLATE = "customer-desk"

@@ -15,7 +15,8 @@ from prometheus_client import generate_latest
 
 from millwright.errors import Busy, MillwrightError, Overloaded
 from millwright.project import Project
-from millwright.registry.versions import CHAMPION, load_classifier, resolve
+from millwright.registry.classifiers import load_classifier
+from millwright.registry.versions import CHAMPION, resolve
 from millwright.surfaces.messages import (
     ErrorAnswer,
     FeedbackAnswer,
