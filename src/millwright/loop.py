@@ -13,7 +13,8 @@ from millwright.experiment.compare import Comparison, compare_paired
 from millwright.feedback import propose_rows
 from millwright.project import Project
 from millwright.records import Interval, Row, TurnRecord
-from millwright.registry.versions import CHALLENGER, CHAMPION, VersionInfo, alias, load_classifier
+from millwright.registry.classifiers import load_classifier
+from millwright.registry.versions import CHALLENGER, CHAMPION, VersionInfo, alias
 from millwright.reports.charts import turns_chart
 from millwright.reports.pages import turns_page
 from millwright.serve.promotion import promote

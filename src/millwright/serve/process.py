@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,8 @@ def serving(folder: Path) -> Iterator[str]:
             for line in process.stdout:
                 printed.append(line)
                 if found := re.search(r"http://[\w.:]+", line):
+                    # What it prints later is read and dropped: a full pipe would make it wait.
+                    threading.Thread(target=process.stdout.read, daemon=True).start()
                     yield found.group()
                     break
             else:
