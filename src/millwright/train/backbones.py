@@ -84,7 +84,7 @@ def load_backbone(name: str, max_tokens: int) -> Backbone:
             f"could not be had from the Hugging Face Hub ({first_line}); offline, use {MINILM!r} "
             "or a local folder"
         ) from None
-    sha256 = MINILM_SHA256 if name == MINILM else weights_sha256(model)
+    sha256 = MINILM_SHA256 if name == MINILM else None  # `wrap` takes it of what is used: not of a random pooler
     return wrap(name, model, tokenizer.backend_tokenizer, tokenizer.pad_token_id or 0, max_tokens, sha256)
 
 
