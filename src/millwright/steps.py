@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from millwright.data.columns import Columns, check_text_is_not_numbers, recognise
 from millwright.data.dataset import Dataset, read_dataset
@@ -25,7 +25,7 @@ from millwright.registry.versions import (
     VersionInfo,
     alias,
     load_classifier,
-    promote,
+    point,
     register,
     resolve,
     version_manifest,
@@ -140,9 +140,10 @@ def train(
         evaluation = evaluate_rows(fitted.classifier, test) if test else None
         info = register(Project(project.folder, settings), dataset, fitted, evaluation)
         if alias(project, CHAMPION) is None:
-            promote(project, info.name, "the first version")
-            if evaluation:
-                _record_first_turn(project, dataset, info, evaluation.accuracy)
+            with project.database.begin() as connection:
+                point(connection, info.name, "the first version")
+                if evaluation:
+                    _record_first_turn(connection, dataset, info, evaluation.accuracy)
     return info
 
 
@@ -274,7 +275,9 @@ def _data_section(
     return section.model_copy(update={"split_seed": seed})
 
 
-def _record_first_turn(project: Project, dataset: Dataset, info: VersionInfo, accuracy: Interval) -> None:
+def _record_first_turn(
+    connection: Connection, dataset: Dataset, info: VersionInfo, accuracy: Interval
+) -> None:
     """Give the chart of turns its first point."""
     rows = len(dataset.split("train", "validation"))
     record = TurnRecord(
@@ -292,9 +295,8 @@ def _record_first_turn(project: Project, dataset: Dataset, info: VersionInfo, ac
         reason="the first version",
         created_at=now(),
     )
-    with project.database.begin() as connection:
-        if not connection.scalar(select(func.count()).select_from(turns)):
-            connection.execute(insert(turns).values(number=1, record=turn_json(record)))
+    if not connection.scalar(select(func.count()).select_from(turns)):
+        connection.execute(insert(turns).values(number=1, record=turn_json(record)))
 
 
 def turn_json(record: TurnRecord) -> dict[str, object]:
