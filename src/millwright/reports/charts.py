@@ -1,6 +1,7 @@
 """Pictures as SVG text. The same input gives the same bytes; no global state of matplotlib is touched."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
@@ -12,6 +13,7 @@ from millwright.train.metrics import ClassScore, Confusion, ReliabilityBin
 
 ACCENT, QUIET, INK = "#0f766e", "#94a3b8", "#334155"
 MOST_LABELS = 40
+SHOWN_CHARACTERS = 48
 
 
 def turns_chart(turns: Sequence[TurnRecord]) -> str:
@@ -73,9 +75,8 @@ def per_class_f1(classes: Sequence[ClassScore]) -> str:
     """F1 a label, the lowest on top; at most 40 labels."""
     worst = sorted(classes, key=lambda score: score.f1)[:MOST_LABELS]
     figure, axes = _canvas(7.2, 0.9 + 0.22 * len(worst))
-    names = [f"{score.label} ({score.rows})" for score in worst]
-    axes.barh(names, [score.f1 for score in worst], color=ACCENT, height=0.65)
-    axes.invert_yaxis()
+    axes.barh(range(len(worst)), [score.f1 for score in worst], color=ACCENT, height=0.65)
+    _name_bars(axes, [f"{_short(score.label)} ({score.rows})" for score in worst])
     axes.set(xlim=(0, 1), xlabel="F1")
     return _svg(figure)
 
@@ -83,10 +84,8 @@ def per_class_f1(classes: Sequence[ClassScore]) -> str:
 def confusions_chart(confused: Sequence[Confusion]) -> str:
     """The pairs that are taken for one another most often."""
     figure, axes = _canvas(7.2, 0.9 + 0.26 * max(1, len(confused)))
-    axes.barh(
-        [f"{c.truth} taken for {c.predicted}" for c in confused], [c.count for c in confused], color=ACCENT
-    )
-    axes.invert_yaxis()
+    axes.barh(range(len(confused)), [pair.count for pair in confused], color=ACCENT)
+    _name_bars(axes, [f"{_short(pair.truth)} taken for {_short(pair.predicted)}" for pair in confused])
     axes.set_xlabel("rows")
     return _svg(figure)
 
@@ -98,12 +97,22 @@ def label_balance(labels: Mapping[str, Mapping[str, int]]) -> str:
     left = [0] * len(largest)
     for split, colour in (("train", ACCENT), ("validation", QUIET), ("test", INK)):
         counts = [splits[split] for _, splits in largest]
-        axes.barh([name for name, _ in largest], counts, left=left, color=colour, height=0.65, label=split)
+        axes.barh(range(len(largest)), counts, left=left, color=colour, height=0.65, label=split)
         left = [a + b for a, b in zip(left, counts, strict=True)]
-    axes.invert_yaxis()
+    _name_bars(axes, [_short(name) for name, _ in largest])
     axes.set_xlabel("rows")
     axes.legend(frameon=False, fontsize=8)
     return _svg(figure)
+
+
+def _name_bars(axes: Axes, names: Sequence[str]) -> None:
+    """Write a name at each bar, the first on top; dollars in a label are no mathematics."""
+    axes.set_yticks(range(len(names)), list(names), parse_math=False)
+    axes.invert_yaxis()
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= SHOWN_CHARACTERS else label[: SHOWN_CHARACTERS - 1] + "…"
 
 
 def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
@@ -121,7 +130,10 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _svg(figure: Figure) -> str:
     out = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "millwright", "svg.fonttype": "none", "font.family": "sans-serif"}):
+    options = {"svg.hashsalt": "millwright", "svg.fonttype": "none", "font.family": "sans-serif"}
+    with mpl.rc_context(options), warnings.catch_warnings():
+        # The reader's fonts draw the text, so it does not matter which letters ours lack.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure.savefig(out, format="svg", metadata={"Date": None}, facecolor="white")
     text = out.getvalue()
     return text[text.index("<svg") :]

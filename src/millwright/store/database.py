@@ -51,8 +51,8 @@ def open_database(path: Path) -> Engine:
     event.listen(engine, "handle_error", _refusing(path))
     with storing(path), lock:  # processes that open a new database at once migrate it in turn
         is_new = not path.exists()
-        if not is_new and path.is_file() and not path.stat().st_size:
-            raise Corrupt(f"{path} is empty, as no database is; restore it from a backup, or delete it")
+        if path.is_file():
+            _check_length(path)
         try:
             _migrate(engine)
         except BaseException:
@@ -66,6 +66,23 @@ def open_database(path: Path) -> Engine:
 def now() -> str:
     """The hour in UTC, to the millisecond, as it stands in every table."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _check_length(path: Path) -> None:
+    """Refuse a file that is shorter than its header says: SQLite would take zeros for what is missing."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    if not header:
+        raise Corrupt(f"{path} is empty, as no database is; restore it from a backup, or delete it")
+    log = path.with_name(f"{path.name}-wal")
+    if not header.startswith(b"SQLite format 3\0") or (log.exists() and log.stat().st_size):
+        return  # no database at all, or one whose newest pages are still in the log
+    size_bytes = int.from_bytes(header[16:18]) * int.from_bytes(header[28:32])
+    if path.stat().st_size < size_bytes:
+        raise Corrupt(
+            f"{path} is truncated: it has {path.stat().st_size:,} bytes of {size_bytes:,}; restore it from "
+            "a backup"
+        )
 
 
 def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
