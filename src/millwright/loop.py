@@ -28,6 +28,7 @@ from millwright.registry.versions import (
 )
 from millwright.reports.charts import turns_chart
 from millwright.reports.pages import turns_page
+from millwright.serve.runtimes import choose_runtime
 from millwright.steps import quiet, train, turn_json
 from millwright.store.database import now
 from millwright.store.files import write_text
@@ -83,6 +84,7 @@ def turn(project: Project, *, progress: Progress = quiet) -> TurnRecord:
             project, progress=progress, dataset=dataset
         )
         comparison = compare_paired(before_N, _right(load_classifier(project, challenger.name), held_out))
+        choose_runtime(project, challenger.name, progress)
         better = comparison.p_value <= project.settings.turn.alpha and comparison.difference.value > 0
         record = TurnRecord(
             number=number,

@@ -31,6 +31,7 @@ from millwright.registry.versions import (
     version_manifest,
 )
 from millwright.reports.pages import data_page, evaluation_page
+from millwright.serve.runtimes import choose_runtime
 from millwright.settings import FILENAME, DataSection, Settings, dump_settings
 from millwright.store.database import now
 from millwright.store.files import storing, write_json, write_text
@@ -140,6 +141,7 @@ def train(
         evaluation = evaluate_rows(fitted.classifier, test) if test else None
         info = register(Project(project.folder, settings), dataset, fitted, evaluation)
         if alias(project, CHAMPION) is None:
+            choose_runtime(project, info.name, progress)
             with project.database.begin() as connection:
                 point(connection, info.name, "the first version")
                 if evaluation:

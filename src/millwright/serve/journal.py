@@ -4,7 +4,6 @@ import queue
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import asdict
 
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import DBAPIError
@@ -63,7 +62,7 @@ class Journal:
             with self._database.begin() as connection:
                 for records, _ in entries:
                     for kind, table in ((Prediction, predictions), (Opinion, opinions)):
-                        values = [asdict(record) for record in records if isinstance(record, kind)]
+                        values = [vars(record) for record in records if isinstance(record, kind)]
                         if values:
                             connection.execute(insert(table), values)
         except Exception as error:  # also what a driver raises of its own: the thread must outlive it

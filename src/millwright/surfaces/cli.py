@@ -270,7 +270,10 @@ def serve(
     """
     opened = open_project(project)
     settings = change_settings(opened.settings, "serve", host=host, port=port)
+    from millwright.surfaces.logs import log_as_json
     from millwright.surfaces.web import serve as serve_project
+
+    log_as_json(requests=settings.serve.log == "requests")
 
     def ready(url: str) -> None:
         if json:
@@ -352,11 +355,10 @@ def promote(
     Example: millwright versions promote v2 --reason "asked by the desk" --project desk
     """
     opened = open_project(project)
-    from millwright.registry.versions import promote as promote_version
-    from millwright.registry.versions import resolve
+    from millwright.serve.promotion import promote as promote_version
 
-    name = resolve(opened, version)
-    promote_version(opened, name, reason)
+    with screen.progress_bars(json) as progress:
+        name = promote_version(opened, version, reason, progress=progress)
     _show_champion(name, json)
 
 

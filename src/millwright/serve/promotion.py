@@ -1,0 +1,35 @@
+"""Promotes a version: measures how it runs best on this machine, then points the alias at it."""
+
+from millwright.project import Project
+from millwright.registry.versions import CHAMPION, resolve
+from millwright.registry.versions import promote as point
+from millwright.serve.runtimes import Progress, choose_runtime
+
+
+def promote(
+    project: Project,
+    name: str,
+    reason: str,
+    alias_name: str = CHAMPION,
+    progress: Progress = lambda _stage, _done: None,
+) -> str:
+    """Choose a version's runtime, then let an alias mean it; servers notice within about a second.
+
+    Args:
+        project: an open project.
+        name: the version or an alias of it.
+        reason: why, for the history.
+        alias_name: "champion" or "challenger".
+        progress: called with "runtime" and the fraction done.
+
+    Returns:
+        The version's name.
+
+    Raises:
+        NotFound: no such version or alias.
+        BadInput: `serve.runtime` names a runtime that may not serve this version.
+        Corrupt: the version is damaged, so it may not serve.
+    """
+    version = resolve(project, name)
+    choose_runtime(project, version, progress)
+    return point(project, version, reason, alias_name)
