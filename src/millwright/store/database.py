@@ -52,7 +52,7 @@ def open_database(path: Path) -> Engine:
     with storing(path), lock:  # processes that open a new database at once migrate it in turn
         is_new = not path.exists()
         if path.is_file():
-            _check_length(path)
+            _check_not_empty(path)
         try:
             _migrate(engine)
         except BaseException:
@@ -68,21 +68,15 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _check_length(path: Path) -> None:
-    """Refuse a file that is shorter than its header says: SQLite would take zeros for what is missing."""
-    with path.open("rb") as file:
-        header = file.read(100)
-    if not header:
+def _check_not_empty(path: Path) -> None:
+    """Refuse an empty file, which SQLite would take for a new database.
+
+    The file is never opened here: closing it would drop the locks that SQLite holds on it for other
+    connections of this process, and two writers at once would damage it. What was cut off further on
+    SQLite finds by itself.
+    """
+    if not path.stat().st_size:
         raise Corrupt(f"{path} is empty, as no database is; restore it from a backup, or delete it")
-    log = path.with_name(f"{path.name}-wal")
-    if not header.startswith(b"SQLite format 3\0") or (log.exists() and log.stat().st_size):
-        return  # no database at all, or one whose newest pages are still in the log
-    size_bytes = int.from_bytes(header[16:18]) * int.from_bytes(header[28:32])
-    if path.stat().st_size < size_bytes:
-        raise Corrupt(
-            f"{path} is truncated: it has {path.stat().st_size:,} bytes of {size_bytes:,}; restore it from "
-            "a backup"
-        )
 
 
 def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
@@ -117,6 +111,9 @@ def _refusing(path: Path) -> Callable[[ExceptionContext], None]:
 
 def _migrate(engine: Engine) -> None:
     with engine.connect() as connection:
+        if MigrationContext.configure(connection).get_current_revision() == _scripts().get_current_head():
+            return  # without a lock, so that opening never waits for a writer
+    with engine.connect() as connection:
         driver: Any = connection.connection.driver_connection
         # By itself the driver opens no transaction for CREATE TABLE, and half a migration would stay.
         driver.isolation_level = None
@@ -129,13 +126,22 @@ def _migrate(engine: Engine) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    scripts = ScriptDirectory.from_config(config)
+    scripts = _scripts()
     have = MigrationContext.configure(connection).get_current_revision()
     if have == scripts.get_current_head():
         return
     if have is not None and have not in {script.revision for script in scripts.walk_revisions()}:
         raise Corrupt(f"the database has revision {have!r}, made by a newer Millwright; upgrade with pip")
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
