@@ -159,7 +159,7 @@ def change_settings(settings: Settings, section: str, **changes: object) -> Sett
 
 def dump_settings(settings: Settings) -> str:
     """Write settings as TOML text with each key's description as a comment above it."""
-    lines = ["# A Millwright project. Every key is here; `millwright settings` explains them too.", ""]
+    lines = ["# A Millwright project: every key, its meaning above it.", ""]
     for section_name in Settings.model_fields:
         section = getattr(settings, section_name)
         lines += [f"[{section_name}]"]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from millwright.project import Project
 
 INTERRUPTED = 130
+WHEEL, AROUND = "Turn the wheel", "Look and steer"  # panels of the help
 
 app = typer.Typer(
     name="millwright", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -31,8 +32,8 @@ app = typer.Typer(
 )  # fmt: skip
 versions_app = typer.Typer(no_args_is_help=True, help="List, show, promote and roll back versions.")
 backbones_app = typer.Typer(no_args_is_help=True, help="Compare pretrained networks on your rows.")
-app.add_typer(versions_app, name="versions")
-app.add_typer(backbones_app, name="backbones")
+app.add_typer(versions_app, name="versions", rich_help_panel=AROUND)
+app.add_typer(backbones_app, name="backbones", rich_help_panel=AROUND)
 
 ProjectFolder = Annotated[Path, typer.Option("--project", help="Folder of the project, or one below it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
@@ -112,7 +113,7 @@ def _everything(
     """
 
 
-@app.command()
+@app.command(rich_help_panel=WHEEL)
 def new(
     folder: Annotated[Path, typer.Argument(help="Folder to make.")],
     data: Annotated[Path | None, typer.Option(help="Labelled rows: CSV, TSV, JSONL or Parquet.")] = None,
@@ -143,7 +144,7 @@ def new(
     screen.show_next(f"millwright prepare{_project_option(folder)}")
 
 
-@app.command()
+@app.command(rich_help_panel=WHEEL)
 def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     """Clean, check and split the rows, and write the data report.
 
@@ -154,7 +155,8 @@ def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     from millwright.reports.pages import write_data_report
 
     opened = _open(project)
-    dataset = prepare_data(opened)
+    with screen.progress_bars(json) as progress:
+        dataset = prepare_data(opened, progress=progress)
     page = write_data_report(opened, dataset)
     if json:
         screen.show_json({"dataset": dataset.id, "page": page, **dataset.report})
@@ -166,7 +168,7 @@ def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     screen.show_next(f"millwright train{_project_option(project)}")
 
 
-@app.command()
+@app.command(rich_help_panel=WHEEL)
 def train(
     method: Annotated[str | None, typer.Option(help="auto, head, top, full, lora, adalora, adapter.")] = None,
     search: Annotated[int, typer.Option(min=0, help="Try so many settings first.")] = 0,
@@ -207,7 +209,7 @@ def _show_figures(project: "Project", manifest: JsonObject) -> None:
     screen.out.print(screen.version_table(manifest, aliases[0]))
 
 
-@app.command()
+@app.command(rich_help_panel=WHEEL)
 def evaluate(
     version: Version = "champion",
     data: Annotated[Path | None, typer.Option(help="Measure on this file, not on the test rows.")] = None,
@@ -230,7 +232,7 @@ def evaluate(
     screen.show_path("report:", page)
 
 
-@app.command()
+@app.command(rich_help_panel=WHEEL)
 def predict(
     texts: Annotated[list[str] | None, typer.Argument(help="Inputs; none reads lines from stdin.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many labels an input.")] = 1,
@@ -272,7 +274,7 @@ def _lines_of_stdin() -> list[str]:
     return lines
 
 
-@app.command()
+@app.command(rich_help_panel=WHEEL)
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
@@ -291,12 +293,12 @@ def serve(
         if json:
             screen.show_json({"url": url})
         else:
-            screen.show_line(f"serving {url}  (Ctrl-C stops)")
+            screen.show_line(f"serving {url}  (its docs: {url}/docs; Ctrl-C stops)")
 
     serve_project(replace(opened, settings=settings), ready)
 
 
-@app.command()
+@app.command(rich_help_panel=WHEEL)
 def turn(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     """Turn what users said into rows, train a challenger, promote it if it is better.
 
@@ -403,8 +405,8 @@ def compare(
     from millwright.data.prepare import prepare as prepare_data
     from millwright.train.choose import compare_backbones
 
-    dataset = prepare_data(opened)
     with screen.progress_bars(json) as progress:
+        dataset = prepare_data(opened, progress=progress)
         scores, advice = compare_backbones(
             dataset, names, opened.settings, kept=opened.kept, progress=progress
         )
@@ -415,7 +417,7 @@ def compare(
     screen.out.print(advice, markup=False)
 
 
-@app.command()
+@app.command(rich_help_panel=AROUND)
 def settings(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     """Explain every key of millwright.toml with its value here, or its default where no project is.
 
@@ -444,7 +446,7 @@ def _settings_here(folder: Path) -> Settings:
         return Settings()
 
 
-@app.command()
+@app.command(rich_help_panel=AROUND)
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where the demo's project is made.")] = Path("demo"),
     json: AsJson = False,
