@@ -329,6 +329,10 @@ def list_all(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     if json:
         screen.show_json({"versions": found})
         return
+    if not found:
+        screen.show_line("no version yet")
+        screen.show_next(f"millwright train{_project_option(project)}")
+        return
     screen.out.print(screen.versions_table(found))
 
 
