@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from millwright.project import Project as Project
     from millwright.project import open_project as open
     from millwright.registry.versions import list_versions as versions
-    from millwright.registry.versions import promote as promote
     from millwright.registry.versions import roll_back as roll_back
     from millwright.scaffold import new_project as new
+    from millwright.serve.promotion import promote as promote
     from millwright.settings import Settings as Settings
     from millwright.steps import evaluate as evaluate
     from millwright.steps import predict as predict
@@ -42,7 +42,7 @@ _HOMES = {
     "open": ("millwright.project", "open_project"),
     "predict": ("millwright.steps", "predict"),
     "prepare": ("millwright.data.prepare", "prepare"),
-    "promote": ("millwright.registry.versions", "promote"),
+    "promote": ("millwright.serve.promotion", "promote"),
     "roll_back": ("millwright.registry.versions", "roll_back"),
     "serve": ("millwright.surfaces.web", "serve"),
     "train": ("millwright.steps", "train"),

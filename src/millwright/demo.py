@@ -6,15 +6,12 @@ its own, they speak to it over HTTP, and the turns are those of `millwright turn
 
 import os
 import random
-import re
 import shlex
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,6 +30,7 @@ from millwright.records import Interval, JsonObject, TurnRecord
 from millwright.registry.versions import CHAMPION, alias
 from millwright.reports.pages import write_data_report
 from millwright.scaffold import new_project
+from millwright.serve.process import serving
 from millwright.steps import evaluate, train
 from millwright.store.files import write_text
 
@@ -103,7 +101,7 @@ def run_demo(folder: Path, say: Say) -> JsonObject:
 def _serve_and_turn(project: Project, say: Say) -> tuple[list[TurnRecord], list[Heard]]:
     """Serve the champion, let each wave of users speak, and turn the wheel after it."""
     records, heard = [], []
-    with _server(project) as address:
+    with serving(project.folder) as address:
         say(f"[bold]3[/] serve: {address}; [italic]simulated[/] customers write to it and correct it")
         say(
             f"  Their habits are set, not found: {ASKED_ANSWER:.0%} of those who are asked answer, others\n"
@@ -139,34 +137,6 @@ def _waves(project: Project) -> list[list[dict[str, str]]]:
     rows = read_table(project.folder / "later.csv").frame.to_dicts()
     cut = round(FIRST_WAVE * len(rows))
     return [rows[:cut], rows[cut:]]
-
-
-@contextmanager
-def _server(project: Project) -> Iterator[str]:
-    """The real server as a process of its own, on a free port, stopped at the end."""
-    command = [
-        sys.executable,
-        "-m",
-        "millwright.surfaces.cli",
-        "serve",
-        "--port",
-        "0",
-        "--project",
-        str(project.folder),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        try:
-            assert process.stdout is not None
-            lines = []
-            for line in process.stdout:
-                lines.append(line)
-                if found := re.search(r"http://[\w.:]+", line):
-                    yield found.group()
-                    break
-            else:
-                raise MillwrightError(f"the server did not start: {''.join(lines)}")
-        finally:
-            process.terminate()
 
 
 def _send(address: str, messages: list[dict[str, str]]) -> Heard:

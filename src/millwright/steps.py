@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from millwright.data.dataset import Dataset, read_dataset
 from millwright.data.load import read_table
@@ -19,8 +19,9 @@ from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Answer, Interval, JsonObject, Row, TurnRecord
 from millwright.registry.classifiers import load_classifier, register
-from millwright.registry.versions import CHAMPION, VersionInfo, alias, promote, resolve, version_manifest
+from millwright.registry.versions import CHAMPION, VersionInfo, alias, point, resolve, version_manifest
 from millwright.reports.pages import evaluation_page
+from millwright.serve.runtimes import choose_runtime
 from millwright.store.database import now
 from millwright.store.files import write_json, write_text
 from millwright.store.tables import turns
@@ -66,9 +67,11 @@ def train(
         evaluation = evaluate_rows(fitted.classifier, test) if test else None
         info = register(Project(project.folder, settings), dataset, fitted, evaluation)
         if alias(project, CHAMPION) is None:
-            promote(project, info.name, "the first version")
-            if evaluation:
-                _record_first_turn(project, dataset, info, evaluation.accuracy)
+            choose_runtime(project, info.name, progress)
+            with project.database.begin() as connection:
+                point(connection, info.name, "the first version")
+                if evaluation:
+                    _record_first_turn(connection, dataset, info, evaluation.accuracy)
     return info
 
 
@@ -177,7 +180,9 @@ def _length_band(text: str) -> str:
     return "up to 8 words" if words <= 8 else "9 to 30 words" if words <= 30 else "over 30 words"
 
 
-def _record_first_turn(project: Project, dataset: Dataset, info: VersionInfo, accuracy: Interval) -> None:
+def _record_first_turn(
+    connection: Connection, dataset: Dataset, info: VersionInfo, accuracy: Interval
+) -> None:
     """Give the chart of turns its first point."""
     rows = len(dataset.split("train", "validation"))
     record = TurnRecord(
@@ -195,9 +200,8 @@ def _record_first_turn(project: Project, dataset: Dataset, info: VersionInfo, ac
         reason="the first version",
         created_at=now(),
     )
-    with project.database.begin() as connection:
-        if not connection.scalar(select(func.count()).select_from(turns)):
-            connection.execute(insert(turns).values(number=1, record=turn_json(record)))
+    if not connection.scalar(select(func.count()).select_from(turns)):
+        connection.execute(insert(turns).values(number=1, record=turn_json(record)))
 
 
 def turn_json(record: TurnRecord) -> dict[str, object]:

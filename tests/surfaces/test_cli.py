@@ -15,7 +15,7 @@ from millwright.surfaces import cli
 from tests.conftest import csv_of, desk_rows
 
 VERBS = [
-    *("new", "prepare", "train", "evaluate", "predict", "serve", "turn", "settings", "demo"),
+    *("new", "prepare", "train", "evaluate", "predict", "serve", "turn", "bench", "settings", "demo"),
     *("versions list", "versions show", "versions promote", "versions rollback", "backbones compare"),
 ]
 

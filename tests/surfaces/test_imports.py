@@ -11,6 +11,7 @@ from sqlalchemy import insert
 from millwright.data.prepare import prepare
 from millwright.project import Project
 from millwright.registry.versions import promote
+from millwright.serve.runtime_record import TORCH, RuntimeRecord, processor, write_runtime
 from millwright.store.database import now
 from millwright.store.files import sealed_folder, write_json
 from millwright.store.tables import versions
@@ -66,6 +67,7 @@ def desk(make_project) -> Project:
             write_json(folder / "manifest.json", manifest)
         with project.database.begin() as connection:
             connection.execute(insert(versions).values(**info))
+        write_runtime(project, RuntimeRecord(f"v{number}", TORCH, None, (), processor(), 1.0))
         promote(project, f"v{number}", "test")
     return project
 

@@ -4,11 +4,14 @@ A folder holds weights.safetensors, classifier.json, tokenizer.json, manifest.js
 README.md. It is sealed and never changes; which versions there are is in versions.py.
 """
 
+import shutil
 from importlib.metadata import version as installed_version
 
 from sqlalchemy import func, insert, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from millwright.data.dataset import Dataset
+from millwright.errors import MillwrightError
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.card import model_card
@@ -69,8 +72,8 @@ def register(
     Raises:
         CannotStore: the disk is full or read-only; no version was added then.
     """
-    with project.lock("registry"), project.database.begin() as connection:
-        number = (connection.scalar(select(func.max(versions.c.number))) or 0) + 1
+    with project.lock("registry"):
+        number = _free_number(project)
         info = VersionInfo(
             name=f"v{number}",
             number=number,
@@ -80,13 +83,27 @@ def register(
             created_at=now(),
         )
         manifest = _manifest(project, info, dataset, fitted, evaluation)
-        with sealed_folder(project.kept / "versions" / info.name) as folder:
+        target = project.kept / "versions" / info.name
+        with sealed_folder(target) as folder:
             fitted.classifier.save(folder)
             write_json(folder / "manifest.json", manifest)
             write_text(folder / "README.md", model_card(manifest))
         row = {key: getattr(info, key) for key in versions.columns.keys()}  # noqa: SIM118, not a dict
-        connection.execute(insert(versions).values(**row))
+        try:
+            with project.database.begin() as connection:
+                connection.execute(insert(versions).values(**row))
+        except (MillwrightError, SQLAlchemyError):
+            shutil.rmtree(target)
+            raise
     return info
+
+
+def _free_number(project: Project) -> int:
+    """The next number; a folder that a kill left without its line in the table keeps its own."""
+    with project.database.connect() as connection:
+        listed = connection.scalar(select(func.max(versions.c.number))) or 0
+    left = (path.name for path in (project.kept / "versions").glob("v*"))
+    return 1 + max([listed, *(int(name[1:]) for name in left if name[1:].isdecimal())])
 
 
 def _manifest(

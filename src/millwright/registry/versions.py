@@ -16,6 +16,7 @@ from millwright.store.files import read_json, verify
 from millwright.store.tables import alias_changes, aliases, versions
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+ROLLED_BACK = "rolled back from "
 
 
 @dataclass(frozen=True)
@@ -98,16 +99,33 @@ def promote(project: Project, name: str, reason: str, alias_name: str = CHAMPION
     name = resolve(project, name)
     verify(project.kept / "versions" / name)
     with project.database.begin() as connection:
-        _point(connection, alias_name, name, reason)
-        if alias_name == CHAMPION:
-            connection.execute(
-                delete(aliases).where(aliases.c.alias == CHALLENGER, aliases.c.version == name)
-            )
+        point(connection, name, reason, alias_name)
     return name
 
 
+def point(connection: Connection, name: str, reason: str, alias_name: str = CHAMPION) -> None:
+    """Point an alias at a version within a transaction; the caller has verified the version.
+
+    Args:
+        connection: in a transaction.
+        name: the version's name.
+        reason: why, for the history.
+        alias_name: "champion" or "challenger"; a challenger that becomes champion is none any more.
+    """
+    previous = connection.scalar(select(aliases.c.version).where(aliases.c.alias == alias_name))
+    connection.execute(delete(aliases).where(aliases.c.alias == alias_name))
+    connection.execute(insert(aliases).values(alias=alias_name, version=name, changed_at=now()))
+    connection.execute(
+        insert(alias_changes).values(
+            alias=alias_name, version=name, previous=previous, reason=reason, changed_at=now()
+        )
+    )
+    if alias_name == CHAMPION:
+        connection.execute(delete(aliases).where(aliases.c.alias == CHALLENGER, aliases.c.version == name))
+
+
 def roll_back(project: Project) -> str:
-    """Make the champion before this one champion again.
+    """Undo the last promotion that is not undone yet: the champion before it is champion again.
 
     Args:
         project: an open project.
@@ -117,25 +135,25 @@ def roll_back(project: Project) -> str:
 
     Raises:
         BadInput: there was no other champion.
+        Corrupt: it is damaged, so it may not serve.
     """
-    current = alias(project, CHAMPION)
+    pile = _champions(project)
+    if not pile:
+        raise BadInput("there is no champion to roll back; run `millwright train` first")
+    if len(pile) == 1:
+        raise BadInput(f"there is no champion before {pile[0]}; promote a version by name")
+    return promote(project, pile[-2], f"{ROLLED_BACK}{pile[-1]}")
+
+
+def _champions(project: Project) -> list[str]:
+    """The champions as promotions piled them up and roll-backs took them off; the last one serves."""
+    changes = select(alias_changes).where(alias_changes.c.alias == CHAMPION).order_by(alias_changes.c.id)
+    pile: list[str] = []
     with project.database.connect() as connection:
-        newest = connection.execute(
-            select(alias_changes.c.previous)
-            .where(alias_changes.c.alias == CHAMPION, alias_changes.c.version == current)
-            .order_by(alias_changes.c.id.desc())
-        ).first()
-    if newest is None or newest.previous is None:
-        raise BadInput(f"there is no champion before {current}; promote a version by name")
-    return promote(project, newest.previous, f"rolled back from {current}")
-
-
-def _point(connection: Connection, alias_name: str, name: str, reason: str) -> None:
-    previous = connection.scalar(select(aliases.c.version).where(aliases.c.alias == alias_name))
-    connection.execute(delete(aliases).where(aliases.c.alias == alias_name))
-    connection.execute(insert(aliases).values(alias=alias_name, version=name, changed_at=now()))
-    connection.execute(
-        insert(alias_changes).values(
-            alias=alias_name, version=name, previous=previous, reason=reason, changed_at=now()
-        )
-    )
+        for change in connection.execute(changes):
+            if change.reason.startswith(ROLLED_BACK) and change.version in pile:
+                while pile[-1] != change.version:
+                    pile.pop()
+            elif pile[-1:] != [change.version]:
+                pile.append(change.version)
+    return pile

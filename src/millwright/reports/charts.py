@@ -4,6 +4,7 @@ Colours are plain, so that a picture stands alone; `themed` lets the page around
 """
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
@@ -77,7 +78,7 @@ def per_class_f1(classes: Sequence[ClassScore]) -> str:
     figure, axes = _bars(len(worst), 0.24)
     names = [f"{_short(score.label)} ({score.rows})" for score in worst]
     axes.barh(range(len(worst)), [score.f1 for score in worst], color=ACCENT, height=0.65)
-    axes.set_yticks(range(len(worst)), names)
+    _name_bars(axes, names)
     axes.set(xlim=(0, 1), xlabel="F1 (rows in brackets)")
     return _svg(figure)
 
@@ -87,7 +88,7 @@ def confusions_chart(confused: Sequence[Confusion]) -> str:
     figure, axes = _bars(len(confused), 0.36)
     names = [f"{_short(pair.truth)}\ntaken for {_short(pair.predicted)}" for pair in confused]
     axes.barh(range(len(confused)), [pair.count for pair in confused], color=ACCENT, height=0.65)
-    axes.set_yticks(range(len(confused)), names)
+    _name_bars(axes, names)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("rows")
     return _svg(figure)
@@ -102,7 +103,7 @@ def label_balance(labels: Mapping[str, Mapping[str, int]]) -> str:
         counts = [splits[split] for _, splits in largest]
         axes.barh(range(len(largest)), counts, left=left, color=colour, height=0.65, label=split)
         left = [a + b for a, b in zip(left, counts, strict=True)]
-    axes.set_yticks(range(len(largest)), [_short(name) for name, _ in largest])
+    _name_bars(axes, [_short(name) for name, _ in largest])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("rows")
     figure.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=3, loc="outside upper right")
@@ -128,6 +129,11 @@ def _bars(count: int, inches_a_bar: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _name_bars(axes: Axes, names: Sequence[str]) -> None:
+    """Write a name at each bar; dollars in a label are no mathematics."""
+    axes.set_yticks(range(len(names)), list(names), parse_math=False)
+
+
 def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
@@ -143,7 +149,12 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _svg(figure: Figure) -> str:
     out = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "millwright", "svg.fonttype": "none", "font.family": "sans-serif"}):
+    with (
+        mpl.rc_context({"svg.hashsalt": "millwright", "svg.fonttype": "none", "font.family": "sans-serif"}),
+        warnings.catch_warnings(),
+    ):
+        # The reader's fonts draw the text, so it does not matter which letters ours lack.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure.savefig(out, format="svg", metadata={"Date": None}, facecolor=PAPER)
     text = out.getvalue()
     return text[text.index("<svg") :]

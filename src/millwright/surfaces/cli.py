@@ -287,7 +287,10 @@ def serve(
     """
     opened = _open(project)
     settings = change_settings(opened.settings, "serve", host=host, port=port)
+    from millwright.surfaces.logs import log_as_json
     from millwright.surfaces.web import serve as serve_project
+
+    log_as_json(requests=settings.serve.log == "requests")
 
     def ready(url: str) -> None:
         if json:
@@ -368,11 +371,10 @@ def promote(
     Example: millwright versions promote v2 --reason "asked by the desk" --project desk
     """
     opened = _open(project)
-    from millwright.registry.versions import promote as promote_version
-    from millwright.registry.versions import resolve
+    from millwright.serve.promotion import promote as promote_version
 
-    name = resolve(opened, version)
-    promote_version(opened, name, reason)
+    with screen.progress_bars(json) as progress:
+        name = promote_version(opened, version, reason, progress=progress)
     _show_champion(name, json)
 
 
@@ -448,6 +450,39 @@ def _settings_here(folder: Path) -> Settings:
         return _open(folder).settings
     except NotFound:
         return Settings()
+
+
+@app.command(rich_help_panel=AROUND)
+def bench(
+    concurrency: Annotated[str, typer.Option(help="Requests under way at once, one run each.")] = "1,8,32,64",
+    seconds: Annotated[float, typer.Option(help="How long each run takes.")] = 5.0,
+    price: Annotated[float | None, typer.Option(help="Price of a core an hour, in any currency.")] = None,
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Measure what this machine bears: answers a second, latencies, cost a million answers.
+
+    Example: millwright bench --project desk --price 0.04
+    """
+    opened = _open(project)
+    from millwright.bench.measure import bench as bench_project
+
+    given = _whole_numbers(concurrency)
+    with screen.progress_bars(json) as progress:
+        found = bench_project(
+            opened, concurrencies=given, seconds=seconds, price_per_core_hour=price, progress=progress
+        )
+    if json:
+        screen.show_json({"load": found})
+    else:
+        screen.out.print(screen.load_table(found))
+
+
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise BadInput(f"concurrency must be whole numbers, got {text!r}; pass 1,8,64") from None
 
 
 @app.command(rich_help_panel=AROUND)

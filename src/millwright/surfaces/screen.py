@@ -19,6 +19,7 @@ from rich.table import Table
 from millwright.records import Answer, Interval, JsonObject, TurnRecord
 
 if TYPE_CHECKING:
+    from millwright.bench.measure import LoadFigures
     from millwright.registry.versions import VersionInfo
     from millwright.train.choose import BackboneScore
     from millwright.train.metrics import Evaluation
@@ -253,6 +254,29 @@ def turn_lines(turn: TurnRecord) -> str:
         f"accuracy on the same {turn.held_out:,} held-out rows: {escape(before)} -> {escape(str(turn.after))}"
         f"{chance}\n{escape(turn.challenger)} {verdict}: {escape(turn.reason)}"
     )
+
+
+def load_table(found: "Sequence[LoadFigures]") -> Table:
+    """What a server bore at each concurrency."""
+    headers = ["at once", "answers/s", "p50 ms", "p95 ms", "p99 ms", "errors"]
+    rows = [
+        [
+            str(one.concurrency),
+            f"{one.requests_per_s:,.0f}",
+            *map(_milliseconds, (one.p50_ms, one.p95_ms, one.p99_ms)),
+            str(one.errors),
+        ]
+        for one in found
+    ]
+    if any(one.cost_per_million is not None for one in found):
+        headers.append("cost a million")
+        for row, one in zip(rows, found, strict=True):
+            row.append("" if one.cost_per_million is None else f"{one.cost_per_million:.4f}")
+    return table(headers, rows, right=headers)
+
+
+def _milliseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
 
 
 def minute(moment: str) -> str:
