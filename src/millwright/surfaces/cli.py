@@ -17,7 +17,7 @@ import typer
 
 from millwright.errors import BadInput, MillwrightError, NotFound
 from millwright.records import JsonObject
-from millwright.settings import Settings, change_settings, dump_settings
+from millwright.settings import Settings, change_settings, dump_settings, explain_settings
 from millwright.surfaces import screen
 
 if TYPE_CHECKING:
@@ -430,19 +430,10 @@ def settings(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     Example: millwright settings --project desk
     """
     current = _settings_here(project)
-    if not json:
+    if json:
+        screen.show_json(explain_settings(current))
+    else:
         screen.out.print(dump_settings(current), markup=False, soft_wrap=True)
-        return
-    sections = {name: getattr(current, name) for name in Settings.model_fields}
-    screen.show_json(
-        {
-            f"{name}.{key}": {
-                "value": getattr(section, key), "default": field.default, "description": field.description,
-            }
-            for name, section in sections.items()
-            for key, field in type(section).model_fields.items()
-        }
-    )  # fmt: skip
 
 
 def _settings_here(folder: Path) -> Settings:
