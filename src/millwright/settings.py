@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from millwright.errors import BadSetting, NotFound, one_of
+from millwright.records import JsonObject
 
 FILENAME = "millwright.toml"
 
@@ -173,7 +174,7 @@ def change_settings(settings: Settings, section: str, **changes: object) -> Sett
 
 def dump_settings(settings: Settings) -> str:
     """Write settings as TOML text with each key's description as a comment above it."""
-    lines = ["# A Millwright project. Every key is here; `millwright settings` explains them too.", ""]
+    lines = ["# A Millwright project: every key, its meaning above it.", ""]
     for section_name in Settings.model_fields:
         section = getattr(settings, section_name)
         lines += [f"[{section_name}]"]
@@ -183,6 +184,19 @@ def dump_settings(settings: Settings) -> str:
             lines.append(f"# {key} =" if value is None else f"{key} = {_toml(value)}")
         lines.append("")
     return "\n".join(lines)
+
+
+def explain_settings(settings: Settings) -> JsonObject:
+    """Each key as "section.key" with its value, its default and what it means."""
+    return {
+        f"{name}.{key}": {
+            "value": getattr(section, key),
+            "default": field.default,
+            "description": field.description,
+        }
+        for name, section in settings
+        for key, field in type(section).model_fields.items()
+    }
 
 
 def _toml(value: object) -> str:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 from millwright.errors import BadInput
@@ -77,3 +78,16 @@ def test_slices_and_confusions_count_rows():
 def test_no_rows_are_refused():
     with pytest.raises(BadInput, match="at least one"):
         evaluate(np.zeros((0, 2)), np.zeros(0, int), ["a", "b"], {})
+
+
+@pytest.mark.parametrize("rows", [1, 16, 300])
+def test_rows_that_are_all_right_show_no_more_than_the_exact_bound(rows):
+    found = evaluate(np.tile([0.9, 0.1], (rows, 1)), np.zeros(rows, int), ["a", "b"], {})
+    lower = binomtest(rows, rows, alternative="greater").proportion_ci(0.95, method="exact").low
+    assert found.notes[0].endswith(f"an accuracy over {lower:.3f}")
+    assert (found.accuracy.low, found.accuracy.high) == (1, 1)
+
+
+def test_rows_of_which_one_is_wrong_need_no_note():
+    found = evaluate(np.tile([0.9, 0.1], (16, 1)), np.array([1] + [0] * 15), ["a", "b"], {})
+    assert found.notes == ()

@@ -20,6 +20,7 @@ from millwright.data.load import ROW, Table, read_table
 from millwright.data.split import split_of
 from millwright.errors import BadInput, one_of
 from millwright.modalities.text import canonical, clean, is_broken
+from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import SPLITS, Excluded, JsonObject, Row
 from millwright.settings import DataSection
@@ -30,11 +31,12 @@ MAX_LABELS = 5_000
 LISTED = 50  # how many examples of a finding a report names
 
 
-def prepare(project: Project) -> Dataset:
+def prepare(project: Project, *, progress: Progress = quiet) -> Dataset:
     """Build the dataset version that the project's files and accepted feedback make now.
 
     Args:
         project: an open project.
+        progress: called with a stage's name and the fraction done.
 
     Returns:
         The dataset; `report` says what was found.
@@ -50,7 +52,8 @@ def prepare(project: Project) -> Dataset:
     drafts, excluded, notes = [], [], []
     names = [*data.files, *data.test_files]
     file_names = [Path(name).name for name in names]
-    for name, file_name in zip(names, file_names, strict=True):
+    for place, (name, file_name) in enumerate(zip(names, file_names, strict=True)):
+        progress("read", place / len(names))
         table = read_table(project.folder / name)
         shown = file_name if file_names.count(file_name) == 1 else name
         found, left_out = rows_of(table, data, shown, only_test=name in data.test_files)
@@ -58,6 +61,8 @@ def prepare(project: Project) -> Dataset:
         excluded += left_out
         if table.encoding not in ("utf-8", "parquet"):
             notes.append(f"{shown} was read as {table.encoding}")
+    progress("read", 1.0)
+    progress("check", 0.0)
     drafts += feedback_rows(project.database, data)
     rows, duplicates = _without_duplicates(drafts)
     excluded += duplicates
@@ -67,6 +72,7 @@ def prepare(project: Project) -> Dataset:
     report = {**_report(rows, data), "excluded": _reasons(excluded), "notes": notes}
     dataset = write_dataset(dataset_folder(project), rows, report, excluded)
     _remember(project.database, dataset)
+    progress("check", 1.0)
     return dataset
 
 

@@ -64,15 +64,15 @@ def path_from_here(path: Path) -> Path:
 
 @contextmanager
 def progress_bars(as_json: bool) -> Iterator[Callable[[str, float], None]]:
-    """Bars on stderr, one a stage.
+    """Bars on stderr, one a stage; none where stderr is no terminal.
 
     Args:
-        as_json: True for a program that reads: then there are no bars.
+        as_json: True for a program that reads: then there are no bars either.
 
     Yields:
         A function of a stage's name and the fraction of it done.
     """
-    if as_json:
+    if as_json or not err.is_terminal:
         yield lambda stage, fraction: None
         return
     columns = (
@@ -126,10 +126,10 @@ def data_table(report: JsonObject) -> Table:
         ("labels", f"{len(report['labels']):,}; {balance}"),
         ("characters", f"median {characters['median']:,}, longest {characters['max']:,}"),
         ("left out", ", ".join(f"{count:,} {why}" for why, count in report["excluded"].items()) or "none"),
-        ("near duplicates", f"{near['pairs']:,} pairs, {near['across_splits']:,} of them across splits"),
-        ("in more than one split", f"{across:,} texts"),
-        ("conflicting labels", f"{report['conflicting_labels']['count']:,} texts"),
-        ("broken", f"{report['broken_texts']['count']:,} texts"),
+        ("near duplicates", f"{_count(near['pairs'], 'pair')}, {near['across_splits']:,} across splits"),
+        ("in more than one split", _count(across, "text")),
+        ("conflicting labels", _count(report["conflicting_labels"]["count"], "text")),
+        ("broken", _count(report["broken_texts"]["count"], "text")),
         *(("note", note) for note in report["notes"]),
     ]
     return table(("", ""), rows)
@@ -272,7 +272,7 @@ def load_table(found: "Sequence[LoadFigures]") -> Table:
         headers.append("cost a million")
         for row, one in zip(rows, found, strict=True):
             row.append("" if one.cost_per_million is None else f"{one.cost_per_million:.4f}")
-    return table(headers, rows)
+    return table(headers, rows, right=headers)
 
 
 def _milliseconds(value: float | None) -> str:
@@ -282,6 +282,10 @@ def _milliseconds(value: float | None) -> str:
 def minute(moment: str) -> str:
     """An hour of the tables as a person reads it."""
     return f"{moment[:10]} {moment[11:16]} UTC"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _figures(title: str, figures: dict[str, Interval]) -> Table:

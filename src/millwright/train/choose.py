@@ -11,10 +11,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from millwright.data.dataset import Dataset
 from millwright.errors import BadInput, MillwrightError
+from millwright.progress import Progress
 from millwright.records import Interval
 from millwright.settings import Settings
 from millwright.train.backbones import Backbone, load_backbone
-from millwright.train.fit import Progress, truth_of
+from millwright.train.fit import truth_of
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.states import cached_features, checked_precision
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from millwright.data.dataset import Dataset
 from millwright.errors import BadInput
+from millwright.progress import Progress
 from millwright.records import JsonObject, Row
 from millwright.settings import Settings
 from millwright.train.backbones import Backbone, load_backbone
@@ -26,8 +27,6 @@ from millwright.train.methods import METHODS, build_network, state_depth, tuned_
 from millwright.train.network import Network
 from millwright.train.states import cached_features, cached_states, checked_precision, device, tokenize
 from millwright.train.tune import Plan, Rows, features, logits, tune
-
-Progress = Callable[[str, float], None]
 
 AUTO_ROWS_A_LABEL = 100
 AUTO_GOOD_ENOUGH = 0.9

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from millwright.data.dataset import Dataset
 from millwright.errors import BadInput, MissingExtra
+from millwright.progress import Progress
 from millwright.records import JsonObject
 from millwright.settings import Settings, change_settings
-from millwright.train.fit import Progress, fit, truth_of
+from millwright.train.fit import fit, truth_of
 from millwright.train.heads import log_loss
 from millwright.train.methods import METHODS
 
