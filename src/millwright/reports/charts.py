@@ -3,6 +3,7 @@
 import io
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -130,7 +131,7 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _svg(figure: Figure) -> str:
     out = io.StringIO()
-    options = {"svg.hashsalt": "millwright", "svg.fonttype": "none", "font.family": "sans-serif"}
+    options: Any = {"svg.hashsalt": "millwright", "svg.fonttype": "none", "font.family": "sans-serif"}
     with mpl.rc_context(options), warnings.catch_warnings():
         # The reader's fonts draw the text, so it does not matter which letters ours lack.
         warnings.filterwarnings("ignore", "Glyph .* missing from")

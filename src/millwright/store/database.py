@@ -51,10 +51,10 @@ def open_database(path: Path) -> Engine:
     event.listen(engine, "handle_error", _refusing(path))
     with storing(path), lock:  # processes that open a new database at once migrate it in turn
         is_new = not path.exists()
-        if path.is_file():
-            _check_length(path)
+        if path.is_file() and not path.stat().st_size:
+            raise Corrupt(f"{path} is empty, as no database is; restore it from a backup, or delete it")
         try:
-            _migrate(engine)
+            _migrate(engine, path)
         except BaseException:
             engine.dispose()
             if is_new:  # a full disk would leave an empty file, which looks like one that lost its content
@@ -68,20 +68,22 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _check_length(path: Path) -> None:
-    """Refuse a file that is shorter than its header says: SQLite would take zeros for what is missing."""
-    with path.open("rb") as file:
-        header = file.read(100)
-    if not header:
-        raise Corrupt(f"{path} is empty, as no database is; restore it from a backup, or delete it")
+def _check_length(connection: Connection, path: Path) -> None:
+    """Refuse a file that ends within its last page, which SQLite would fill up with zeros.
+
+    The file itself is never opened here: closing it would drop the locks that this process holds on it.
+    """
     log = path.with_name(f"{path.name}-wal")
-    if not header.startswith(b"SQLite format 3\0") or (log.exists() and log.stat().st_size):
-        return  # no database at all, or one whose newest pages are still in the log
-    size_bytes = int.from_bytes(header[16:18]) * int.from_bytes(header[28:32])
-    if path.stat().st_size < size_bytes:
+    if log.exists() and log.stat().st_size:
+        return  # then the last pages may still be in the log
+    pages, page_bytes = (
+        int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()) for name in ("page_count", "page_size")
+    )
+    have_bytes = path.stat().st_size
+    if have_bytes < pages * page_bytes:
         raise Corrupt(
-            f"{path} is truncated: it has {path.stat().st_size:,} bytes of {size_bytes:,}; restore it from "
-            "a backup"
+            f"{path} is truncated, it has {have_bytes:,} bytes of {pages * page_bytes:,}; restore it from a "
+            "backup"
         )
 
 
@@ -115,27 +117,25 @@ def _refusing(path: Path) -> Callable[[ExceptionContext], None]:
     return refuse
 
 
-def _migrate(engine: Engine) -> None:
+def _migrate(engine: Engine, path: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    scripts = ScriptDirectory.from_config(config)
     with engine.connect() as connection:
+        _check_length(connection, path)
+        have = MigrationContext.configure(connection).get_current_revision()
+        if have == scripts.get_current_head():
+            return
+        if have is not None and have not in {script.revision for script in scripts.walk_revisions()}:
+            raise Corrupt(f"the database has revision {have!r}, made by a newer Millwright; upgrade with pip")
+        connection.rollback()
         driver: Any = connection.connection.driver_connection
         # By itself the driver opens no transaction for CREATE TABLE, and half a migration would stay.
         driver.isolation_level = None
         try:
             with connection.begin():
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
-                _upgrade(connection)
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
         finally:
             driver.isolation_level = ""
-
-
-def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    scripts = ScriptDirectory.from_config(config)
-    have = MigrationContext.configure(connection).get_current_revision()
-    if have == scripts.get_current_head():
-        return
-    if have is not None and have not in {script.revision for script in scripts.walk_revisions()}:
-        raise Corrupt(f"the database has revision {have!r}, made by a newer Millwright; upgrade with pip")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
