@@ -16,13 +16,13 @@ from millwright.experiment.compare import Comparison, compare_paired
 from millwright.feedback import propose_rows
 from millwright.project import Project
 from millwright.records import Interval, Row, TurnRecord
+from millwright.registry.classifiers import load_classifier
 from millwright.registry.versions import (
     CHALLENGER,
     CHAMPION,
     VersionInfo,
     alias,
     list_versions,
-    load_classifier,
     point,
     version_manifest,
 )

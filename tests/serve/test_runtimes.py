@@ -11,7 +11,8 @@ import pytest
 from millwright.data.prepare import prepare
 from millwright.errors import BadInput, Corrupt
 from millwright.project import Project
-from millwright.registry.versions import CHAMPION, alias, load_classifier
+from millwright.registry.classifiers import load_classifier
+from millwright.registry.versions import CHAMPION, alias
 from millwright.serve import runtimes
 from millwright.serve.convert import in_float32
 from millwright.serve.loading import Loader
@@ -74,10 +75,10 @@ def test_a_second_promotion_on_this_machine_measures_nothing_again(project):
 
 
 def test_another_machine_measures_anew(project):
-    runtimes.choose_runtime(project, "v1")
+    promote(project, "v1", "here")
     moved = replace(read_runtime(project, "v1"), processor="another", candidates=())
     write_runtime(project, moved)
-    runtimes.choose_runtime(project, "v1")
+    promote(project, "v1", "there")
     assert len(read_runtime(project, "v1").candidates) == 4
 
 

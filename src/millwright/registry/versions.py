@@ -1,41 +1,22 @@
-"""The registry: versions in sealed folders, aliases that say which of them serves.
+"""The registry: which versions there are, and the aliases that say which of them serves.
 
-A version's folder holds weights.safetensors, classifier.json, tokenizer.json, manifest.json and the
-model card README.md. Folders never change; `champion` and `challenger` are names in the database.
+`champion` and `challenger` are names in the database; what a version holds is in classifiers.py, apart
+from here because it needs torch.
 """
 
-import shutil
 from dataclasses import dataclass
-from importlib.metadata import version as installed_version
 
-from sqlalchemy import Connection, delete, func, insert, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, delete, insert, select
 
-from millwright.data.dataset import Dataset
-from millwright.errors import BadInput, MillwrightError, NotFound, one_of
+from millwright.errors import BadInput, NotFound, one_of
 from millwright.project import Project
 from millwright.records import JsonObject
-from millwright.registry.card import model_card
 from millwright.store.database import now
-from millwright.store.files import read_json, sealed_folder, verify, write_json, write_text
+from millwright.store.files import read_json, verify
 from millwright.store.tables import alias_changes, aliases, versions
-from millwright.train.classifier import Classifier, open_classifier
-from millwright.train.fit import Fitted
-from millwright.train.metrics import Evaluation
 
-MANIFEST_FORMAT = 1
 CHAMPION, CHALLENGER = "champion", "challenger"
 ROLLED_BACK = "rolled back from "
-LIBRARIES = (
-    "millwright",
-    "torch",
-    "transformers",
-    "peft",
-    "scikit-learn",
-    "numpy",
-    "safetensors",
-    "tokenizers",
-)
 
 
 @dataclass(frozen=True)
@@ -96,76 +77,6 @@ def version_manifest(project: Project, name: str) -> JsonObject:
     verify(folder)
     manifest: JsonObject = read_json(folder / "manifest.json")
     return manifest
-
-
-def load_classifier(project: Project, name: str) -> Classifier:
-    """Load a version by name or alias.
-
-    Args:
-        project: an open project.
-        name: a version or an alias.
-
-    Returns:
-        The classifier.
-
-    Raises:
-        NotFound: no such version.
-        Corrupt: a file of it was truncated, edited, added or removed; the message names the file.
-    """
-    folder = project.kept / "versions" / resolve(project, name)
-    verify(folder)
-    return open_classifier(folder)
-
-
-def register(
-    project: Project, dataset: Dataset, fitted: Fitted, evaluation: Evaluation | None
-) -> VersionInfo:
-    """Write a trained classifier as the next version.
-
-    Args:
-        project: an open project.
-        dataset: what it was trained on.
-        fitted: the classifier and its facts.
-        evaluation: what was measured on test rows, None where there are none.
-
-    Returns:
-        The new version; no alias points to it yet.
-
-    Raises:
-        CannotStore: the disk is full or read-only; no version was added then.
-    """
-    with project.lock("registry"):
-        number = _free_number(project)
-        info = VersionInfo(
-            name=f"v{number}",
-            number=number,
-            dataset=dataset.id,
-            method=fitted.method,
-            accuracy=evaluation.accuracy.value if evaluation else None,
-            created_at=now(),
-        )
-        manifest = _manifest(project, info, dataset, fitted, evaluation)
-        target = project.kept / "versions" / info.name
-        with sealed_folder(target) as folder:
-            fitted.classifier.save(folder)
-            write_json(folder / "manifest.json", manifest)
-            write_text(folder / "README.md", model_card(manifest))
-        row = {key: getattr(info, key) for key in versions.columns.keys()}  # noqa: SIM118, not a dict
-        try:
-            with project.database.begin() as connection:
-                connection.execute(insert(versions).values(**row))
-        except (MillwrightError, SQLAlchemyError):
-            shutil.rmtree(target)
-            raise
-    return info
-
-
-def _free_number(project: Project) -> int:
-    """The next number; a folder that a kill left without its line in the table keeps its own."""
-    with project.database.connect() as connection:
-        listed = connection.scalar(select(func.max(versions.c.number))) or 0
-    left = (path.name for path in (project.kept / "versions").glob("v*"))
-    return 1 + max([listed, *(int(name[1:]) for name in left if name[1:].isdecimal())])
 
 
 def promote(project: Project, name: str, reason: str, alias_name: str = CHAMPION) -> str:
@@ -246,23 +157,3 @@ def _champions(project: Project) -> list[str]:
             elif pile[-1:] != [change.version]:
                 pile.append(change.version)
     return pile
-
-
-def _manifest(
-    project: Project, info: VersionInfo, dataset: Dataset, fitted: Fitted, evaluation: Evaluation | None
-) -> JsonObject:
-    return {
-        "format": MANIFEST_FORMAT,
-        "name": info.name,
-        "project": project.settings.project.name,
-        "created_at": info.created_at,
-        "dataset": {"id": dataset.id, "splits": dataset.report["splits"]},
-        "backbone": {"name": fitted.classifier.backbone.name, "sha256": fitted.classifier.backbone.sha256},
-        "method": fitted.method,
-        "why": fitted.why,
-        "labels": list(fitted.classifier.labels),
-        "metrics": evaluation.to_json() if evaluation else None,
-        "facts": fitted.facts,
-        "settings": project.settings.model_dump(),
-        "libraries": {name: installed_version(name) for name in LIBRARIES},
-    }

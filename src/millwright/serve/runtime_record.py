@@ -71,6 +71,13 @@ def read_runtime(project: Project, version: str) -> RuntimeRecord | None:
     return RuntimeRecord(**{**tree, "candidates": tuple(Candidate(**one) for one in tree["candidates"])})
 
 
+def is_measured(project: Project, version: str) -> bool:
+    """True if a version's runtimes were measured on this processor, and the settings want what was chosen."""
+    record = read_runtime(project, version)
+    wanted = project.settings.serve.runtime
+    return record is not None and record.processor == processor() and wanted in ("auto", record.runtime)
+
+
 def body_folder(project: Project, body: str) -> Path:
     """Where a converted body stands; versions that differ in their heads alone share it."""
     return project.kept / "bodies" / body

@@ -20,7 +20,8 @@ from millwright.data.prepare import dataset_folder
 from millwright.errors import BadInput, MillwrightError
 from millwright.project import Project
 from millwright.records import Row
-from millwright.registry.versions import load_classifier, version_manifest
+from millwright.registry.classifiers import load_classifier
+from millwright.registry.versions import version_manifest
 from millwright.serve.convert import convert_body, in_float32, quantise_body
 from millwright.serve.engine import Body
 from millwright.serve.openvino_body import OpenVinoBody
@@ -30,7 +31,6 @@ from millwright.serve.runtime_record import (
     RuntimeRecord,
     body_folder,
     processor,
-    read_runtime,
     write_runtime,
 )
 from millwright.serve.torch_body import TorchBody, body_key
@@ -60,8 +60,6 @@ class _Trial:
 def choose_runtime(project: Project, version: str, progress: Progress = lambda _stage, _done: None) -> str:
     """Measure every way to run a version, keep the figures and the fastest that may serve.
 
-    What was measured on this processor before is not measured again.
-
     Args:
         project: an open project; `serve.runtime` names a runtime, or "auto".
         version: a version's name.
@@ -74,14 +72,11 @@ def choose_runtime(project: Project, version: str, progress: Progress = lambda _
         BadInput: `serve.runtime` names one that cannot run this version, or that may not serve it.
         CannotStore: the disk is full or read-only.
     """
-    wanted = str(project.settings.serve.runtime)
-    known = read_runtime(project, version)
-    if known is not None and known.processor == processor() and wanted in ("auto", known.runtime):
-        return known.runtime
     started = time.perf_counter()
     classifier = load_classifier(project, version)
     dataset = read_dataset(dataset_folder(project), version_manifest(project, version)["dataset"]["id"])
     trial = _trial(classifier, dataset)
+    wanted = str(project.settings.serve.runtime)
     names = (TORCH, *OPENVINO) if wanted == "auto" and device().type == "cpu" else (_forced(wanted),)
     candidates = []
     for place, name in enumerate(names):
