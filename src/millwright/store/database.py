@@ -14,7 +14,7 @@ from filelock import FileLock
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 
 from millwright.errors import Busy, CannotStore, Corrupt
-from millwright.store.files import storing
+from millwright.store.files import make_folder, storing
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -43,9 +43,8 @@ def open_database(path: Path) -> Engine:
             raises this and CannotStore too, when damage or a full disk shows later.
         Busy: another process wrote to it for longer than that.
     """
-    with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{path}.lock")
+    make_folder(path.parent)
+    lock = FileLock(f"{path}.lock")
     engine = create_engine(URL.create("sqlite", database=str(path)))
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "handle_error", _refusing(path))
