@@ -6,7 +6,6 @@ Colours are plain, so that a picture stands alone; `themed` lets the page around
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -87,7 +86,7 @@ def per_class_f1(classes: Sequence[ClassScore]) -> str:
     figure, axes = _bars(len(worst), 0.24)
     names = [f"{_short(score.label)} ({score.rows})" for score in worst]
     axes.barh(range(len(worst)), [score.f1 for score in worst], color=ACCENT, height=0.65)
-    axes.set_yticks(range(len(worst)), names, parse_math=False)
+    _name_bars(axes, names)
     axes.set(xlim=(0, 1), xlabel="F1 (rows in brackets)")
     return _svg(figure)
 
@@ -97,7 +96,7 @@ def confusions_chart(confused: Sequence[Confusion]) -> str:
     figure, axes = _bars(len(confused), 0.36)
     names = [f"{_short(pair.truth)}\ntaken for {_short(pair.predicted)}" for pair in confused]
     axes.barh(range(len(confused)), [pair.count for pair in confused], color=ACCENT, height=0.65)
-    axes.set_yticks(range(len(confused)), names, parse_math=False)
+    _name_bars(axes, names)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("rows")
     return _svg(figure)
@@ -112,7 +111,7 @@ def label_balance(labels: Mapping[str, Mapping[str, int]]) -> str:
         counts = [splits[split] for _, splits in largest]
         axes.barh(range(len(largest)), counts, left=left, color=colour, height=0.65, label=split)
         left = [a + b for a, b in zip(left, counts, strict=True)]
-    axes.set_yticks(range(len(largest)), [_short(name) for name, _ in largest], parse_math=False)
+    _name_bars(axes, [_short(name) for name, _ in largest])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("rows")
     figure.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=3, loc="outside upper right")
@@ -131,11 +130,16 @@ def _short(label: str) -> str:
 
 
 def _bars(count: int, inches_a_bar: float) -> tuple[Figure, Axes]:
-    """A canvas for horizontal bars, the first on top; dollars in their names are no mathematics."""
+    """A canvas for horizontal bars, the first on top."""
     figure, axes = _canvas(7.2, 0.75 + inches_a_bar * max(1, count))
     axes.set_ylim(count - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     return figure, axes
+
+
+def _name_bars(axes: Axes, names: Sequence[str]) -> None:
+    """Write a name at each bar; dollars in a label are no mathematics."""
+    axes.set_yticks(range(len(names)), list(names), parse_math=False)
 
 
 def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
@@ -153,8 +157,10 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _svg(figure: Figure) -> str:
     out = io.StringIO()
-    options: Any = {"svg.hashsalt": "millwright", "svg.fonttype": "none", "font.family": "sans-serif"}
-    with mpl.rc_context(options), warnings.catch_warnings():
+    with (
+        mpl.rc_context({"svg.hashsalt": "millwright", "svg.fonttype": "none", "font.family": "sans-serif"}),
+        warnings.catch_warnings(),
+    ):
         # The reader's fonts draw the text, so it does not matter which letters ours lack.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure.savefig(out, format="svg", metadata={"Date": None}, facecolor=PAPER)
