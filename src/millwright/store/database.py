@@ -17,6 +17,7 @@ from millwright.errors import Busy, CannotStore, Corrupt
 from millwright.store.files import make_folder, storing
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+SMALLEST_BYTES = 512  # a page of SQLite has at least so many
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 UNWRITABLE = {
     *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY),
@@ -50,8 +51,10 @@ def open_database(path: Path) -> Engine:
     event.listen(engine, "handle_error", _refusing(path))
     with storing(path), lock:  # processes that open a new database at once migrate it in turn
         is_new = not path.exists()
-        if path.is_file() and not path.stat().st_size:
-            raise Corrupt(f"{path} is empty, as no database is; restore it from a backup, or delete it")
+        if path.is_file() and path.stat().st_size < SMALLEST_BYTES:  # SQLite would begin it anew
+            raise Corrupt(
+                f"{path} is truncated to {path.stat().st_size} bytes; restore it from a backup, or delete it"
+            )
         try:
             _migrate(engine, path)
         except BaseException:
