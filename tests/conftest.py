@@ -2,7 +2,9 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+import resource
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,54 @@ def csv_of(rows: Iterable[Sequence[str]], header: Sequence[str] = ("text", "labe
 def desk_rows(count: int, labels: Sequence[str] = ("card", "pin", "transfer")) -> list[tuple[str, str]]:
     """Texts that all differ in every word, so that no two are near duplicates."""
     return [(f"w{n} x{n} y{n} z{n}", labels[n % len(labels)]) for n in range(count)]
+
+
+@contextmanager
+def full_disk(most_bytes: int) -> Iterator[None]:
+    """Refuse to this process whatever would make a file longer, as a full disk refuses (and root too)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def contents(folder: Path, but: Sequence[str] = ()) -> dict[str, bytes]:
+    """Every file below a folder that no process has open as a database, but for names that end so."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.endswith((".db", ".db-wal", ".db-shm", ".lock", *but))
+    }
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory) -> Path:
+    """A folder with a tiny encoder, the same in every test."""
+    from tests.desk import save_encoder
+
+    return save_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="session")
+def trained_folder(tmp_path_factory, encoder: Path) -> Path:
+    """A project whose champion v1 knows its labels well. Copy it, don't touch it."""
+    from millwright.steps import train
+    from tests.desk import make_desk, telling_rows
+
+    project = make_desk(tmp_path_factory.mktemp("trained") / "desk", encoder, telling_rows(150))
+    train(project)
+    project.database.dispose()  # the last connection empties the log into the file
+    return project.folder
+
+
+@pytest.fixture
+def desk(tmp_path: Path, trained_folder: Path) -> Project:
+    """A trained project of the test's own."""
+    from tests.desk import copy_desk
+
+    return copy_desk(trained_folder, tmp_path / "desk")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from millwright.errors import Busy
 from millwright.settings import FILENAME, Settings, read_settings
 from millwright.store.database import open_database
-from millwright.store.files import storing
+from millwright.store.files import make_folder, storing
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Project:
     def lock(self, action: str) -> Iterator[None]:
         """Hold the project's lock for `action`; another process that holds it raises Busy."""
         path = self.kept / f"{action}.lock"
+        make_folder(path.parent)
         with storing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path)
             try:
                 lock.acquire(timeout=0)

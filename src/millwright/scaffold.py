@@ -1,7 +1,6 @@
 """Makes a project's folder, of a file of labelled rows or of a built-in template."""
 
 import os
-import shutil
 from pathlib import Path
 
 from millwright.data.columns import Columns, check_text_is_not_numbers, recognise
@@ -11,7 +10,7 @@ from millwright.data.split import most_even_seed
 from millwright.errors import BadInput, one_of
 from millwright.project import Project, open_project
 from millwright.settings import FILENAME, DataSection, Settings, dump_settings
-from millwright.store.files import storing, write_text
+from millwright.store.files import write_bytes, write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -56,16 +55,14 @@ def new_project(
             f"{folder / FILENAME} is there already; choose another folder, or delete it to start over"
         )
     if template is not None:
-        names = sorted(path.name for path in TEMPLATES.iterdir() if (path / FILENAME).exists())
-        source = TEMPLATES / one_of("template", template, names)
-        with storing(folder):
-            shutil.copytree(source, folder, dirs_exist_ok=True)
+        _copy_template(template, folder)
         return open_project(folder), (f"copied the template {template!r}",)
     assert data is not None
     table = read_table(data)
     found = recognise(table, text, label, group, subject)
     check_text_is_not_numbers(table, found.text)
-    section = _data_section(folder, data, test_data, table, found)
+    tested = _test_table(test_data, found) if test_data else None
+    section = _data_section(folder, table, tested, found)
     settings = Settings().model_copy(
         update={
             "project": Settings().project.model_copy(update={"name": folder.resolve().name}),
@@ -76,28 +73,50 @@ def new_project(
     return open_project(folder), found.reasons
 
 
-def _data_section(
-    folder: Path, data: Path, test_data: Path | None, table: Table, found: Columns
-) -> DataSection:
+def _copy_template(template: str, folder: Path) -> None:
+    """Copy a built-in project into a folder, the settings last, so that a copy cut short can be repeated."""
+    names = sorted(path.name for path in TEMPLATES.iterdir() if (path / FILENAME).exists())
+    source = TEMPLATES / one_of("template", template, names)
+    files = sorted(
+        (path for path in source.rglob("*") if path.is_file()), key=lambda path: path.name == FILENAME
+    )
+    contents = {folder / path.relative_to(source): path.read_bytes() for path in files}
+    for path, content in contents.items():
+        if path.exists() and path.read_bytes() != content:
+            raise BadInput(f"{path} is there already; choose another folder, or move it away")
+    for path, content in contents.items():
+        write_bytes(path, content)
+
+
+def _test_table(path: Path, found: Columns) -> Table:
+    """The file that is only tested on; NotFound if it lacks a column that was found in the other."""
+    table = read_table(path)
+    for name in (found.text, found.label, found.group, found.subject):
+        if name is not None:
+            one_of(f"column in {path.name}", name, table.columns)
+    return table
+
+
+def _data_section(folder: Path, table: Table, tested: Table | None, found: Columns) -> DataSection:
     def relative(path: Path) -> str:
         return os.path.relpath(path.resolve(), folder.resolve())
 
     section = DataSection(
-        files=[relative(data)],
-        test_files=[relative(test_data)] if test_data else [],
+        files=[relative(table.path)],
+        test_files=[relative(tested.path)] if tested else [],
         text=found.text,
         label=found.label,
         group=found.group,
         subject=found.subject,
-        slices=list(found.slices),
+        slices=[name for name in found.slices if tested is None or name in tested.columns],
     )
     columns = [
-        table.frame[name].to_list() if name else [None] * len(table.frame)
+        table.frame[name].to_list() if name is not None else [None] * len(table.frame)
         for name in (found.text, found.label, found.group, found.subject)
     ]
     groups = [
         group_name(section, text, group, subject) for text, _, group, subject in zip(*columns, strict=True)
     ]
-    test_share = 0.0 if test_data else section.test_share
+    test_share = 0.0 if tested else section.test_share
     seed = most_even_seed(groups, table.frame[found.label].to_list(), section.validation_share, test_share)
     return section.model_copy(update={"split_seed": seed})

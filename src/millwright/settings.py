@@ -145,13 +145,18 @@ def read_settings(path: Path) -> Settings:
 
     Raises:
         NotFound: there is no such file.
-        BadSetting: it is not TOML, or a key is unknown or has a wrong value; the message names the key.
+        BadSetting: it cannot be read or is not TOML, or a key is unknown or has a wrong value, which the
+            message names.
     """
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         hint = "make one with `millwright new NAME --data FILE`"
         raise NotFound(f"no project here: {path} is missing; {hint}") from None
+    except OSError as error:
+        raise BadSetting(
+            f"{path} cannot be read ({error.strerror}); make it a file that you may read"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSetting(f"{path} is not valid TOML: {error}; mend that line") from None
     return check_settings(tree, str(path))

@@ -14,7 +14,7 @@ from millwright.data.dataset import Dataset, read_dataset
 from millwright.data.load import read_table
 from millwright.data.prepare import dataset_folder, prepare, rows_of
 from millwright.errors import BadInput
-from millwright.modalities.text import canonical, clean
+from millwright.modalities.text import canonical, clean, is_unicode
 from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Answer, Interval, JsonObject, Row, TurnRecord
@@ -159,9 +159,12 @@ def predict(
         An answer a text, labels by falling probability.
 
     Raises:
-        BadInput: no text, or one that is blank.
+        BadInput: no text, or one that is blank or holds bytes of no encoding.
         NotFound: no such version.
     """
+    for place, text in enumerate(texts, start=1):
+        if not is_unicode(text):
+            raise BadInput(f"text {place} is not valid Unicode; write it in UTF-8", field="inputs")
     texts = [clean(text) for text in texts]
     if not texts or not all(texts):
         raise BadInput("a text is blank; pass at least one text with words", field="inputs")

@@ -246,3 +246,36 @@ def test_the_row_column_is_not_among_the_files_columns(tmp_path):
     table = read(tmp_path, "text,label\na,x\n")
     assert ROW in table.frame.columns
     assert ROW not in table.columns
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.csv", "text,label,__row__\na,x,1\n"),
+        ("rows.csv", '__row__,label\na 5" pipe,x\n'),
+        ("rows.tsv", "text\t__row__\na\tx\n"),
+        ("rows.jsonl", '{"text": "a", "__row__": 3}\n'),
+    ],
+)
+def test_a_column_of_the_name_that_row_numbers_have_is_refused(tmp_path, name, content):
+    with pytest.raises(BadInput, match=f"{name} has a column named '__row__', .* rename it"):
+        read(tmp_path, content, name)
+
+
+def test_a_parquet_column_of_the_name_that_row_numbers_have_is_refused(tmp_path):
+    pl.DataFrame({"text": ["a"], ROW: [1]}).write_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(BadInput, match="has a column named '__row__', .* rename it"):
+        read_table(tmp_path / "rows.parquet")
+
+
+@pytest.mark.parametrize("content", ["text,label,text\na,x,b\n", 'text,label,text\na 5" pipe,x,b\n'])
+def test_two_columns_of_one_name_are_refused_on_either_way_of_reading(tmp_path, content):
+    with pytest.raises(BadInput, match="two columns named 'text'; rename one"):
+        read(tmp_path, content)
+
+
+@pytest.mark.parametrize("inch", ["", '"'])
+def test_columns_without_a_name_are_named_by_their_place(tmp_path, inch):
+    table = read(tmp_path, f",label,\na 5{inch} pipe,x,1\n")
+    assert table.columns == ["column_1", "label", "column_3"]
+    assert rows(table) == [(1, f"a 5{inch} pipe", "x", "1")]

@@ -1,15 +1,17 @@
+import sqlite3
 import subprocess
 import sys
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import func, insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import func, insert, inspect, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError
 
-from millwright.errors import CannotStore, Corrupt
+from millwright.errors import Busy, CannotStore, Corrupt
 from millwright.store.database import now, open_database
 from millwright.store.tables import datasets, metadata, opinions
+from tests.conftest import full_disk
 
 INSERT_AND_DIE = """
 import os, sys
@@ -130,6 +132,115 @@ def test_a_folder_where_the_file_must_be_cannot_store(tmp_path):
     (tmp_path / "store.db").mkdir()
     with pytest.raises(CannotStore, match="cannot open"):
         open_database(tmp_path / "store.db")
+
+
+def filled(path):
+    """A database of a dozen pages, closed, and its bytes."""
+    engine = open_database(path)
+    with engine.begin() as connection:
+        for number in range(300):
+            connection.execute(insert(datasets).values(id=f"d-{number:090d}", created_at=now(), rows=1))
+    engine.dispose()  # the last connection empties the log into the file
+    return path.read_bytes()
+
+
+def read_all(path):
+    with open_database(path).connect() as connection:
+        return connection.execute(select(datasets).order_by(datasets.c.created_at)).all()
+
+
+@pytest.mark.parametrize("keep", [0, 1, 50, 100, 4_096, 8_000, 0.25, 0.5, 0.9, -1, -100, -5_000])
+def test_a_truncated_database_is_refused_before_it_is_used_and_left_alone(tmp_path, keep):
+    content = filled(tmp_path / "store.db")
+    cut = content[: int(keep * len(content)) if isinstance(keep, float) else keep]
+    (tmp_path / "store.db").write_bytes(cut)
+    with pytest.raises(Corrupt, match=r"store\.db is (truncated|damaged).*; restore it from a backup"):
+        read_all(tmp_path / "store.db")
+    assert (tmp_path / "store.db").read_bytes() == cut
+
+
+@pytest.mark.parametrize("whole", [100, 4_096, 20_000])
+def test_damage_within_is_refused_when_it_is_met(tmp_path, whole):
+    content = filled(tmp_path / "store.db")
+    noise = bytes(range(1, 255)) * (len(content) // 254 + 1)
+    (tmp_path / "store.db").write_bytes(content[:whole] + noise[: len(content) - whole])
+    with pytest.raises(Corrupt, match=r"store\.db is damaged \(.*\); restore it from a backup"):
+        read_all(tmp_path / "store.db")
+
+
+@pytest.mark.parametrize("most_bytes", [0, 4_096, 30_000, 50_000, 70_000])
+def test_a_first_migration_that_a_full_disk_cut_short_can_be_repeated(tmp_path, most_bytes):
+    with full_disk(most_bytes), pytest.raises(CannotStore, match="free space"):
+        open_database(tmp_path / "store.db")
+    assert not (tmp_path / "store.db").exists()
+    assert len(inspect(open_database(tmp_path / "store.db")).get_table_names()) == len(metadata.tables) + 1
+
+
+def test_a_migration_that_fails_half_way_leaves_the_database_as_it_was(tmp_path):
+    path = tmp_path / "store.db"
+    with sqlite3.connect(path) as own:
+        own.execute("CREATE TABLE turns (theirs)")  # the last table that the migration makes
+    own.close()
+    before = path.read_bytes()
+    for _ in range(2):  # the second time it says the same, not that an earlier table is there already
+        with pytest.raises(OperationalError, match="table turns already exists"):
+            open_database(path)
+    with sqlite3.connect(path) as own:
+        assert own.execute("SELECT name FROM sqlite_schema").fetchall() == [("turns",)]
+    own.close()
+    assert len(path.read_bytes()) == len(before)
+
+
+def test_connections_write_in_transactions_after_a_migration(tmp_path):
+    engine = open_database(tmp_path / "store.db")
+
+    def give_up() -> None:
+        with engine.begin() as connection:
+            connection.execute(insert(datasets).values(id="d-1", created_at=now(), rows=1))
+            raise ZeroDivisionError
+
+    pytest.raises(ZeroDivisionError, give_up)
+    assert ids(engine) == []
+
+
+def test_a_disk_that_fills_up_later_is_told_and_what_was_there_stays(tmp_path):
+    engine = open_database(tmp_path / "store.db")
+    with engine.begin() as connection:
+        connection.execute(insert(datasets).values(id="d-1", created_at=now(), rows=1))
+    with full_disk(20_000), pytest.raises(CannotStore, match=r"store\.db: disk I/O error; free space"):  # noqa: SIM117
+        with engine.begin() as connection:
+            connection.execute(insert(datasets).values(id="d-2" * 9_000, created_at=now(), rows=1))
+    assert ids(engine) == ["d-1"]
+    with engine.begin() as connection:
+        connection.execute(insert(datasets).values(id="d-3", created_at=now(), rows=1))
+    assert ids(engine) == ["d-1", "d-3"]
+
+
+def test_a_refusal_never_repeats_what_was_to_be_written(tmp_path):
+    engine = open_database(tmp_path / "store.db")
+    with full_disk(20_000), pytest.raises(CannotStore) as raised, engine.begin() as connection:
+        connection.execute(insert(datasets).values(id="my secret" * 5_000, created_at=now(), rows=1))
+    assert "secret" not in str(raised.value)
+
+
+def test_a_database_that_another_process_keeps_locked_is_busy(tmp_path):
+    engine = open_database(tmp_path / "store.db")
+    with sqlite3.connect(tmp_path / "store.db") as other:
+        other.execute("BEGIN IMMEDIATE")
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout=1")
+            with pytest.raises(Busy, match="another process writes to .* try again"):
+                connection.execute(insert(datasets).values(id="d-1", created_at=now(), rows=1))
+        other.rollback()
+    other.close()
+
+
+def test_another_error_of_the_database_stays_what_it_is(tmp_path):
+    with (
+        pytest.raises(OperationalError, match="no such table"),
+        open_database(tmp_path / "a").connect() as one,
+    ):
+        one.execute(text("SELECT * FROM nowhere"))
 
 
 def test_two_writers_wait_for_one_another(tmp_path):

@@ -4,11 +4,13 @@ import resource
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from millwright.errors import CannotStore, Corrupt
 from millwright.store.files import (
+    make_folder,
     read_json,
     sealed_folder,
     sha256_file,
@@ -172,3 +174,32 @@ def test_harm_to_a_sealed_folder_is_found_and_named(tmp_path, harm, message):
     harm(folder)
     with pytest.raises(Corrupt, match=message):
         verify(folder)
+
+
+def test_a_damaged_folder_is_replaced_when_it_is_made_again(tmp_path):
+    folder = sealed(tmp_path / "d-1")
+    (folder / "a.txt").write_text("on")
+    sealed(folder)
+    verify(folder)
+    assert (folder / "a.txt").read_text() == "one"
+    assert names(tmp_path) == ["d-1"]
+
+
+@pytest.mark.parametrize("place", ["/proc/desk", "/dev/null/desk"])
+def test_where_no_folder_can_be_the_error_names_it(place):
+    for make in (lambda: make_folder(Path(place)), lambda: write_text(Path(place) / "a.txt", "one")):
+        with pytest.raises(CannotStore, match=f"cannot write {place}"):
+            make()
+    with pytest.raises(CannotStore, match="cannot write /"), sealed_folder(Path(place) / "v1"):
+        pass
+
+
+def test_a_missing_file_within_a_sealed_folder_is_no_full_disk(tmp_path):
+    with pytest.raises(FileNotFoundError), sealed_folder(tmp_path / "v1"):
+        (tmp_path / "nowhere").read_bytes()
+
+
+def test_a_folder_that_is_there_is_no_error(tmp_path):
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()

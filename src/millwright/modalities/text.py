@@ -18,6 +18,15 @@ def is_broken(text: str) -> bool:
     return "\ufffd" in text or any("\ud800" <= character <= "\udfff" for character in text)
 
 
+def is_unicode(text: str) -> bool:
+    """False where a text holds half a surrogate pair, as bytes of no encoding become on a command line."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def canonical(text: str) -> str:
     """What is left when case, punctuation and spacing don't count: equal means exact duplicate.
 

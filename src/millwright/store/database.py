@@ -14,9 +14,10 @@ from filelock import FileLock
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 
 from millwright.errors import Busy, CannotStore, Corrupt
-from millwright.store.files import storing
+from millwright.store.files import make_folder, storing
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+SMALLEST_BYTES = 512  # a page of SQLite has at least so many
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 UNWRITABLE = {
     *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY),
@@ -43,18 +44,19 @@ def open_database(path: Path) -> Engine:
             raises this and CannotStore too, when damage or a full disk shows later.
         Busy: another process wrote to it for longer than that.
     """
-    with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{path}.lock")
+    make_folder(path.parent)
+    lock = FileLock(f"{path}.lock")
     engine = create_engine(URL.create("sqlite", database=str(path)))
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "handle_error", _refusing(path))
     with storing(path), lock:  # processes that open a new database at once migrate it in turn
         is_new = not path.exists()
-        if path.is_file():
-            _check_not_empty(path)
+        if path.is_file() and path.stat().st_size < SMALLEST_BYTES:  # SQLite would begin it anew
+            raise Corrupt(
+                f"{path} is truncated to {path.stat().st_size} bytes; restore it from a backup, or delete it"
+            )
         try:
-            _migrate(engine)
+            _migrate(engine, path)
         except BaseException:
             engine.dispose()
             if is_new:  # a full disk would leave an empty file, which looks like one that lost its content
@@ -68,15 +70,23 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _check_not_empty(path: Path) -> None:
-    """Refuse an empty file, which SQLite would take for a new database.
+def _check_length(connection: Connection, path: Path) -> None:
+    """Refuse a file that ends within its last page, which SQLite would fill up with zeros.
 
-    The file is never opened here: closing it would drop the locks that SQLite holds on it for other
-    connections of this process, and two writers at once would damage it. What was cut off further on
-    SQLite finds by itself.
+    The file itself is never opened here: closing it would drop the locks that this process holds on it.
     """
-    if not path.stat().st_size:
-        raise Corrupt(f"{path} is empty, as no database is; restore it from a backup, or delete it")
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        return  # then the last pages may still be in the log
+    pages, page_bytes = (
+        int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()) for name in ("page_count", "page_size")
+    )
+    have_bytes = path.stat().st_size
+    if have_bytes < pages * page_bytes:
+        raise Corrupt(
+            f"{path} is truncated, it has {have_bytes:,} bytes of {pages * page_bytes:,}; restore it from a "
+            "backup"
+        )
 
 
 def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
@@ -109,39 +119,25 @@ def _refusing(path: Path) -> Callable[[ExceptionContext], None]:
     return refuse
 
 
-def _migrate(engine: Engine) -> None:
+def _migrate(engine: Engine, path: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    scripts = ScriptDirectory.from_config(config)
     with engine.connect() as connection:
-        if MigrationContext.configure(connection).get_current_revision() == _scripts().get_current_head():
-            return  # without a lock, so that opening never waits for a writer
-    with engine.connect() as connection:
+        _check_length(connection, path)
+        have = MigrationContext.configure(connection).get_current_revision()
+        if have == scripts.get_current_head():
+            return
+        if have is not None and have not in {script.revision for script in scripts.walk_revisions()}:
+            raise Corrupt(f"the database has revision {have!r}, made by a newer Millwright; upgrade with pip")
+        connection.rollback()
         driver: Any = connection.connection.driver_connection
         # By itself the driver opens no transaction for CREATE TABLE, and half a migration would stay.
         driver.isolation_level = None
         try:
             with connection.begin():
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
-                _upgrade(connection)
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
         finally:
             driver.isolation_level = ""
-
-
-def _upgrade(connection: Connection) -> None:
-    scripts = _scripts()
-    have = MigrationContext.configure(connection).get_current_revision()
-    if have == scripts.get_current_head():
-        return
-    if have is not None and have not in {script.revision for script in scripts.walk_revisions()}:
-        raise Corrupt(f"the database has revision {have!r}, made by a newer Millwright; upgrade with pip")
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    return config

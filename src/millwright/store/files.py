@@ -36,8 +36,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         CannotStore: the disk is full or the folder is read-only; the old file still stands.
     """
+    make_folder(path.parent)
     with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
         try:
             with temporary.open("wb") as file:
@@ -87,10 +87,20 @@ def storing(path: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, (FileNotFoundError, IsADirectoryError)):
             raise
-        reason = error.strerror or str(error)
-        raise CannotStore(
-            f"cannot write {path}: {reason}; free space or choose a folder you may write to"
-        ) from error
+        raise _cannot_store(path, error) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it where they are missing; CannotStore if the system refuses."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # also that there is no such folder, as below /proc
+        raise _cannot_store(path, error) from error
+
+
+def _cannot_store(path: Path, error: OSError) -> CannotStore:
+    reason = error.strerror or str(error)
+    return CannotStore(f"cannot write {path}: {reason}; free space or choose a folder you may write to")
 
 
 @contextmanager
@@ -99,7 +109,7 @@ def sealed_folder(target: Path) -> Iterator[Path]:
 
     Args:
         target: where the folder will stand; if it stands already, the new one is dropped, since
-            sealed folders never change.
+            sealed folders never change. Only a damaged one is replaced.
 
     Yields:
         The temporary folder, beside `target`.
@@ -108,9 +118,9 @@ def sealed_folder(target: Path) -> Iterator[Path]:
         CannotStore: the disk is full or read-only; nothing stands at `target` then.
     """
     temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
+    make_folder(temporary)
     try:
         with storing(target):
-            temporary.mkdir(parents=True)
             yield temporary
             hashes = {
                 str(path.relative_to(temporary)): sha256_file(path)
@@ -118,10 +128,20 @@ def sealed_folder(target: Path) -> Iterator[Path]:
                 if path.is_file()
             }
             write_json(temporary / SEAL, {"format": SEAL_FORMAT, "sha256": hashes})
+            if target.exists() and not _is_whole(target):
+                shutil.rmtree(target)
             if not target.exists():
                 temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        verify(folder)
+    except Corrupt:
+        return False
+    return True
 
 
 def verify(folder: Path) -> None:

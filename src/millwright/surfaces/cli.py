@@ -266,7 +266,10 @@ def predict(
 
 
 def _lines_of_stdin() -> list[str]:
-    lines = [] if sys.stdin.isatty() else [line.strip() for line in sys.stdin if line.strip()]
+    try:
+        lines = [] if sys.stdin.isatty() else [line.strip() for line in sys.stdin if line.strip()]
+    except UnicodeDecodeError as error:
+        raise BadInput(f"stdin is not UTF-8 ({error}); convert it first, as with iconv") from None
     if not lines:
         raise BadInput(
             'no text given; pass one as in `millwright predict "my card is lost"`, or lines on stdin'

@@ -13,7 +13,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
-from millwright.store.files import storing
+from millwright.store.files import make_folder, storing
 
 
 class Events:
@@ -21,8 +21,8 @@ class Events:
 
     def __init__(self, run: Path) -> None:
         self._run = run
+        make_folder(run)
         with storing(run):
-            run.mkdir(parents=True, exist_ok=True)
             # Each opening has a file of its own, also two within the second that names it.
             self._file = EventsWriter(str(run / "events"), f".{uuid4().hex[:8]}")
 

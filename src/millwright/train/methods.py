@@ -70,7 +70,9 @@ def build_network(
         NotFound: no such method.
         BadInput: a setting does not fit the backbone.
     """
-    network = METHODS[one_of("method", method, METHODS)].build(backbone, labels, settings, steps)
+    with torch.random.fork_rng(devices=[]):  # what is new in a network is random, and the seed's
+        torch.manual_seed(settings.seed)
+        network = METHODS[one_of("method", method, METHODS)].build(backbone, labels, settings, steps)
     network.head.requires_grad_(True)
     return network
 

@@ -1,5 +1,7 @@
 """Hyperparameter search with Optuna: least log loss on validation rows, test rows untouched."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,9 +9,9 @@ from millwright.data.dataset import Dataset
 from millwright.errors import BadInput, MissingExtra
 from millwright.progress import Progress
 from millwright.records import JsonObject
-from millwright.settings import Settings, change_settings
-from millwright.train.fit import fit, truth_of
-from millwright.train.heads import log_loss
+from millwright.settings import Settings, TrainSection, change_settings
+from millwright.store.files import read_json, write_json
+from millwright.train.fit import fit
 from millwright.train.methods import METHODS
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ SEARCHED = ("top", "full", "lora", "adalora", "adapter")
 def search(
     dataset: Dataset, settings: Settings, *, trials: int, kept: Path, progress: Progress
 ) -> tuple[Settings, JsonObject]:
-    """Find better training settings for the project's method.
+    """Find better training settings for the project's method; a search that was cut short goes on.
 
     Args:
         dataset: its training rows teach, its validation rows judge.
@@ -51,16 +53,23 @@ def search(
         )
     optuna = need_optuna()
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=settings.train.seed))
-    study.enqueue_trial({"learning_rate": METHODS[method].learning_rate, "label_smoothing": 0.05})
+    study.enqueue_trial(_start(settings.train))
+    done = kept / "runs" / f"search-{_key(dataset, settings)}.json"
+    losses: dict[str, float] = read_json(done) if done.exists() else {}
 
     def objective(trial: "Trial") -> float:
-        tried = change_settings(settings, "train", **_suggest(trial, method))
+        """Log loss of the rows that judge; of a trial that an earlier call finished, as it was then."""
+        tried = change_settings(settings, "train", **_suggest(trial, settings.train))
         name = f"trial {trial.number + 1} of {trials}"
-        fitted = fit(
-            dataset, tried, kept=kept, progress=lambda stage, done: progress(f"{name}: {stage}", done)
-        )
-        truth_N = truth_of(held, fitted.classifier.labels)
-        return log_loss(fitted.classifier.probabilities([row.text for row in held]), truth_N)
+        key = json.dumps(trial.params, sort_keys=True)
+        if key not in losses:
+            fitted = fit(
+                dataset, tried, kept=kept, progress=lambda stage, part: progress(f"{name}: {stage}", part)
+            )
+            # The classifier itself has learnt from the validation rows by now, and would flatter itself.
+            losses[key] = fitted.facts["validation_log_loss"]
+            write_json(done, losses)
+        return losses[key]
 
     study.optimize(objective, n_trials=trials)
     table = [{**trial.params, "log_loss": trial.value} for trial in study.trials]
@@ -77,14 +86,32 @@ def need_optuna() -> Any:
     return optuna
 
 
-def _suggest(trial: "Trial", method: str) -> dict[str, Any]:
-    rate = METHODS[method].learning_rate
-    suggested: dict[str, Any] = {
-        "learning_rate": trial.suggest_float("learning_rate", rate / 5, rate * 5, log=True),
-        "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2),
+def _start(train: TrainSection) -> dict[str, Any]:
+    """The settings as they are: the first trial, so that a search never ends worse than it began."""
+    start: dict[str, Any] = {
+        "learning_rate": train.learning_rate or METHODS[train.method].learning_rate,
+        "label_smoothing": train.label_smoothing,
     }
-    if method in ("lora", "adalora"):
-        suggested["rank"] = trial.suggest_categorical("rank", [4, 8, 16])
-    if method == "adapter":
-        suggested["adapter_size"] = trial.suggest_categorical("adapter_size", [16, 48, 96])
+    if train.method in ("lora", "adalora"):
+        start["rank"] = train.rank
+    if train.method == "adapter":
+        start["adapter_size"] = train.adapter_size
+    return start
+
+
+def _suggest(trial: "Trial", train: TrainSection) -> dict[str, Any]:
+    start = _start(train)
+    rate, most = start["learning_rate"], max(0.2, start["label_smoothing"])
+    suggested: dict[str, Any] = {
+        "learning_rate": trial.suggest_float("learning_rate", rate / 5, min(rate * 5, 0.99), log=True),
+        "label_smoothing": trial.suggest_float("label_smoothing", 0.0, most),
+    }
+    for name, sizes in (("rank", {4, 8, 16}), ("adapter_size", {16, 48, 96})):
+        if name in start:
+            suggested[name] = trial.suggest_categorical(name, sorted(sizes | {start[name]}))
     return suggested
+
+
+def _key(dataset: Dataset, settings: Settings) -> str:
+    about = [dataset.id, settings.backbone.model_dump(), settings.train.model_dump()]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,266 @@
+"""From rows to a classifier: the method and why, who teaches, and that the same rows give the same bytes."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from millwright.data.dataset import Dataset
+from millwright.data.prepare import prepare
+from millwright.errors import BadInput, CannotStore, NotFound
+from millwright.project import Project
+from millwright.records import Row
+from millwright.settings import change_settings
+from millwright.train import fit as fitting
+from millwright.train.fit import Fitted, fit, truth_of
+from millwright.train.heads import log_loss
+from millwright.train.methods import METHODS
+from tests.conftest import full_disk
+from tests.desk import LABELS, make_desk, puzzling_rows, telling_rows
+
+TUNED = [name for name in METHODS if name != "head"]
+
+
+def fitted(project: Project, dataset: Dataset | None = None, **train: object) -> Fitted:
+    settings = change_settings(project.settings, "train", **train)
+    return fit(dataset or prepare(project), settings, kept=project.kept, progress=lambda stage, done: None)
+
+
+def head_bytes(found: Fitted) -> bytes:
+    return b"".join(found.classifier.tuned[f"head.{part}"].numpy().tobytes() for part in ("weight", "bias"))
+
+
+def all_bytes(found: Fitted) -> dict[str, bytes]:
+    return {name: tensor.numpy().tobytes() for name, tensor in found.classifier.tuned.items()}
+
+
+def with_rows(dataset: Dataset, change: Callable[[Row], Row]) -> Dataset:
+    return replace(dataset, rows=tuple(change(row) for row in dataset.rows))
+
+
+def others(label: str) -> str:
+    return LABELS[(LABELS.index(label) + 1) % len(LABELS)]
+
+
+@pytest.fixture
+def project(tmp_path, encoder) -> Project:
+    return make_desk(tmp_path / "desk", encoder, telling_rows(150))
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_method_that_the_settings_name_is_taken(project, method):
+    found = fitted(project, method=method, epochs=2)
+    assert (found.method, found.classifier.method) == (method, method)
+    assert found.why == "the settings name it"
+
+
+def test_auto_takes_the_head_where_that_is_good_enough(project):
+    found = fitted(project, method="auto")
+    assert found.method == "head"
+    assert found.facts["validation_accuracy"] >= 0.9
+    assert found.why.startswith(
+        f"a head on the frozen backbone is right on {found.facts['validation_accuracy']:.1%}"
+    )
+    assert "good enough" in found.why
+
+
+def test_auto_takes_the_head_where_rows_are_too_few_to_train_layers(tmp_path, encoder):
+    project = make_desk(tmp_path / "desk", encoder, puzzling_rows(90))
+    dataset = prepare(project)
+    found = fitted(project, dataset, method="auto")
+    rows_a_label = len(dataset.split("train")) / len(found.classifier.labels)
+    assert found.method == "head"
+    assert f"; {rows_a_label:.0f} rows a label are too few" in found.why
+
+
+def test_auto_trains_the_last_layers_where_the_head_is_weak_and_rows_are_many(tmp_path, encoder):
+    project = make_desk(tmp_path / "desk", encoder, puzzling_rows(480), train={"epochs": 1})
+    found = fitted(project, method="auto")
+    assert found.method == found.classifier.method == "top"
+    assert "can teach the last layers more" in found.why
+    assert any(name.startswith("encoder.") for name in found.classifier.tuned)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="only a CPU minds how many tokens there are")
+def test_auto_spares_a_processor_an_hour_of_training(tmp_path, encoder, monkeypatch):
+    monkeypatch.setattr(fitting, "AUTO_MOST_TOKENS", 100)
+    found = fitted(make_desk(tmp_path / "desk", encoder, puzzling_rows(480)), method="auto")
+    assert found.method == "head"
+    assert "tokens are many for a CPU: try --method top" in found.why
+
+
+def test_the_same_rows_in_another_order_give_the_same_head(tmp_path, encoder):
+    rows = telling_rows(150)
+    shuffled = random.Random(1).sample(rows, len(rows))
+    first, second = (
+        fitted(make_desk(tmp_path / name, encoder, some)) for name, some in (("a", rows), ("b", shuffled))
+    )
+    assert head_bytes(first) == head_bytes(second)
+    assert first.classifier.temperature == second.classifier.temperature
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 3}, {"epochs": 1}, {"seed": 9}, {"learning_rate": 0.1}])
+def test_the_head_does_not_depend_on_settings_of_the_loop(project, change):
+    assert head_bytes(fitted(project)) == head_bytes(fitted(project, **change))
+
+
+def test_the_head_is_the_same_from_the_cache_and_without_it(project, tmp_path):
+    first = fitted(project)
+    again = fitted(project)
+    assert (first.facts["texts_run"], again.facts["texts_run"]) == (first.facts["taught_by"], 0)
+    assert head_bytes(first) == head_bytes(again)
+
+
+@pytest.mark.parametrize("method", TUNED)
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path, encoder, method):
+    first, second, third = (
+        fitted(make_desk(tmp_path / name, encoder, telling_rows(60)), method=method, seed=seed, epochs=1,
+               batch_size=4)
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )  # fmt: skip
+    assert all_bytes(first) == all_bytes(second)
+    assert all_bytes(first) != all_bytes(third)
+
+
+@pytest.mark.parametrize("method", ["head", "top"])
+def test_test_rows_are_never_looked_at(project, method):
+    dataset = prepare(project)
+
+    def spoil(row: Row) -> Row:
+        return replace(row, text="help", label=others(row.label)) if row.split == "test" else row
+
+    first, second = (fitted(project, some, method=method) for some in (dataset, with_rows(dataset, spoil)))
+    assert all_bytes(first) == all_bytes(second)
+    assert first.classifier.temperature == second.classifier.temperature
+
+
+@pytest.mark.parametrize("method", ["head", "top"])
+def test_validation_rows_teach_once_they_have_chosen(project, method):
+    dataset = prepare(project)
+    held = dataset.split("validation")[0]
+
+    def spoil(row: Row) -> Row:
+        return replace(row, label=others(row.label)) if row == held else row
+
+    first, second = (fitted(project, some, method=method) for some in (dataset, with_rows(dataset, spoil)))
+    assert first.facts["taught_by"] == len(dataset.split("train", "validation"))
+    assert all_bytes(first) != all_bytes(second)
+
+
+def test_what_the_validation_rows_said_is_measured_before_they_teach(tmp_path, encoder):
+    project = make_desk(
+        tmp_path / "desk", encoder, puzzling_rows(90), data={"validation_share": 0.3},
+        train={"method": "full", "epochs": 4, "patience": 99, "label_smoothing": 0, "learning_rate": 0.01},
+    )  # fmt: skip
+    dataset = prepare(project)
+    found = fitted(project, dataset)
+    held = dataset.split("validation")
+    learnt = log_loss(
+        found.classifier.probabilities([row.text for row in held]), truth_of(held, found.classifier.labels)
+    )
+    chance = np.log(3)
+    assert found.facts["validation_log_loss"] > 0.95 * chance  # labels by chance cannot be foretold
+    assert learnt < found.facts["validation_log_loss"]  # but they can be learnt by heart
+
+
+def test_without_validation_rows_every_row_teaches_and_nothing_is_claimed(project):
+    dataset = prepare(project)
+    trained = with_rows(
+        dataset, lambda row: replace(row, split="train") if row.split == "validation" else row
+    )
+    found = fitted(project, trained, method="top")
+    assert found.facts["validation_accuracy"] is None
+    assert found.facts["validation_log_loss"] is None
+    assert found.facts["taught_by"] == len(trained.split("train"))
+    assert found.classifier.temperature == 1.0
+    assert fitted(project, trained).classifier.temperature == 1.0
+
+
+def test_a_label_that_only_validation_rows_have_is_left_out(project):
+    dataset = prepare(project)
+    held = dataset.split("validation")[0]
+    strange = with_rows(dataset, lambda row: replace(row, label="strange") if row == held else row)
+    found = fitted(project, strange)
+    assert found.classifier.labels == LABELS
+    assert found.facts["taught_by"] == len(dataset.split("train", "validation")) - 1
+
+
+def test_one_label_in_training_is_refused_before_a_backbone_is_loaded(project):
+    dataset = with_rows(prepare(project), lambda row: replace(row, label="card"))
+    nowhere = change_settings(project.settings, "backbone", name="/nowhere")
+    with pytest.raises(BadInput, match=r"training rows have the labels \['card'\]; at least two"):
+        fit(dataset, nowhere, kept=project.kept, progress=lambda stage, done: None)
+
+
+def test_a_backbone_that_is_nowhere_is_named(project, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    nowhere = change_settings(project.settings, "backbone", name="/nowhere")
+    with pytest.raises(NotFound, match="no backbone '/nowhere'"):
+        fit(prepare(project), nowhere, kept=project.kept, progress=lambda stage, done: None)
+
+
+@pytest.mark.parametrize("method", ["head", "top", "full"])
+def test_each_stage_tells_its_progress_and_its_cost(project, method):
+    told: dict[str, list[float]] = {}
+    settings = change_settings(project.settings, "train", method=method)
+    found = fit(
+        prepare(project), settings, kept=project.kept,
+        progress=lambda stage, done: told.setdefault(stage, []).append(done),
+    )  # fmt: skip
+    assert (
+        set(told)
+        == {
+            "head": {"features", "head"},
+            "top": {"states", "tune", "tune on all"},
+            "full": {"tune", "tune on all"},
+        }[method]
+    )
+    for parts in told.values():
+        assert parts == sorted(parts)
+        assert 0 <= parts[0] <= parts[-1] == 1
+    assert set(told) <= set(found.facts["stages"])
+    assert all(cost["seconds"] >= 0 for cost in found.facts["stages"].values())
+    assert found.facts["peak_memory_bytes"] > 50e6
+
+
+def test_a_finished_run_leaves_its_curves_and_no_checkpoint(project):
+    fitted(project, method="top")
+    left = {path.name.split(".")[0] for path in (project.kept / "runs").rglob("*") if path.is_file()}
+    assert left == {"events"}
+
+
+def test_what_moved_is_counted(project):
+    found = fitted(project, method="lora", rank=4)
+    moved = sum(tensor.numel() for tensor in found.classifier.tuned.values())
+    assert found.facts["parameters_moved"] == moved
+    # of each of 4 layers: query and value, 32 x 4 and 4 x 32; and the head
+    assert moved == 4 * 2 * 2 * 32 * 4 + 3 * 64 + 3
+
+
+@pytest.mark.parametrize(
+    ("method", "most_bytes"), [("head", 300), ("head", 9_000), ("top", 300), ("full", 2_000)]
+)
+def test_a_full_disk_ends_training_with_an_error_and_the_next_one_is_whole(
+    tmp_path, encoder, method, most_bytes
+):
+    project, other = (make_desk(tmp_path / name, encoder, telling_rows(60)) for name in ("a", "b"))
+    dataset = prepare(project)
+    with full_disk(most_bytes), pytest.raises(CannotStore, match="free space"):
+        fitted(project, dataset, method=method)
+    assert all_bytes(fitted(project, dataset, method=method)) == all_bytes(fitted(other, method=method))
+
+
+def test_a_disk_that_is_full_of_curves_ends_training_instead_of_stopping_it_for_ever(project):
+    dataset = prepare(project)
+    settings = {"method": "top", "epochs": 400, "patience": 400, "batch_size": 8}
+    fitted(project, dataset, method="top")  # so that the states are there
+    with full_disk(150_000), pytest.raises(CannotStore, match=r"runs/top-.*free space"):
+        fitted(project, dataset, **settings)
+
+
+def test_labels_are_numbered_in_their_order_and_unknown_ones_are_minus_one():
+    rows = [Row("", "", label, "train", "", "") for label in ("b", "a", "c", "b")]
+    assert truth_of(rows, ("a", "b")).tolist() == [1, 0, -1, 1]
