@@ -16,8 +16,9 @@ from sqlalchemy import Engine, insert, select
 from millwright.data.columns import check_text_is_not_numbers
 from millwright.data.dataset import Dataset, write_dataset
 from millwright.data.duplicates import near_duplicates
-from millwright.data.load import ROW, Table, read_table
+from millwright.data.load import read_table
 from millwright.data.split import split_of
+from millwright.data.table import ROW, Table
 from millwright.errors import BadInput, one_of
 from millwright.modalities.text import canonical, clean, is_broken
 from millwright.project import Project
