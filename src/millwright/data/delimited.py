@@ -215,7 +215,7 @@ def _checked_rows(dialect: _Dialect, blocks: Iterable[bytes], number: int) -> It
         )
 
 
-def _reader(dialect: _Dialect, lines: Iterable[str]) -> "_csv._reader":
+def _reader(dialect: _Dialect, lines: Iterable[str]) -> "_csv.Reader":
     if dialect.quote is None:
         return csv.reader(lines, delimiter=dialect.separator, quoting=csv.QUOTE_NONE)
     return csv.reader(lines, delimiter=dialect.separator, quotechar=dialect.quote)
