@@ -9,7 +9,7 @@ and Ullman, "Mining of Massive Datasets", chapter 3; one-bit sketches after Li a
 minwise hashing".
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import ceil, log, log10
 from pathlib import Path
 
@@ -23,7 +23,7 @@ MISSED = 0.0005  # share of pairs just at the similarity that no band finds
 SKETCH_MISSED = 1e-5  # share of such pairs that the sketch throws out
 LEAST_ROWS_A_BAND, MOST_BANDS = 5, 80
 TEXTS_A_BLOCK, BYTES_A_BLOCK = 1 << 14, 200_000
-TEXTS_A_PART, TEXTS_A_STRETCH = 1_000_000, 1 << 17
+TEXTS_A_PART, STRETCH_BITS = 1_000_000, 17
 NEIGHBOURS = 2
 SHINGLES_AT_ONCE = 2_000_000
 _SHINGLE_BITS = 48  # the other 16 number a text or a pair while shingles are sorted
@@ -34,6 +34,10 @@ _CHANCE = np.random.default_rng(20260101)
 _MULTIPLIER_K = _CHANCE.integers(0, 2**31, 4096, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def ignore(_fraction: float) -> None:
+    """A callback for those who need not know how far the search is."""
 
 
 def near_duplicates(texts: Sequence[str], similarity: float) -> list[tuple[int, int, float]]:
@@ -115,28 +119,47 @@ class Resemblance:
                 self._spill.append(f"band-{band:02}-{part:04}", chosen_N.tobytes())
         self._texts += len(texts)
 
-    def pairs(self) -> Iterator[Found]:
-        """The pairs found: earlier, later and similarity, by ascending later text; call it once."""
-        for name in self._spill.names("band-"):
+    def pairs(self, seen: Callable[[float], object] = ignore) -> Iterator[Found]:
+        """Find the pairs; call it once, after the last text.
+
+        Args:
+            seen: called with the fraction done.
+
+        Yields:
+            Earlier texts, later texts and similarities, by ascending later text.
+        """
+        names = self._spill.names("band-")
+        for done, name in enumerate(names, start=1):
             pair_C = _candidates(np.frombuffer(self._spill.take(name), np.uint64))
-            stretch_C = pair_C >> np.uint64(32 + 17)
+            stretch_C = pair_C >> np.uint64(32 + STRETCH_BITS)
             for stretch in np.unique(stretch_C):
                 self._spill.append(f"pairs-{stretch:06}", pair_C[stretch_C == stretch].tobytes())
-        for name in self._spill.names("pairs-"):
+            seen(0.5 * done / len(names))
+        names = self._spill.names("pairs-")
+        for done, name in enumerate(names, start=1):
             yield self._checked(np.unique(np.frombuffer(self._spill.take(name), np.uint64)))
+            seen(0.5 + 0.5 * done / len(names))
+        seen(1.0)
 
     def _checked(self, pair_C: np.ndarray) -> Found:
         """Of candidates, those that are similar: for each later text the best, the earliest if equal."""
-        earlier_C, later_C = (pair_C & np.uint64(0xFFFFFFFF)).astype(np.int64), (
-            pair_C >> np.uint64(32)
-        ).astype(np.int64)
+        earlier_C, later_C = (
+            (pair_C & np.uint64(0xFFFFFFFF)).astype(np.int64),
+            (pair_C >> np.uint64(32)).astype(np.int64),
+        )
         number_N, place_C = np.unique(np.concatenate([earlier_C, later_C]), return_inverse=True)
         span_N = np.frombuffer(
-            self._spill.gather("spans", number_N * _SPAN.itemsize, [_SPAN.itemsize] * len(number_N)), _SPAN
+            self._spill.gather(
+                "spans", (number_N * _SPAN.itemsize).tolist(), [_SPAN.itemsize] * len(number_N)
+            ),
+            _SPAN,
         )
         one_C, other_C = span_N[place_C[: len(pair_C)]], span_N[place_C[len(pair_C) :]]
         differing_C = np.bitwise_count(one_C["sketch"] ^ other_C["sketch"])
-        small_C, large_C = np.minimum(one_C["size"], other_C["size"]), np.maximum(one_C["size"], other_C["size"])
+        small_C, large_C = (
+            np.minimum(one_C["size"], other_C["size"]),
+            np.maximum(one_C["size"], other_C["size"]),
+        )
         likely_C = np.flatnonzero(
             (differing_C <= self._bits - self._agreeing) & (small_C >= self._similarity * large_C)
         )
@@ -177,7 +200,8 @@ class Resemblance:
         key_S.sort()
         twice = key_S[1:][key_S[1:] == key_S[:-1]] >> np.uint64(_SHINGLE_BITS)
         common_C = np.bincount(twice.astype(np.int64), minlength=len(one_C))
-        return common_C / (one_C["size"].astype(np.int64) + other_C["size"] - common_C)
+        found_C: np.ndarray = common_C / (one_C["size"].astype(np.int64) + other_C["size"] - common_C)
+        return found_C
 
 
 def _spaced(texts: Sequence[str]) -> list[str]:

@@ -75,8 +75,7 @@ def stream_table(
     """
     if not path.is_file():
         raise NotFound(f"no file {path}; check the path")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    ending = next((suffix for suffix in reversed(suffixes) if suffix != ".gz"), "")
+    ending = ending_of(path)
     if not any(block.strip() for block in file_blocks(path, size, ignore)):
         raise BadInput(f"{path} is empty; it needs a header line and rows")
     if ending == ".parquet":
@@ -98,6 +97,12 @@ def stream_table(
         yield Table(path, frame, encoding, tuple(unreadable))
     if not rows:
         raise BadInput(f"{path} has a header and no rows; add rows")
+
+
+def ending_of(path: Path) -> str:
+    """What a file's name says it is: its last suffix that is not .gz, in lower case."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return next((suffix for suffix in reversed(suffixes) if suffix != ".gz"), "")
 
 
 def _parquet_pieces(path: Path) -> Iterator[Piece]:

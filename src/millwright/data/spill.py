@@ -4,6 +4,7 @@ The folder lies in the project, since the streams hold people's texts. A killed 
 behind; the next run removes it, which a lock tells from the folder of a run that still works.
 """
 
+import io
 import os
 import shutil
 from collections import defaultdict
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import polars as pl
 from filelock import FileLock, Timeout
 
 from millwright.store.files import storing
@@ -38,6 +40,24 @@ class Spill:
         self._unwritten += len(content)
         if self._unwritten > self._held_bytes:
             self._write_out()
+
+    def append_frame(self, name: str, frame: pl.DataFrame) -> None:
+        """Add a frame to a stream of frames with the same columns."""
+        if len(frame):
+            buffer = io.BytesIO()
+            frame.write_ipc_stream(buffer)
+            self.append(name, len(buffer.getvalue()).to_bytes(8, "little"))
+            self.append(name, buffer.getvalue())
+
+    def take_frame(self, name: str) -> pl.DataFrame | None:
+        """All frames of a stream as one, None if there are none; the stream is gone afterwards."""
+        content = memoryview(self.take(name))
+        frames, start = [], 0
+        while start < len(content):
+            size = int.from_bytes(content[start : start + 8], "little")
+            start += 8 + size
+            frames.append(pl.read_ipc_stream(io.BytesIO(content[start - size : start])))
+        return pl.concat(frames) if frames else None
 
     def names(self, prefix: str) -> list[str]:
         """The streams whose names begin with `prefix`, sorted."""
