@@ -16,6 +16,7 @@ from millwright.data.texts import canonical_all
 from millwright.records import SPLITS, JsonObject
 from millwright.settings import DataSection
 
+LINES_AT_ONCE = 20_000
 _TEXT = np.dtype([("place", "<u8"), ("split", "u1")])
 
 
@@ -37,7 +38,7 @@ class Arrangement:
             seen: called with the fraction of the parts that are done.
 
         Yields:
-            Lines, one piece a part.
+            Lines, in pieces.
         """
         streams = [self._parts.names(kind) for kind in ("rows", "dropped", "same")]
         for part, names in enumerate(zip(*streams, strict=True), start=1):
@@ -45,7 +46,7 @@ class Arrangement:
             if rows is None:
                 continue
             rows = moved(_without(rows, dropped), units, self._parts).sort("id", "place")
-            yield self._as_lines(rows)
+            yield from map(self._as_lines, rows.iter_slices(LINES_AT_ONCE))
             self._learn(rows)
             self._compare(_without(rows, same))
             seen(part / self._parts.count)

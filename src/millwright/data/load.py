@@ -17,7 +17,7 @@ from millwright.data.table import Table as Table
 from millwright.errors import BadInput, NotFound
 from millwright.records import Excluded
 
-PIECE_BYTES = 8_000_000
+PIECE_BYTES = 4_000_000
 PIECE_ROWS = 50_000
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
 _GZIP_MARK = b"\x1f\x8b"

@@ -30,9 +30,9 @@ from millwright.store.database import now
 from millwright.store.tables import datasets
 
 MAX_LABELS = 5_000
-PART_BYTES = 16_000_000  # of the files, in each of the parts that are held in memory one by one
+PART_BYTES = 8_000_000  # of the files, in each of the parts that are held in memory one by one
 MOST_PARTS = 1_024
-LINES_AT_ONCE = 16_000_000
+LISTED_AT_ONCE = 16_000_000
 _UNPACKED = {".gz": 4, ".parquet": 6}  # about how much larger such a file's content is
 
 Progress = Callable[[str, float], object]
@@ -180,8 +180,8 @@ def _reasons(intake: Intake, kept: Kept) -> dict[str, int]:
 
 def _excluded(spill: Spill, sources: Sources) -> Iterator[bytes]:
     """Rows that were left out, as JSON lines: those that cannot be used, then those that repeat others."""
-    for start in range(0, spill.size("unusable"), LINES_AT_ONCE):
-        stop = min(start + LINES_AT_ONCE, spill.size("unusable"))
+    for start in range(0, spill.size("unusable"), LISTED_AT_ONCE):
+        stop = min(start + LISTED_AT_ONCE, spill.size("unusable"))
         yield spill.read("unusable", start, stop)
     for name in spill.names("repeats-"):
         repeats = spill.take_frame(name)
