@@ -62,7 +62,7 @@ def turn(project: Project, *, progress: Progress = quiet) -> TurnRecord:
         with project.database.connect() as connection:
             number = (connection.scalar(select(func.max(turns.c.number))) or 0) + 1
         propose_rows(project, number)
-        dataset = prepare(project)
+        dataset = prepare(project, progress=progress)
         new_rows = _check_enough(project, dataset, number)
         challenger = train(project, progress=progress, dataset=dataset)
         promote(project, challenger.name, f"challenger of turn {number}", CHALLENGER)

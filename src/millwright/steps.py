@@ -15,7 +15,7 @@ from millwright.data.columns import Columns, check_text_is_not_numbers, recognis
 from millwright.data.dataset import Dataset, read_dataset
 from millwright.data.load import Table, read_table
 from millwright.data.prepare import dataset_folder, group_name, prepare, rows_of
-from millwright.data.split import most_even_seed
+from millwright.data.split import ROWS_LOOKED_AT, most_even_seed
 from millwright.errors import BadInput, one_of
 from millwright.modalities.text import clean
 from millwright.project import Project, open_project
@@ -94,7 +94,7 @@ def new_project(
             shutil.copytree(source, folder, dirs_exist_ok=True)
         return open_project(folder), (f"copied the template {template!r}",)
     assert data is not None
-    table = read_table(data)
+    table = read_table(data, ROWS_LOOKED_AT)
     found = recognise(table, text, label, group, subject)
     check_text_is_not_numbers(table, found.text)
     section = _data_section(folder, data, test_data, table, found)
@@ -127,7 +127,7 @@ def train(
         Busy: another training runs on this project.
     """
     with project.lock("train"):
-        dataset = dataset or prepare(project)
+        dataset = dataset or prepare(project, progress=progress)
         settings, searched = project.settings, None
         if trials:
             settings, searched = search(

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,11 +26,7 @@ class Dataset:
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
-        """Every row, in memory.
-
-        Raises:
-            Corrupt: the file is not the one that named the dataset.
-        """
+        """Every row, in memory; raises Corrupt if the file is not the one that named the dataset."""
         content = (self.folder / ROWS).read_bytes()
         if _name_of(hashlib.sha256(content).hexdigest()) != self.id:
             raise Corrupt(f"{self.folder / ROWS} is not what was written; run `millwright prepare` again")
@@ -78,7 +73,8 @@ def seal_dataset(
 
     Args:
         folder: where datasets stand.
-        rows: a file of rows as JSON lines in the order of their ids; it is moved.
+        rows: a file of rows as JSON lines in the order of their ids. It is moved, and the dataset is
+            made beside it, so that a kill leaves no half of one among the datasets.
         sha256: its hash, which `write_lines` returned.
         report: what `prepare` found.
         excluded: rows that were left out, as JSON lines.
@@ -90,10 +86,14 @@ def seal_dataset(
         CannotStore: the disk is full or read-only.
     """
     name = _name_of(sha256)
-    with sealed_folder(folder / name) as target:
-        shutil.move(rows, target / ROWS)
+    with sealed_folder(rows.parent / name) as target:
+        rows.rename(target / ROWS)
         write_json(target / REPORT, {"format": DATASET_FORMAT, **report})
         write_lines(target / EXCLUDED, excluded)
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / name).exists():
+            (rows.parent / name).rename(folder / name)
     return Dataset(name, folder / name, report)
 
 

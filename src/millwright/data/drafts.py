@@ -169,8 +169,8 @@ def feedback_drafts(
     query = select(proposed_rows.c.prediction, *(proposed_rows.c[name] for name in columns))
     number = 0
     with database.connect() as connection:
-        found = connection.execute(query.order_by(proposed_rows.c.prediction))
-        for part in found.partitions(FEEDBACK_ROWS):
+        ordered = query.order_by(proposed_rows.c.prediction)
+        for part in connection.execute(ordered, execution_options={"yield_per": FEEDBACK_ROWS}).partitions():
             predictions = [row.prediction for row in part]
             rows = pl.DataFrame(
                 {name: [getattr(row, name) for row in part] for name in columns},

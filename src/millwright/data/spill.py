@@ -138,7 +138,7 @@ def spilling(kept: Path) -> Iterator[Spill]:
         parent.mkdir(parents=True, exist_ok=True)
         # One at a time: a folder that was made and not locked yet would look abandoned.
         with FileLock(kept / "spill.lock"):
-            for left in parent.iterdir():
+            for left in filter(Path.is_dir, parent.iterdir()):
                 _remove_if_abandoned(left)
             folder = parent / uuid4().hex[:12]
             folder.mkdir(mode=0o700)

@@ -71,12 +71,6 @@ def _folded(texts: list[str]) -> pl.Series:
 
 def digests(texts: Sequence[str], *, before: str, size: int) -> np.ndarray:
     """BLAKE2b of `before` and each text, as big-endian words: uint64 of shape (N, size / 8)."""
-    hashed = hashlib.blake2b(before.encode(), digest_size=size)
-
-    def one(text: str) -> bytes:
-        copy = hashed.copy()
-        copy.update(text.encode())
-        return copy.digest()
-
-    words = np.frombuffer(b"".join([one(text) for text in texts]), dtype=">u8").astype(np.uint64)
-    return words.reshape(len(texts), size // 8)
+    blake2b, start = hashlib.blake2b, before.encode()
+    digest = b"".join([blake2b(start + text.encode(), digest_size=size).digest() for text in texts])
+    return np.frombuffer(digest, dtype=">u8").astype(np.uint64).reshape(len(texts), size // 8)

@@ -139,7 +139,8 @@ def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     from millwright.steps import write_data_report
 
     opened = open_project(project)
-    dataset = prepare_data(opened)
+    with screen.progress_bars(json) as progress:
+        dataset = prepare_data(opened, progress=progress)
     page = write_data_report(opened, dataset)
     if json:
         screen.show_json({"dataset": dataset.id, "page": page, **dataset.report})
@@ -393,8 +394,8 @@ def compare(
     from millwright.data.prepare import prepare as prepare_data
     from millwright.train.choose import compare_backbones
 
-    dataset = prepare_data(opened)
     with screen.progress_bars(json) as progress:
+        dataset = prepare_data(opened, progress=progress)
         scores, advice = compare_backbones(
             dataset, names, opened.settings, kept=opened.kept, progress=progress
         )

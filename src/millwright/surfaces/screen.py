@@ -40,7 +40,7 @@ def show_line(text: str) -> None:
 
 @contextmanager
 def progress_bars(as_json: bool) -> Iterator[Callable[[str, float], None]]:
-    """Bars on stderr, one a stage.
+    """Bars on stderr, one a stage; none where stderr is no terminal.
 
     Args:
         as_json: True for a program that reads: then there are no bars.
@@ -52,7 +52,7 @@ def progress_bars(as_json: bool) -> Iterator[Callable[[str, float], None]]:
         yield lambda stage, fraction: None
         return
     columns = (TextColumn("{task.description:<22}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err) as bars:
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bars:
         tasks: dict[str, Any] = {}
 
         def progress(stage: str, fraction: float) -> None:
