@@ -51,7 +51,7 @@ def near_duplicates(texts: Sequence[str], similarity: float) -> list[tuple[int, 
         (earlier, later, similarity) for each later text that resembles an earlier one; each later
         text appears once, with the most similar text found.
     """
-    seen = Resemblance(Spill(Path(), held_bytes=1 << 62), similarity, len(texts))
+    seen = Resemblance(Spill(Path(), 1 << 62), similarity, len(texts))
     seen.add(texts)
     return [pair for found in seen.pairs() for pair in zip(*(part.tolist() for part in found), strict=True)]
 

@@ -25,7 +25,7 @@ _LOCK = "running.lock"
 class Spill:
     """Streams that only grow. They stay in memory until all of them together are over `held_bytes`."""
 
-    def __init__(self, folder: Path, held_bytes: int = HELD_BYTES) -> None:
+    def __init__(self, folder: Path, held_bytes: int) -> None:
         self.folder = folder
         self._held: defaultdict[str, list[bytes]] = defaultdict(list)
         self._size: defaultdict[str, int] = defaultdict(int)
@@ -145,7 +145,7 @@ def spilling(kept: Path) -> Iterator[Spill]:
             lock = FileLock(folder / _LOCK)
             lock.acquire()
     try:
-        yield Spill(folder)
+        yield Spill(folder, HELD_BYTES)
     finally:
         lock.release()
         shutil.rmtree(folder, ignore_errors=True)
