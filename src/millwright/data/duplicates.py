@@ -10,12 +10,11 @@ minwise hashing".
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from math import ceil, log, log10
+from math import ceil, comb, log, log10
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from scipy.stats import binom
 
 from millwright.data.spill import Spill
 
@@ -89,7 +88,7 @@ class Resemblance:
         self._bands, self._rows = bands_of(similarity, texts)
         self._parts = ceil(texts / TEXTS_A_PART)
         self._bits = min(64, self._bands * self._rows)
-        self._agreeing = int(binom.ppf(SKETCH_MISSED, self._bits, (1 + similarity) / 2))
+        self._agreeing = _least_agreeing(self._bits, (1 + similarity) / 2)
         self._texts = self._shingles = 0
 
     def add(self, texts: Sequence[str]) -> None:
@@ -202,6 +201,16 @@ class Resemblance:
         common_C = np.bincount(twice.astype(np.int64), minlength=len(one_C))
         found_C: np.ndarray = common_C / (one_C["size"].astype(np.int64) + other_C["size"] - common_C)
         return found_C
+
+
+def _least_agreeing(bits: int, chance: float) -> int:
+    """How many bits must agree, each with this chance, so that at most SKETCH_MISSED of pairs fall short."""
+    missed = 0.0
+    for agreeing in range(bits):
+        missed += comb(bits, agreeing) * chance**agreeing * (1 - chance) ** (bits - agreeing)
+        if missed > SKETCH_MISSED:
+            return agreeing
+    return bits
 
 
 def _spaced(texts: Sequence[str]) -> list[str]:

@@ -72,7 +72,11 @@ def find_encoding(blocks: Blocks) -> Encoding:
         The encoding: what a byte-order mark says, else UTF-8, else UTF-8 with lines of cp1252, else
         the one that fits the lines which are not UTF-8.
     """
-    head = next(iter(blocks()), b"")
+    head = b""
+    for block in blocks():
+        head += block
+        if len(head) >= max(len(mark) for mark, _ in _MARKS):
+            break
     for mark, name in _MARKS:
         if head.startswith(mark):
             decoded = codecs.iterdecode(blocks(), name, errors="replace")
