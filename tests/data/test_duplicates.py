@@ -141,3 +141,11 @@ def test_blocks_and_parts_of_any_size_find_the_same(monkeypatch, tmp_path):
     found = [np.concatenate(part) for part in zip(*seen.pairs(), strict=True)]
     assert list(zip(*(part.tolist() for part in found), strict=True)) == whole
     assert len(whole) > 50
+
+
+def test_a_text_within_another_is_found_at_just_its_similarity():
+    words = [f"w{n}" for n in range(10)]
+    texts = [" ".join(words[:6]), " ".join(words)]  # 11 of 19 shingles
+    assert [pair[:2] for pair in near_duplicates(texts, 11 / 19)] == [(0, 1)]
+    longer = " ".join([*words, words[0]])  # and one pair more: 11 of 20, though 20 * .55 is over 11
+    assert [pair[:2] for pair in near_duplicates([texts[0], longer], 0.55)] == [(0, 1)]

@@ -142,33 +142,25 @@ class Resemblance:
 
     def _checked(self, pair_C: np.ndarray) -> Found:
         """Of candidates, those that are similar: for each later text the best, the earliest if equal."""
-        earlier_C, later_C = (
-            (pair_C & np.uint64(0xFFFFFFFF)).astype(np.int64),
-            (pair_C >> np.uint64(32)).astype(np.int64),
-        )
+        earlier_C, later_C = pair_C & np.uint64(0xFFFFFFFF), pair_C >> np.uint64(32)
         number_N, place_C = np.unique(np.concatenate([earlier_C, later_C]), return_inverse=True)
-        span_N = np.frombuffer(
-            self._spill.gather(
-                "spans", (number_N * _SPAN.itemsize).tolist(), [_SPAN.itemsize] * len(number_N)
-            ),
-            _SPAN,
-        )
+        span_N = self._spans(number_N)
         one_C, other_C = span_N[place_C[: len(pair_C)]], span_N[place_C[len(pair_C) :]]
         differing_C = np.bitwise_count(one_C["sketch"] ^ other_C["sketch"])
-        small_C, large_C = (
-            np.minimum(one_C["size"], other_C["size"]),
-            np.maximum(one_C["size"], other_C["size"]),
-        )
-        likely_C = np.flatnonzero(
-            (differing_C <= self._bits - self._agreeing) & (small_C >= self._similarity * large_C)
-        )
+        least_C = np.minimum(one_C["size"], other_C["size"]) / np.maximum(one_C["size"], other_C["size"])
+        likely_C = (differing_C <= self._bits - self._agreeing) & (least_C >= self._similarity)
         earlier_C, later_C = earlier_C[likely_C], later_C[likely_C]
         found_C = self._similarities(one_C[likely_C], other_C[likely_C])
         order_C = np.lexsort((earlier_C, -found_C, later_C))
         order_C = order_C[found_C[order_C] >= self._similarity]
         is_best_C = np.append(True, later_C[order_C][1:] != later_C[order_C][:-1])[: len(order_C)]
         best_C = order_C[is_best_C]
-        return earlier_C[best_C], later_C[best_C], found_C[best_C]
+        return earlier_C[best_C].astype(np.int64), later_C[best_C].astype(np.int64), found_C[best_C]
+
+    def _spans(self, number_N: np.ndarray) -> np.ndarray:
+        size = _SPAN.itemsize
+        content = self._spill.gather("spans", (number_N * size).tolist(), [size] * len(number_N))
+        return np.frombuffer(content, _SPAN)
 
     def _similarities(self, one_C: np.ndarray, other_C: np.ndarray) -> np.ndarray:
         found = [np.empty(0)]
