@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import millwright
+from millwright.scaffold import TEMPLATES
 from millwright.settings import Settings
-from millwright.steps import TEMPLATES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -43,10 +43,10 @@ def test_every_route_and_metric_is_documented():
     text = (DOCS / "http.md").read_text(encoding="utf-8")
     files = (ROOT / "src/millwright/surfaces").glob("*.py")
     source = "".join(path.read_text(encoding="utf-8") for path in files)
-    routes = re.findall(r'@app\.(?:get|post)\(\s*"([^"]+)"', source)
+    routes = re.findall(r'@(?:app|router)\.(?:get|post)\(\s*"([^"]+)"', source)
     metrics = re.findall(r'"(millwright_[a-z_]+)"', source)
     assert len(routes) == 6
-    assert len(metrics) == 7, metrics
+    assert len(metrics) == 9, metrics
     assert [name for name in routes + metrics if name not in text] == []
 
 

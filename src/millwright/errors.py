@@ -6,7 +6,9 @@ MillwrightError                500, exit 1
 ├── NotFound                   404, exit 2   no such version, project, file, prediction
 ├── TooLarge                   413, exit 2   over a limit of the settings
 ├── Busy                       409, exit 1   another process does the same thing now
-├── Overloaded                 503, exit 1   the server cannot take more; try again later
+├── Unavailable                503, exit 1   the server is starting, stopping, or lost a worker
+├── QueueFull                  429, exit 1   as many inputs wait as may; try again later
+├── DeadlinePassed             504, exit 1   no answer within the time that a request may take
 ├── MissingExtra               501, exit 1   an optional dependency is not installed
 ├── CannotStore                507, exit 1   the disk is full, or the folder may not be written
 └── Corrupt                    500, exit 1   an artefact is not what was written
@@ -57,10 +59,26 @@ class Busy(MillwrightError):
     status = 409
 
 
-class Overloaded(MillwrightError):
-    """The server is starting, draining or full."""
+class Unavailable(MillwrightError):
+    """The server is starting or stopping, or lost the worker that had this request."""
 
     status = 503
+
+
+class QueueFull(MillwrightError):
+    """As many inputs wait as may; `retry_after_s` is when the queue should have room again."""
+
+    status = 429
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlinePassed(MillwrightError):
+    """A request got no answer within the time that it may take."""
+
+    status = 504
 
 
 class MissingExtra(MillwrightError):

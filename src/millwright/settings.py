@@ -16,6 +16,8 @@ FILENAME = "millwright.toml"
 
 Method = Literal["auto", "head", "top", "full", "lora", "adalora", "adapter"]
 
+Runtime = Literal["auto", "torch", "openvino-float32", "openvino-bfloat16", "openvino-int8"]
+
 
 class Section(BaseModel):
     """One table of millwright.toml."""
@@ -96,7 +98,19 @@ class ServeSection(Section):
     max_inputs: int = Field(256, ge=1, description="Most inputs in one request.")
     max_characters: int = Field(20_000, ge=1, description="Longest input.")
     max_batch: int = Field(64, ge=1, le=4096, description="Most inputs that go through the network together.")
-    queue_size: int = Field(2_048, ge=1, description="Inputs that may wait; more are refused with 503.")
+    queue_size: int = Field(2_048, ge=1, description="Inputs that may wait; more are refused with 429.")
+    deadline_s: float = Field(
+        30.0, gt=0, le=3600, description="A request without an answer by then is refused with 504."
+    )
+    runtime: Runtime = Field(
+        "auto", description='"auto" measures when a version is promoted and takes the fastest that agrees.'
+    )
+    cache_answers: int = Field(
+        0, ge=0, description="Answers kept in memory for inputs that come again; 0 keeps none."
+    )
+    log: Literal["errors", "requests"] = Field(
+        "errors", description='"requests" writes a line of JSON for each request, "errors" for refused ones.'
+    )
 
 
 class TurnSection(Section):

@@ -95,10 +95,21 @@ def test_a_header_over_two_lines_is_read(tmp_path, size):
     assert read(path, size)[0] == [(1, "1", "2")]
 
 
-def test_columns_without_a_name_get_one_and_repeated_names_are_told_apart(tmp_path):
+def test_columns_without_a_name_get_one(tmp_path):
     path = tmp_path / "rows.csv"
-    path.write_text("a,,a,\n1,2,3,4\n")
-    assert next(stream_table(path)).columns == ["a", "column_2", "a_duplicated_0", "column_4"]
+    path.write_text("a,,b,\n1,2,3,4\n")
+    assert next(stream_table(path)).columns == ["a", "column_2", "b", "column_4"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("header", "message"), [("a,b,a", "two columns named 'a'"), ("__row__,a,b", "row numbers")]
+)
+def test_names_that_cannot_be_told_apart_are_refused(tmp_path, header, message, size):
+    path = tmp_path / "rows.csv"
+    path.write_text(f"{header}\n1,2,3\n")
+    with pytest.raises(BadInput, match=message):
+        read(path, size)
 
 
 @pytest.mark.parametrize("size", [10, 1_000_000])

@@ -14,40 +14,72 @@ from millwright.store.tables import aliases, datasets, versions
 LABELS = ("card", "pin", "transfer")
 
 
-@dataclass
+@dataclass(eq=False)
 class Tiny:
-    """Gives the label that a text begins with 0.8; the rest shares what is left. Counts its batches."""
+    """Gives the label that a text begins with 0.8; the rest shares what is left. Counts its batches.
+
+    It is its own body: a feature a label, 1 where the text begins with it.
+    """
 
     labels: tuple[str, ...] = LABELS
     batches: list[list[str]] = field(default_factory=list)
+    streams: int = 1
+    runtime: str = "tiny"
 
-    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+    @property
+    def body(self) -> "Tiny":
+        return self
+
+    def features(self, texts: Sequence[str]) -> np.ndarray:
         self.batches.append(list(texts))
-        hit_NC = np.array([[text.startswith(label) for label in self.labels] for text in texts])
-        score_NC = np.where(hit_NC, 8.0, 1.0)
+        return np.array([[float(text.startswith(label)) for label in self.labels] for text in texts])
+
+    def probabilities(self, feature_ND: np.ndarray) -> np.ndarray:
+        score_NC = np.where(feature_ND > 0, 8.0, 1.0)
         return score_NC / score_NC.sum(axis=1, keepdims=True)
 
 
-@dataclass
+@dataclass(eq=False)
 class Gated(Tiny):
     """Waits at a gate, so that a test decides when a batch is done."""
 
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
 
-    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+    def features(self, texts: Sequence[str]) -> np.ndarray:
         self.entered.set()
         assert self.gate.wait(30)
-        return super().probabilities(texts)
+        return super().features(texts)
 
 
 class Failing(Tiny):
     """Cannot read a text that begins with "!", and repeats it in its complaint."""
 
-    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+    def features(self, texts: Sequence[str]) -> np.ndarray:
         if any(text.startswith("!") for text in texts):
             raise RuntimeError(f"cannot read {texts}")
-        return super().probabilities(texts)
+        return super().features(texts)
+
+
+class Deadly(Tiny):
+    """Takes its thread with it when it reads "die"."""
+
+    def features(self, texts: Sequence[str]) -> np.ndarray:
+        if "die" in texts:
+            raise SystemExit
+        return super().features(texts)
+
+
+@dataclass(eq=False)
+class Headed:
+    """A version with labels of its own over the body of another."""
+
+    body: Tiny
+    labels: tuple[str, ...]
+    runtime: str = "tiny"
+
+    def probabilities(self, feature_ND: np.ndarray) -> np.ndarray:
+        return self.body.probabilities(feature_ND)[:, [LABELS.index(label) for label in self.labels]]
 
 
 def add_version(project: Project, number: int) -> str:

@@ -89,6 +89,33 @@ def test_sigterm_writes_every_prediction_that_was_answered(project):
     assert answered == kept_ids(project, predictions)
 
 
+def test_sigterm_under_load_answers_every_request_that_it_took(project):
+    outcomes: list[int] = []
+    enough = threading.Event()
+
+    def user(url: str) -> None:
+        with httpx.Client(base_url=url, timeout=30) as client:
+            while True:
+                try:
+                    outcomes.append(client.post("/v1/predictions", json={"inputs": ["card"]}).status_code)
+                except httpx.ConnectError:
+                    return  # the server takes no more; nothing was sent
+                if len(outcomes) >= 80:
+                    enough.set()
+
+    with server(project) as (process, url):
+        users = [threading.Thread(target=user, args=(url,)) for _ in range(8)]
+        for one in users:
+            one.start()
+        assert enough.wait(60)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) in (0, -signal.SIGTERM)
+        for one in users:
+            one.join()
+    assert set(outcomes) == {200}
+    assert len(kept_ids(project, predictions)) == len(outcomes)
+
+
 def test_a_body_over_the_limit_is_refused_over_a_socket_and_the_server_goes_on(project):
     too_large = json.dumps({"inputs": ["x" * 1_000_000]}).encode()
     with server(project) as (_, url), httpx.Client(base_url=url, timeout=30) as client:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from millwright.store.tables import opinions, predictions
 from millwright.surfaces.service import Load
 from millwright.surfaces.web import create_app, serve
 from tests.conftest import csv_of, desk_rows
-from tests.serve.tiny import Failing, Gated, Tiny, add_version, point, serving
+from tests.serve.tiny import Deadly, Failing, Gated, Tiny, add_version, point, serving
 
 Scenario = Callable[[httpx.AsyncClient, FastAPI], Awaitable[None]]
 LIMITS = {"max_body_bytes": 1_000_000, "max_inputs": 4, "max_characters": 50}
@@ -155,7 +156,7 @@ BAD_PREDICTIONS = {
     "null input": (b'{"inputs": [null]}', 422, "inputs.0"),
     "blank": (b'{"inputs": ["card", " \\n\\t"]}', 422, "inputs.1"),
     "NUL only": (b'{"inputs": ["\\u0000\\u0000"]}', 422, "inputs.0"),
-    "half a pair": (b'{"inputs": ["\\ud800"]}', 422, "inputs.0"),
+    "half a pair": (b'{"inputs": ["\\ud800"]}', 422, "body"),
     "too many": (json.dumps({"inputs": ["card"] * 5}).encode(), 413, "inputs"),
     "too long": (json.dumps({"inputs": ["x" * 51]}).encode(), 413, "inputs.0"),
     "unknown key": (b'{"inputs": ["card"], "topk": 3}', 422, "topk"),
@@ -273,7 +274,7 @@ def test_a_model_that_fails_is_answered_with_500_and_logged_without_the_text(pro
     assert "Ada" not in caplog.text
 
 
-def test_a_full_queue_is_answered_with_503_and_when_to_retry(project):
+def test_a_full_queue_is_answered_with_429_and_when_to_retry(project):
     model = Gated()
     small = Project(project.folder, change_settings(project.settings, "serve", queue_size=1))
 
@@ -281,12 +282,75 @@ def test_a_full_queue_is_answered_with_503_and_when_to_retry(project):
         first = asyncio.create_task(predict(client, "card"))
         await asyncio.to_thread(model.entered.wait, 30)
         answer = await client.post(PREDICTIONS, json={"inputs": ["pin"]})
-        assert_refused(answer, 503, None)
+        assert_refused(answer, 429, None)
         assert answer.headers["retry-after"] == "1"
         model.gate.set()
         await first
 
     run(small, scenario, lambda name: model)
+
+
+def test_a_request_without_an_answer_in_its_time_is_answered_with_504(project):
+    model = Gated()
+
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        answer = await client.post(PREDICTIONS, json={"inputs": ["card"], "timeout_s": 0.01})
+        assert_refused(answer, 504, None)
+        model.gate.set()
+
+    run(project, scenario, lambda name: model)
+
+
+def test_a_request_keeps_the_id_it_came_with_and_gets_one_otherwise(project, caplog):
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        given = await client.get("/healthz", headers={"x-request-id": "desk-7"})
+        assert given.headers["x-request-id"] == "desk-7"
+        odd = await client.get("/healthz", headers={"x-request-id": "Ada; drop"})
+        assert re.fullmatch("[0-9a-f]{32}", odd.headers["x-request-id"])
+        refused = await client.get("/nowhere", headers={"x-request-id": "desk-8"})
+        assert refused.headers["x-request-id"] == "desk-8"
+
+    with caplog.at_level(logging.INFO):
+        run(project, scenario)
+    lines = [record.fields for record in caplog.records if hasattr(record, "fields")]
+    assert [(line["request"], line["route"], line["status"]) for line in lines[::2]] == [
+        ("desk-7", "/healthz", 200),
+        ("desk-8", "unknown", 404),
+    ]
+
+
+def test_a_body_that_a_page_of_another_site_could_post_is_refused(project):
+    answer = ask(
+        project, "POST", PREDICTIONS, content=b'{"inputs": ["a"]}', headers={"content-type": "text/plain"}
+    )
+    assert_refused(answer, 422, "body")
+
+
+def test_a_worker_that_died_shows_in_readyz_and_metrics(project):
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        assert_refused(await client.post(PREDICTIONS, json={"inputs": ["die"]}), 503, None)
+        assert_refused(await client.get("/readyz"), 503, None)
+        while not app.state.service.engine.is_ready:
+            await asyncio.sleep(0.01)
+        assert (await client.get("/readyz")).status_code == 200
+        assert "millwright_workers_replaced_total 1.0" in (await client.get("/metrics")).text
+        assert (await predict(client, "card"))[0]["label"] == "card"
+
+    run(project, scenario, lambda name: Deadly())
+
+
+def test_answers_from_memory_are_counted_and_each_is_a_prediction_of_its_own(project):
+    cached = Project(project.folder, change_settings(project.settings, "serve", cache_answers=10))
+    model = Tiny()
+
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        first, again = [(await predict(client, "card"))[0] for _ in range(2)]
+        assert first["id"] != again["id"]
+        assert "millwright_cache_hits_total 1.0" in (await client.get("/metrics")).text
+
+    run(cached, scenario, lambda name: model)
+    assert model.batches == [["card"]]
+    assert len(stored(project, predictions)) == 2
 
 
 def test_a_disk_that_refuses_is_answered_with_507_and_predictions_go_on(project):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from millwright.data.table import ROW
+from millwright.data.table import ROW, named
 from millwright.errors import BadInput
 from millwright.records import Excluded
 
@@ -32,13 +32,12 @@ Piece = tuple[pl.DataFrame, list[Excluded]]
 
 @dataclass(frozen=True)
 class _Dialect:
-    """How a file's rows are written. `twice` is a name that two columns have."""
+    """How a file's rows are written."""
 
     path: Path
     separator: str
     quote: str | None
     names: tuple[str, ...] = ()
-    twice: str | None = None
 
 
 def delimited_pieces(path: Path, blocks: Iterable[bytes], *, is_tab: bool, size: int) -> Iterator[Piece]:
@@ -54,7 +53,7 @@ def delimited_pieces(path: Path, blocks: Iterable[bytes], *, is_tab: bool, size:
         A frame of ROW and the columns of the header, and the rows that cannot be read.
 
     Raises:
-        BadInput: the file is empty, a quote never closes, or a ragged file has two columns of one name.
+        BadInput: the file is empty, a quote never closes, or two columns have one name.
     """
     blocks = (block.replace(b"\0", b"") for block in blocks)
     dialect, rest = _read_header(path, blocks, is_tab)
@@ -95,22 +94,11 @@ def _read_header(path: Path, blocks: Iterator[bytes], is_tab: bool) -> tuple[_Di
         rows = _reader(dialect, chain(map(_line, lines), [_END]))
         cells = next(rows)
         if rows.line_num <= len(lines):
-            return _named(dialect, cells), content[sum(map(len, lines[: rows.line_num])) :]
+            return replace(dialect, names=tuple(named(path, cells))), content[
+                sum(map(len, lines[: rows.line_num])) :
+            ]
         if is_whole or len(content) > LONGEST_FIELD:
             raise BadInput(f"{path}: a quote opens in the header and is never closed; close or double it")
-
-
-def _named(dialect: _Dialect, cells: list[str]) -> _Dialect:
-    names: list[str] = []
-    twice = None
-    for place, cell in enumerate(cells, start=1):
-        name = wanted = cell or f"column_{place}"
-        again = 0
-        while name in names:
-            name, twice = f"{wanted}_duplicated_{again}", wanted
-            again += 1
-        names.append(name)
-    return replace(dialect, names=tuple(names), twice=twice)
 
 
 def _end_of_rows(content: bytes, dialect: _Dialect) -> int:
@@ -161,8 +149,6 @@ def _fast_piece(dialect: _Dialect, content: bytes, number: int) -> Piece:
 
 def _slow_pieces(dialect: _Dialect, blocks: Iterable[bytes], number: int, size: int) -> Iterator[Piece]:
     """The same by the standard library, which takes stray quotes as part of the text."""
-    if dialect.twice is not None:
-        raise BadInput(f"{dialect.path} has two columns named {dialect.twice!r}; rename one")
     rows, done = _checked_rows(dialect, blocks, number), False
     while not done:
         table: list[list[str]] = []

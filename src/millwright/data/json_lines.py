@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from millwright.data.encoding import whole_lines
-from millwright.data.table import ROW
+from millwright.data.table import ROW, check_names
 from millwright.errors import BadInput
 from millwright.records import Excluded
 
@@ -25,7 +25,7 @@ def json_pieces(path: Path, blocks: Iterable[bytes]) -> Iterator[Piece]:
         A frame of ROW and every key seen so far, and the lines that cannot be read.
 
     Raises:
-        BadInput: no line is a JSON object.
+        BadInput: no line is a JSON object, or a key is the name of ROW.
     """
     names: dict[str, None] = {}
     number = 0
@@ -47,6 +47,7 @@ def json_pieces(path: Path, blocks: Iterable[bytes]) -> Iterator[Piece]:
                 unreadable.append(Excluded(path.name, number, "is not a JSON object"))
         has_row = has_row or bool(rows)
         names.update(dict.fromkeys(key for row in rows for key in row))
+        check_names(path, list(names))
         columns = {name: [row.get(name, "") for row in rows] for name in names}
         schema = {ROW: pl.Int64, **dict.fromkeys(names, pl.String)}
         yield pl.DataFrame({ROW: numbers, **columns}, schema=schema), unreadable

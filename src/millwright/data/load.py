@@ -12,7 +12,7 @@ import polars as pl
 from millwright.data.delimited import delimited_pieces
 from millwright.data.encoding import file_blocks, find_encoding, utf8_blocks
 from millwright.data.json_lines import cell, json_pieces
-from millwright.data.table import ROW
+from millwright.data.table import ROW, check_names
 from millwright.data.table import Table as Table
 from millwright.errors import BadInput, NotFound
 from millwright.records import Excluded
@@ -114,6 +114,7 @@ def _parquet_pieces(path: Path) -> Iterator[Piece]:
     number = 0
     try:
         for frame in pl.scan_parquet(source).collect_batches(chunk_size=PIECE_ROWS):
+            check_names(path, frame.columns)
             yield _strings(frame, number), []
             number += len(frame)
     except pl.exceptions.PolarsError as error:

@@ -65,7 +65,8 @@ def prepare(project: Project, *, progress: Progress = quiet) -> Dataset:
         intake = take_in(project, spill, parts, lambda done: progress("read rows", done))
         progress("compare rows", 0.0)
         kept = drop_repeats(spill, parts)
-        _check_labels(kept, intake.labels)
+        reasons = _reasons(intake, kept)
+        _check_labels(kept, intake.labels, reasons)
         units, moves = _keep_every_label_in_training(kept, intake.labels)
         findings = examine(spill, parts, units)
         progress("compare rows", 1.0)
@@ -83,7 +84,7 @@ def prepare(project: Project, *, progress: Progress = quiet) -> Dataset:
             "broken_texts": _named(
                 arranged.broken, [[place] for place in arranged.broken_places], intake.sources
             ),
-            "excluded": _reasons(intake, kept),
+            "excluded": reasons,
             "notes": [*intake.notes, *moves],
         }
         excluded = _excluded(spill, intake.sources)
@@ -104,10 +105,11 @@ def _count_parts(project: Project) -> int:
     return min(MOST_PARTS, 1 + sum(sizes) // PART_BYTES)
 
 
-def _check_labels(kept: Kept, labels: tuple[str, ...]) -> None:
+def _check_labels(kept: Kept, labels: tuple[str, ...], reasons: dict[str, int]) -> None:
     counts = {labels[code]: count for code, count in kept.labels.select("code", "may_train").rows() if count}
     if not counts:
-        raise BadInput("no row is left after cleaning; see the reasons with `millwright prepare --json`")
+        why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+        raise BadInput(f"no row is left to learn from ({why or 'all are test rows'}); mend or add rows")
     if len(counts) < 2:
         only = next(iter(counts))
         raise BadInput(f"every row has the label {only!r}; a classifier needs at least two labels")

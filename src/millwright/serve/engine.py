@@ -1,64 +1,145 @@
-"""Forms batches of whatever waits and runs them in one worker thread; versions swap without a drop.
+"""Answers many requests at once: a bounded queue, batches, worker threads, versions side by side.
 
-Knows nothing of HTTP, of opinions, or of how a version is loaded.
+Knows nothing of HTTP, of opinions, or of how a version is loaded. Use an Engine within one event loop.
+
+Shape suffixes: N texts, D features, C labels.
 """
 
 import asyncio
+import logging
+import math
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from millwright.errors import NotFound, Overloaded
+from millwright.errors import DeadlinePassed, NotFound, QueueFull, Unavailable
+from millwright.serve.answer_cache import AnswerCache
+from millwright.serve.batches import Batch, BatchQueue
+
+REPLACE_AFTER_S = 1.0  # a worker that dies again and again must not spin
+RECENT = 0.2  # weight of the newest batch in the running mean of seconds an input
+
+log = logging.getLogger(__name__)
+
+
+class Body(Protocol):
+    """What makes features of texts. Versions that differ in their heads alone share one."""
+
+    @property
+    def streams(self) -> int:
+        """How many threads may run it at once to good effect."""
+
+    def features(self, texts: Sequence[str]) -> np.ndarray:
+        """Features [N, D] of N texts."""
 
 
 class Answering(Protocol):
-    """What the engine runs: a classifier, or anything with labels and probabilities."""
+    """What the engine serves: a body, and a head of its own over the body's features."""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of the columns of `probabilities`."""
 
-    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
-        """Probabilities [N, C] of N texts."""
+    @property
+    def body(self) -> Body:
+        """What makes its features."""
+
+    @property
+    def runtime(self) -> str:
+        """What runs it, for people to read."""
+
+    def probabilities(self, feature_ND: np.ndarray) -> np.ndarray:
+        """Probabilities [N, C] of N texts' features; each row sums to one."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an engine bears. `workers` threads run batches of up to `max_batch` inputs."""
+
+    max_batch: int = 64
+    queue_size: int = 2_048
+    deadline_s: float = 30.0
+    workers: int = 2
+    cache_answers: int = 0
+    replace_after_s: float = REPLACE_AFTER_S
+
+
+@dataclass(eq=False)
+class _Request:
+    """What one caller waits for; it keeps the model it was accepted for, so a swap cannot drop it."""
+
+    model: Answering
+    answer: asyncio.Future[None]
+    probability_NC: np.ndarray
+    left: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class _Input:
+    """One text of a request, and its place in it."""
+
+    request: _Request
+    place: int
+    text: str
+
+    @property
+    def body(self) -> Body:
+        return self.request.model.body
+
+    @property
+    def streams(self) -> int:
+        return self.request.model.body.streams
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A thread, the batch it has in hand and since when; `is_lost` once nothing is expected of it."""
+
+    thread: threading.Thread | None = None
+    batch: Batch[_Input] | None = None
+    since: float = math.inf
+    is_lost: bool = False
 
 
 @dataclass
-class _Waiting:
-    """A request in the queue; it keeps the model it was accepted for, so a swap cannot drop it."""
+class _Outcome:
+    """What became of some inputs: their probabilities, or the error that they share."""
 
-    texts: Sequence[str]
-    model: Answering
-    answer: asyncio.Future[np.ndarray]
+    items: list[_Input]
+    probability_NC: np.ndarray | None = None
+    error: BaseException | None = None
 
 
 class Engine:
-    """Queue, worker and loaded versions. Use within one event loop: `start`, `answer`, `stop`.
+    """Queue, workers and loaded versions: `start`, `answer`, `stop`.
 
     Invariant: at most `queue_size` inputs wait (or one request, however long), and each waiting
-    request will be answered or failed.
+    request is answered or failed by its deadline.
     """
 
-    def __init__(
-        self, max_batch: int, queue_size: int, on_batch: Callable[[int], None] = lambda _: None
-    ) -> None:
-        self.max_batch = max_batch
-        self.queue_size = queue_size
+    def __init__(self, limits: Limits, on_batch: Callable[[int], None] = lambda _: None) -> None:
+        self.limits = limits
         self.waiting_inputs = 0
+        self.workers_replaced = 0
+        self.cache = AnswerCache(limits.cache_answers)
         self._on_batch = on_batch
         self._models: Mapping[str, Answering] = {}
         self._names: Mapping[str, str] = {}
-        self._queue: asyncio.Queue[_Waiting | None] = asyncio.Queue()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._task: asyncio.Task[None] | None = None
-        self._draining = False
+        self._queue: BatchQueue[_Input] = BatchQueue(limits.max_batch)
+        self._workers: list[_Worker] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._seconds_an_input = 0.0
+        self._is_draining = False
+        self._drained = asyncio.Event()
 
     @property
     def is_ready(self) -> bool:
-        """True while a model is loaded and the worker runs."""
-        return bool(self._models) and self._task is not None and not self._task.done() and not self._draining
+        """True while a model is loaded, every worker lives, and requests are taken."""
+        return bool(self._models) and self._takes_requests and not any(w.is_lost for w in self._workers)
 
     @property
     def loaded(self) -> tuple[str, ...]:
@@ -68,6 +149,7 @@ class Engine:
     def swap(self, models: Mapping[str, Answering], names: Mapping[str, str]) -> None:
         """Serve these versions from now on, under these aliases; requests in flight keep theirs."""
         self._models, self._names = dict(models), dict(names)
+        self.cache.keep_only(models.values())
 
     def model(self, name: str) -> tuple[str, Answering]:
         """The loaded version that a name or an alias means; NotFound if it is not loaded."""
@@ -79,76 +161,173 @@ class Engine:
 
     async def start(self) -> None:
         """Start taking requests."""
-        self._task = asyncio.create_task(self._run())
+        self._loop = asyncio.get_running_loop()
+        self._workers = [self._hire() for _ in range(self.limits.workers)]
 
-    async def answer(self, model: Answering, texts: Sequence[str]) -> np.ndarray:
-        """Probabilities [N, C] of texts, together with whatever else waits; Overloaded when full."""
-        if self._draining or self._task is None or self._task.done():
-            raise Overloaded("the server is starting or stopping; try again in a moment")
-        if self.waiting_inputs and self.waiting_inputs + len(texts) > self.queue_size:
-            raise Overloaded(
-                f"{self.waiting_inputs} inputs wait, serve.queue_size is {self.queue_size}; "
-                "try again in a moment"
-            )
-        future: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
-        self.waiting_inputs += len(texts)
+    async def answer(
+        self, model: Answering, texts: Sequence[str], deadline_s: float | None = None
+    ) -> np.ndarray:
+        """Probabilities of texts, run together with whatever else waits.
+
+        Args:
+            model: which version answers.
+            texts: the inputs.
+            deadline_s: seconds after which nobody waits any more; the limits' own at the most.
+
+        Returns:
+            Probabilities [N, C], a row a text.
+
+        Raises:
+            Unavailable: the engine is starting or stopping, or lost the worker that had the request.
+            QueueFull: as many inputs wait as may.
+            DeadlinePassed: there was no answer in time.
+        """
+        loop = self._admit(len(texts))
+        request = _Request(model, loop.create_future(), np.empty((len(texts), len(model.labels))))
+        items = [_Input(request, place, text) for place, text in enumerate(texts)]
+        missing = self.cache.fill(model, items, request.probability_NC) if self.cache.size else items
+        if not missing:
+            return request.probability_NC
+        request.left = len(missing)
+        seconds = min(deadline_s or math.inf, self.limits.deadline_s)
+        timer = loop.call_later(seconds, self._expire, request, seconds)
+        self.waiting_inputs += len(missing)
         try:
-            self._queue.put_nowait(_Waiting(texts, model, future))
-            return await future
+            self._queue.put(missing)
+            await request.answer
         finally:
-            self.waiting_inputs -= len(texts)
+            timer.cancel()
+            self.waiting_inputs -= len(missing)
+            if request.left:
+                self._queue.discard(missing)
+            if self._is_draining and not self.waiting_inputs:
+                self._drained.set()
+        if self.cache.size and any(served is model for served in self._models.values()):
+            self.cache.store(model, missing, request.probability_NC)
+        return request.probability_NC
 
     async def stop(self) -> None:
-        """Refuse new requests, answer those that wait, then stop the worker."""
-        self._draining = True
-        self._queue.put_nowait(None)
-        if self._task is not None:
-            await self._task
-        self._worker.shutdown()
+        """Refuse new requests, answer those that wait, then let the workers go."""
+        self._is_draining = True
+        if self.waiting_inputs:
+            await self._drained.wait()
+        self._queue.close()
+        for worker in self._workers:
+            if worker.thread is not None and not worker.is_lost:
+                await asyncio.to_thread(worker.thread.join)
 
-    async def _run(self) -> None:
-        is_open = True
-        while is_open:
-            taken, is_open = await self._take()
-            for model in {id(item.model): item.model for item in taken}.values():
-                same = [item for item in taken if item.model is model and not item.answer.done()]
-                await self._answer_together(model, same)
+    @property
+    def _takes_requests(self) -> bool:
+        return self._loop is not None and not self._is_draining
 
-    async def _take(self) -> tuple[list[_Waiting], bool]:
-        """Wait for one request, then take what else waits, up to a batch; False once the end came."""
-        following = await self._queue.get()
-        taken: list[_Waiting] = []
-        inputs = 0
-        while following is not None:
-            taken.append(following)
-            inputs += len(following.texts)
-            if inputs >= self.max_batch or self._queue.empty():
-                return taken, True
-            following = self._queue.get_nowait()
-        return taken, False
+    def _admit(self, inputs: int) -> asyncio.AbstractEventLoop:
+        if self._loop is None or self._is_draining:
+            raise Unavailable("the server is starting or stopping; try again in a moment")
+        if self.waiting_inputs and self.waiting_inputs + inputs > self.limits.queue_size:
+            wait_s = max(1, math.ceil(self.waiting_inputs * self._seconds_an_input))
+            raise QueueFull(
+                f"{self.waiting_inputs} inputs wait, serve.queue_size is {self.limits.queue_size}; "
+                f"try again in {wait_s} s",
+                wait_s,
+            )
+        return self._loop
 
-    async def _answer_together(self, model: Answering, items: list[_Waiting]) -> None:
+    def _expire(self, request: _Request, seconds: float) -> None:
+        if not request.answer.done():
+            request.answer.set_exception(
+                DeadlinePassed(f"no answer within {seconds:g} s; try again, or send fewer inputs at a time")
+            )
+        for worker in self._workers:
+            batch = worker.batch
+            if batch is not None and any(item.request is request for item in batch.items):
+                self._suspect(worker, batch)
+
+    def _suspect(self, worker: _Worker, batch: Batch[_Input]) -> None:
+        """Give a worker up that has had one batch in hand for longer than any request may take."""
+        assert self._loop is not None
+        rest_s = worker.since + self.limits.deadline_s - time.monotonic()
+        if worker.batch is batch and not worker.is_lost:
+            if rest_s > 0:
+                self._loop.call_later(rest_s, self._suspect, worker, batch)
+            else:
+                self._lose(worker, "hangs")
+
+    def _lose(self, worker: _Worker, why: str) -> None:
+        """Fail what a worker had in hand and hire another in a moment; runs in the event loop."""
+        assert self._loop is not None
+        log.error("a worker %s and will be replaced", why)
+        worker.is_lost = True
+        if worker.batch is not None:
+            self._queue.release(worker.batch)
+            gone = Unavailable("the server lost the worker that had this request; try again in a moment")
+            self._deliver([_Outcome(worker.batch.items, error=gone)], 0.0)
+        self._loop.call_later(self.limits.replace_after_s, self._replace, worker)
+
+    def _replace(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        self._workers.append(self._hire())
+        self.workers_replaced += 1
+
+    def _hire(self) -> _Worker:
+        worker = _Worker()
+        worker.thread = threading.Thread(target=self._live, args=(worker,), name="model", daemon=True)
+        worker.thread.start()
+        return worker
+
+    def _live(self, worker: _Worker) -> None:
+        assert self._loop is not None
         try:
-            answers = await self._probabilities(model, [text for item in items for text in item.texts])
-        except Exception as error:  # whatever the model raised belongs to these requests, not to the worker
-            for item in items:
-                if not item.answer.done():
-                    item.answer.set_exception(error)
-            return
-        start = 0
-        for item in items:
-            if not item.answer.done():
-                item.answer.set_result(answers[start : start + len(item.texts)])
-            start += len(item.texts)
+            self._work(worker, self._loop)
+        except BaseException as error:  # whatever ends a thread, the engine must learn of it
+            self._loop.call_soon_threadsafe(self._lose, worker, f"died of {type(error).__name__}")
 
-    async def _probabilities(self, model: Answering, texts: list[str]) -> np.ndarray:
-        """Run the model over texts of like length at a time, so that little of a batch is padding."""
-        loop = asyncio.get_running_loop()
-        by_length = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-        answer_NC = np.empty((len(texts), len(model.labels)))
-        for start in range(0, len(texts), self.max_batch):
-            batch = by_length[start : start + self.max_batch]
-            self._on_batch(len(batch))
-            some = [texts[place] for place in batch]
-            answer_NC[batch] = await loop.run_in_executor(self._worker, model.probabilities, some)
-        return answer_NC
+    def _work(self, worker: _Worker, loop: asyncio.AbstractEventLoop) -> None:
+        while not worker.is_lost and (batch := self._queue.take()) is not None:
+            worker.batch, worker.since = batch, time.monotonic()
+            outcomes = self._run([item for item in batch.items if not item.request.answer.done()])
+            if worker.is_lost:
+                return
+            seconds = time.monotonic() - worker.since
+            worker.batch = None
+            self._queue.release(batch)
+            loop.call_soon_threadsafe(self._deliver, outcomes, seconds)
+
+    def _run(self, items: list[_Input]) -> list[_Outcome]:
+        """Features once a distinct text, then each version's head over the features of its own inputs."""
+        if not items:  # nobody waits for any of them
+            return []
+        texts = {text: place for place, text in enumerate(dict.fromkeys(item.text for item in items))}
+        try:
+            feature_ND = items[0].body.features(list(texts))
+            by_model: dict[int, list[_Input]] = {}
+            for item in items:
+                by_model.setdefault(id(item.request.model), []).append(item)
+            return [
+                _Outcome(same, same[0].request.model.probabilities(feature_ND[[texts[i.text] for i in same]]))
+                for same in by_model.values()
+            ]
+        except Exception as error:  # whatever the model raised belongs to the requests that caused it
+            requests = {id(item.request): item.request for item in items}
+            if len(requests) == 1:
+                return [_Outcome(items, error=error)]
+            alone = ([item for item in items if item.request is request] for request in requests.values())
+            return [outcome for same in alone for outcome in self._run(same)]
+
+    def _deliver(self, outcomes: list[_Outcome], seconds: float) -> None:
+        inputs = sum(len(outcome.items) for outcome in outcomes)
+        if seconds and inputs:
+            self._on_batch(inputs)
+            newest = seconds / inputs / len(self._workers)
+            self._seconds_an_input += RECENT * (newest - self._seconds_an_input)
+        for outcome in outcomes:
+            for place, item in enumerate(outcome.items):
+                request = item.request
+                if outcome.probability_NC is not None:
+                    request.probability_NC[item.place] = outcome.probability_NC[place]
+                    request.left -= 1
+                if request.answer.done():
+                    continue
+                if outcome.error is not None:
+                    request.answer.set_exception(outcome.error)
+                elif not request.left:
+                    request.answer.set_result(None)

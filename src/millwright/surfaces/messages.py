@@ -28,6 +28,9 @@ class PredictionRequest(Message):
     subject: Words | None = Field(None, max_length=200, description="Whose data the inputs are.")
     top_k: StrictInt | None = Field(None, ge=1, le=100, description="How many labels to return for each.")
     version: Words = Field("champion", description="A version or an alias.")
+    timeout_s: float | None = Field(
+        None, gt=0, description="Seconds to wait for the answer; serve.deadline_s at the most."
+    )
 
 
 class LabelProbability(BaseModel):
@@ -76,6 +79,7 @@ class ModelAnswer(BaseModel):
     aliases: list[str]
     method: str
     accuracy: float | None
+    runtime: str
     labels: list[str]
 
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from uuid import uuid4
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from millwright.errors import BadInput, MillwrightError, TooLarge
 from millwright.feedback import check_opinion, check_prediction, is_asked
@@ -15,7 +15,7 @@ from millwright.modalities.text import clean
 from millwright.project import Project
 from millwright.records import Opinion, Prediction
 from millwright.registry.versions import CHALLENGER, CHAMPION, list_versions
-from millwright.serve.engine import Answering, Engine
+from millwright.serve.engine import Answering, Engine, Limits
 from millwright.serve.journal import Journal
 from millwright.settings import ServeSection
 from millwright.store.database import now
@@ -29,39 +29,12 @@ from millwright.surfaces.messages import (
     PredictionRequest,
     PredictionsAnswer,
 )
+from millwright.surfaces.metrics import Metrics
 
 WATCH_SECONDS = 1.0
-BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 Load = Callable[[str], Answering]
 
 log = logging.getLogger(__name__)
-
-
-class Metrics:
-    """The service's Prometheus metrics, in a registry of their own."""
-
-    def __init__(self) -> None:
-        own = self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "millwright_requests_total", "Requests by route and status.", ["route", "status"], registry=own
-        )
-        self.seconds = Histogram(
-            "millwright_request_duration_seconds", "Time to answer.", ["route"], registry=own
-        )
-        self.batch = Histogram(
-            "millwright_batch_inputs",
-            "Inputs that went through the network together.",
-            buckets=BATCH_BUCKETS,
-            registry=own,
-        )
-        self.queue = Gauge("millwright_queue_inputs", "Inputs that wait or are being answered.", registry=own)
-        self.predictions = Counter(
-            "millwright_predictions_total", "Predictions by version.", ["version"], registry=own
-        )
-        self.unstored = Counter(
-            "millwright_unstored_predictions_total", "Answered, but the disk refused them.", registry=own
-        )
-        self.opinions = Counter("millwright_opinions_total", "Opinions by kind.", ["kind"], registry=own)
 
 
 class Service:
@@ -71,7 +44,16 @@ class Service:
         self.project = project
         self.limits: ServeSection = project.settings.serve
         self.metrics = Metrics()
-        self.engine = Engine(self.limits.max_batch, self.limits.queue_size, self.metrics.batch.observe)
+        self.engine = Engine(
+            Limits(
+                max_batch=self.limits.max_batch,
+                queue_size=self.limits.queue_size,
+                deadline_s=self.limits.deadline_s,
+                workers=os.cpu_count() or 1,
+                cache_answers=self.limits.cache_answers,
+            ),
+            self.metrics.batch.observe,
+        )
         self._journal: Journal | None = None
         self._watching: asyncio.Task[None] | None = None
         self._load = load
@@ -117,7 +99,7 @@ class Service:
         """Answer a request and hand its predictions to the journal."""
         texts = self._checked(request.inputs)
         version, model = self.engine.model(request.version)
-        probability_NC = await self.engine.answer(model, texts)
+        probability_NC = await self.engine.answer(model, texts, request.timeout_s)
         data, records, answers = self.project.settings.data, [], []
         for text, probability_C in zip(texts, probability_NC, strict=True):
             top = _ranked(model.labels, probability_C, request.top_k or 1)
@@ -165,6 +147,7 @@ class Service:
                     aliases=list(info.aliases),
                     method=info.method,
                     accuracy=info.accuracy,
+                    runtime=served[info.name].runtime,
                     labels=list(served[info.name].labels),
                 )
                 for info in infos

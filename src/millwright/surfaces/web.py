@@ -1,21 +1,20 @@
 """The HTTP service: parses, calls one function, answers. Routes and errors are in docs/http.md."""
 
-import logging
 import socket
-import time
-import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import PlainTextResponse
-from prometheus_client import generate_latest
 
-from millwright.errors import Busy, MillwrightError, Overloaded
+from millwright.errors import Busy, MillwrightError, Unavailable
 from millwright.project import Project
-from millwright.registry.versions import CHAMPION, load_classifier, resolve
+from millwright.registry.versions import CHAMPION, resolve
+from millwright.serve.loading import Loader
+from millwright.surfaces.direct import DirectRoute
+from millwright.surfaces.door import Door
 from millwright.surfaces.messages import (
     ErrorAnswer,
     FeedbackAnswer,
@@ -24,15 +23,13 @@ from millwright.surfaces.messages import (
     PredictionRequest,
     PredictionsAnswer,
 )
-from millwright.surfaces.refusals import LimitBody, add_refusals, fault
+from millwright.surfaces.refusals import add_refusals
 from millwright.surfaces.service import Load, Service
 
 DRAIN_SECONDS = 30
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer} for status in (404, 413, 422, 503, 507)
+    status: {"model": ErrorAnswer} for status in (404, 413, 422, 429, 503, 504, 507)
 }
-
-log = logging.getLogger(__name__)
 
 
 def create_app(project: Project, load: Load | None = None) -> FastAPI:
@@ -45,7 +42,7 @@ def create_app(project: Project, load: Load | None = None) -> FastAPI:
     Returns:
         The application; it loads champion and challenger when it starts.
     """
-    service = Service(project, load or (lambda name: load_classifier(project, name)))
+    service = Service(project, load or Loader(project).load)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -57,11 +54,11 @@ def create_app(project: Project, load: Load | None = None) -> FastAPI:
         title="Millwright", description="Predictions, and what users say of them.", lifespan=lifespan
     )
     app.state.service = service
-    app.add_middleware(LimitBody, max_body_bytes=service.limits.max_body_bytes)
+    app.add_middleware(Door, max_body_bytes=service.limits.max_body_bytes, metrics=service.metrics)
+    _add_predictions(app, service)
     _add_routes(app, service)
     _add_operation(app, service)
     add_refusals(app)
-    _add_measuring(app, service)  # last, so outermost: refusals of the body are counted too
     return app
 
 
@@ -79,13 +76,20 @@ def serve(project: Project, ready: Callable[[str], None], load: Load | None = No
         Corrupt: the champion is damaged.
         MillwrightError: the service could not start.
     """
-    host, load = project.settings.serve.host, load or (lambda name: load_classifier(project, name))
+    host, load = project.settings.serve.host, load or Loader(project).load
     with closing(_listener(host, project.settings.serve.port)) as listener:
         champion = resolve(project, CHAMPION)
         loaded = {champion: load(champion)}  # here, since an error raised within uvicorn is only logged
         app = create_app(project, lambda name: loaded.pop(name) if name in loaded else load(name))
         shown = f"[{host}]" if ":" in host else host
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=DRAIN_SECONDS)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            ws="none",
+            lifespan="on",
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
         server = _Announcing(config, lambda: ready(f"http://{shown}:{listener.getsockname()[1]}"))
         server.run(sockets=[listener])
         if not server.started:
@@ -118,12 +122,18 @@ class _Announcing(uvicorn.Server):
             self._ready()
 
 
-def _add_routes(app: FastAPI, service: Service) -> None:
-    @app.post("/v1/predictions", responses=REFUSALS, response_model_exclude_none=True)
+def _add_predictions(app: FastAPI, service: Service) -> None:
+    router = APIRouter(route_class=DirectRoute)
+
+    @router.post("/v1/predictions", responses=REFUSALS)
     async def predictions(request: PredictionRequest) -> PredictionsAnswer:
         """Classify texts; each answer has an id for feedback."""
         return await service.predict(request)
 
+    app.include_router(router)
+
+
+def _add_routes(app: FastAPI, service: Service) -> None:
     @app.post("/v1/feedback", status_code=201, responses=REFUSALS)
     async def feedback(request: FeedbackRequest) -> FeedbackAnswer:
         """Say what was right, how good it was, or anything else; answered once it is on disk."""
@@ -145,27 +155,10 @@ def _add_operation(app: FastAPI, service: Service) -> None:
     async def readyz() -> dict[str, str]:
         """A model is loaded and the worker runs."""
         if not service.engine.is_ready:
-            raise Overloaded("no model is ready; try again in a moment")
+            raise Unavailable("no model is ready; try again in a moment")
         return {"status": "ready"}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
-        service.metrics.queue.set(service.engine.waiting_inputs)
-        return Response(generate_latest(service.metrics.registry), media_type="text/plain; version=0.0.4")
-
-
-def _add_measuring(app: FastAPI, service: Service) -> None:
-    @app.middleware("http")
-    async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        start = time.perf_counter()
-        try:
-            response = await call_next(request)
-        except Exception as error:  # the last place that can answer; the message may hold what a user wrote
-            frames = "".join(traceback.format_tb(error.__traceback__))
-            log.error("a request failed with %s at\n%s", type(error).__name__, frames)
-            response = fault()
-        route = getattr(request.scope.get("route"), "path", "unknown")
-        service.metrics.requests.labels(route, str(response.status_code)).inc()
-        service.metrics.seconds.labels(route).observe(time.perf_counter() - start)
-        return response
+        return Response(service.metrics.read(service.engine), media_type="text/plain; version=0.0.4")

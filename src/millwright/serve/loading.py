@@ -1,0 +1,88 @@
+"""Loads versions for service. Versions whose networks differ in their heads alone share one body.
+
+A version with a converted runtime is loaded without PyTorch, which costs seconds and hundreds of megabytes.
+"""
+
+import logging
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from safetensors import SafetensorError, safe_open
+from tokenizers import Tokenizer
+
+from millwright.errors import Corrupt, MissingExtra
+from millwright.project import Project
+from millwright.registry.versions import resolve
+from millwright.serve.engine import Body
+from millwright.serve.openvino_body import OpenVinoBody
+from millwright.serve.runtime_record import TORCH, RuntimeRecord, body_folder, processor, read_runtime
+from millwright.serve.served import Served
+from millwright.store.files import read_json, verify
+
+log = logging.getLogger(__name__)
+
+
+class Loader:
+    """Loads versions of one project and remembers the bodies that are in use."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._bodies: WeakValueDictionary[str, Body] = WeakValueDictionary()
+
+    def load(self, name: str) -> Served:
+        """Load a version with the runtime that was chosen for it.
+
+        Args:
+            name: a version or an alias.
+
+        Returns:
+            The version in service; by PyTorch where no other runtime was chosen or can be had.
+
+        Raises:
+            NotFound: no such version.
+            Corrupt: a file of it was truncated, edited, added or removed; the message names the file.
+        """
+        version = resolve(self.project, name)
+        folder = self.project.kept / "versions" / version
+        verify(folder)
+        record = read_runtime(self.project, version)
+        body, runtime = self._body(folder, record)
+        about = read_json(folder / "classifier.json")
+        try:
+            with safe_open(folder / "weights.safetensors", "np") as file:
+                weight_CD, bias_C = file.get_tensor("head.weight"), file.get_tensor("head.bias")
+        except (SafetensorError, OSError) as error:
+            raise Corrupt(f"{folder / 'weights.safetensors'} is damaged ({error}); restore it") from None
+        return Served(tuple(about["labels"]), body, weight_CD, bias_C, float(about["temperature"]), runtime)
+
+    def _body(self, folder: Path, record: RuntimeRecord | None) -> tuple[Body, str]:
+        if record is not None and record.body is not None:
+            if record.processor != processor():
+                log.warning(
+                    "%s was measured on %r, this machine is %r; promote it again to measure it here",
+                    record.version, record.processor, processor(),
+                )  # fmt: skip
+            key = f"{record.body} {record.runtime}"
+            body = self._bodies.get(key)
+            try:
+                if body is None:
+                    body = self._bodies[key] = _converted(self.project, folder, record)
+                return body, record.runtime
+            except MissingExtra as missing:
+                log.warning("%s is served by PyTorch: %s", record.version, missing)
+        return self._torch_body(folder), TORCH
+
+    def _torch_body(self, folder: Path) -> Body:
+        from millwright.serve.torch_body import open_torch_body  # PyTorch, only where it must be
+
+        body, key = open_torch_body(folder)
+        return self._bodies.setdefault(key, body)
+
+
+def _converted(project: Project, folder: Path, record: RuntimeRecord) -> OpenVinoBody:
+    assert record.body is not None
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    return OpenVinoBody(
+        body_folder(project, record.body), tokenizer, record.runtime.removeprefix("openvino-")
+    )

@@ -1,0 +1,44 @@
+"""Promotes a version: measures how it runs best on this machine, then points the alias at it."""
+
+from collections.abc import Callable
+
+from millwright.project import Project
+from millwright.registry.versions import CHAMPION, resolve
+from millwright.registry.versions import promote as point
+from millwright.serve.runtime_record import is_measured
+
+Progress = Callable[[str, float], None]
+
+
+def promote(
+    project: Project,
+    name: str,
+    reason: str,
+    alias_name: str = CHAMPION,
+    progress: Progress = lambda _stage, _done: None,
+) -> str:
+    """Choose a version's runtime, then let an alias mean it; servers notice within about a second.
+
+    What was measured on this processor before is not measured again.
+
+    Args:
+        project: an open project.
+        name: the version or an alias of it.
+        reason: why, for the history.
+        alias_name: "champion" or "challenger".
+        progress: called with "runtime" and the fraction done.
+
+    Returns:
+        The version's name.
+
+    Raises:
+        NotFound: no such version or alias.
+        BadInput: `serve.runtime` names a runtime that may not serve this version.
+        Corrupt: the version is damaged, so it may not serve.
+    """
+    version = resolve(project, name)
+    if not is_measured(project, version):
+        from millwright.serve.runtimes import choose_runtime  # PyTorch, only where it must be
+
+        choose_runtime(project, version, progress)
+    return point(project, version, reason, alias_name)

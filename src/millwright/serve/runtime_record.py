@@ -1,0 +1,96 @@
+"""What was measured of the ways to run a version, and which was chosen: `.millwright/runtimes/VERSION/`."""
+
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from millwright.errors import Corrupt
+from millwright.project import Project
+from millwright.store.files import read_json, sealed_folder, verify, write_json
+
+RUNTIME_FORMAT = 1
+TORCH = "torch"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What was measured of one way to run a version; `refused` says why it may not serve.
+
+    `agreement` is the share of rows on which its arg-max is that of float32, `accuracy` that on
+    validation rows; both None for those slower than the one that was taken, which nobody judged.
+    """
+
+    name: str
+    texts_per_second: float = 0.0
+    agreement: float | None = None
+    accuracy: float | None = None
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
+class RuntimeRecord:
+    """The runtime that serves a version, the converted body it runs, and how it was chosen."""
+
+    version: str
+    runtime: str
+    body: str | None
+    candidates: tuple[Candidate, ...]
+    processor: str
+    seconds: float
+
+
+def write_runtime(project: Project, record: RuntimeRecord) -> None:
+    """Keep a record in place of an older one of the same version."""
+    folder = _folder(project, record.version)
+    shutil.rmtree(folder, ignore_errors=True)
+    with sealed_folder(folder) as target:
+        write_json(target / "runtime.json", {"format": RUNTIME_FORMAT, **asdict(record)})
+
+
+def read_runtime(project: Project, version: str) -> RuntimeRecord | None:
+    """The record of a version; None if its runtimes were never measured.
+
+    Args:
+        project: an open project.
+        version: a version's name.
+
+    Returns:
+        The record.
+
+    Raises:
+        Corrupt: it was changed, or has an unknown format.
+    """
+    folder = _folder(project, version)
+    if not folder.exists():
+        return None
+    verify(folder)
+    tree = read_json(folder / "runtime.json")
+    if tree.pop("format", None) != RUNTIME_FORMAT:
+        raise Corrupt(f"{folder / 'runtime.json'} has an unknown format; promote {version} again")
+    return RuntimeRecord(**{**tree, "candidates": tuple(Candidate(**one) for one in tree["candidates"])})
+
+
+def is_measured(project: Project, version: str) -> bool:
+    """True if a version's runtimes were measured on this processor, and the settings want what was chosen."""
+    record = read_runtime(project, version)
+    wanted = project.settings.serve.runtime
+    return record is not None and record.processor == processor() and wanted in ("auto", record.runtime)
+
+
+def body_folder(project: Project, body: str) -> Path:
+    """Where a converted body stands; versions that differ in their heads alone share it."""
+    return project.kept / "bodies" / body
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _folder(project: Project, version: str) -> Path:
+    return project.kept / "runtimes" / version

@@ -1,0 +1,107 @@
+"""The door of the service, around all routes: ids, a limit on bodies, metrics, log lines, last answers.
+
+Knows nothing of what the routes do. Log lines hold no personal data: ids, routes, statuses, durations.
+"""
+
+import logging
+import re
+import time
+import traceback
+from uuid import uuid4
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from millwright.errors import TooLarge
+from millwright.surfaces.metrics import Metrics
+from millwright.surfaces.refusals import fault, refusal
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+log = logging.getLogger(__name__)
+
+
+class Door:
+    """Wraps an application; the last place that can answer when something fails inside."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, metrics: Metrics) -> None:
+        self.app = app
+        self.max_body_bytes = max_body_bytes
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request through, or refuse it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 0
+        headers = dict(scope["headers"])
+        request_id = _id_of(headers.get(b"x-request-id"))
+        scope["request_id"] = request_id
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            body = await self._body(headers, receive)
+            if body is None:
+                limit = f"the body is over serve.max_body_bytes = {self.max_body_bytes}; send less"
+                await refusal(TooLarge(limit, field="body"))(scope, receive, answer)
+            else:
+                await self.app(scope, _Replay(body, receive), answer)
+        except Exception as error:  # its message may hold what a user wrote: only its kind and place are told
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            log.error("a request failed with %s at\n%s", type(error).__name__, frames)
+            if not status:
+                await fault()(scope, receive, answer)
+        finally:
+            self._note(scope, request_id, status, time.perf_counter() - start)
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
+        announced = headers.get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > self.max_body_bytes:
+            return None
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        while message.get("more_body", False) and len(body) <= self.max_body_bytes:
+            message = await receive()
+            body += message.get("body", b"")
+        return body if len(body) <= self.max_body_bytes else None
+
+    def _note(self, scope: Scope, request_id: bytes, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unknown")
+        self.metrics.note(route, status, seconds)
+        level = logging.INFO if status < 400 else logging.WARNING
+        if log.isEnabledFor(level):
+            fields = {
+                "request": request_id.decode(),
+                "route": route,
+                "status": status,
+                "seconds": round(seconds, 6),
+            }
+            log.log(level, "request", extra={"fields": fields})
+
+
+class _Replay:
+    """Hands on a body that was read already, then whatever else comes."""
+
+    __slots__ = ("_body", "_receive")
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+
+def _id_of(given: bytes | None) -> bytes:
+    """The caller's id where it is a plain word, else a new one."""
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    return uuid4().hex.encode()

@@ -1,0 +1,62 @@
+"""The service's Prometheus metrics. No label has a value that a user chose."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from millwright.serve.engine import Engine
+
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """Counters, gauges and histograms in a registry of their own."""
+
+    def __init__(self) -> None:
+        own = self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "millwright_requests_total", "Requests by route and status.", ["route", "status"], registry=own
+        )
+        self.seconds = Histogram(
+            "millwright_request_duration_seconds",
+            "Time to answer.",
+            ["route"],
+            buckets=SECONDS_BUCKETS,
+            registry=own,
+        )
+        self.batch = Histogram(
+            "millwright_batch_inputs",
+            "Inputs that went through the network together.",
+            buckets=BATCH_BUCKETS,
+            registry=own,
+        )
+        self.queue = Gauge("millwright_queue_inputs", "Inputs that wait or are being answered.", registry=own)
+        self.predictions = Counter(
+            "millwright_predictions_total", "Predictions by version.", ["version"], registry=own
+        )
+        self.unstored = Counter(
+            "millwright_unstored_predictions_total", "Answered, but the disk refused them.", registry=own
+        )
+        self.opinions = Counter("millwright_opinions_total", "Opinions by kind.", ["kind"], registry=own)
+        self.cache_hits = Counter("millwright_cache_hits_total", "Inputs answered from memory.", registry=own)
+        self.workers_replaced = Counter(
+            "millwright_workers_replaced_total", "Workers that died or hung.", registry=own
+        )
+        self._cache_hits = self._workers_replaced = 0
+        self._by_outcome: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+
+    def read(self, engine: Engine) -> bytes:
+        """The metrics in Prometheus' text format, with what the engine counts by itself."""
+        self.queue.set(engine.waiting_inputs)
+        self.cache_hits.inc(engine.cache.hits - self._cache_hits)
+        self.workers_replaced.inc(engine.workers_replaced - self._workers_replaced)
+        self._cache_hits, self._workers_replaced = engine.cache.hits, engine.workers_replaced
+        return generate_latest(self.registry)
+
+    def note(self, route: str, status: int, seconds: float) -> None:
+        """Count a request and its duration."""
+        known = self._by_outcome.get((route, status))
+        if known is None:
+            known = self.requests.labels(route, str(status)), self.seconds.labels(route)
+            self._by_outcome[route, status] = known
+        known[0].inc()
+        known[1].observe(seconds)

@@ -1,0 +1,74 @@
+"""Which inputs run together."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from millwright.serve.batches import BatchQueue, like_length
+
+
+@dataclass(eq=False)
+class One:
+    text: str
+    body: object = "a body"
+    streams: int = 9
+
+
+def test_the_batch_is_what_is_nearest_in_length_to_the_first():
+    assert like_length([10, 50, 11, 9, 100], most=3) == [3, 0, 2]
+
+
+def test_the_first_is_always_there_however_odd_its_length():
+    assert like_length([1000, 1, 2, 3], most=2) == [3, 0]
+    assert like_length([1000, 1, 2, 3], most=1) == [0]
+
+
+@pytest.mark.parametrize(("padded", "expected"), [(30, [0, 1, 2]), (29, [0, 1]), (5, [0])])
+def test_a_batch_stays_below_its_padded_size_but_is_never_empty(padded, expected):
+    assert like_length([10, 10, 10], most=9, padded=padded) == expected
+
+
+def test_everything_goes_when_it_fits():
+    assert sorted(like_length(list(range(20, 0, -1)), most=99)) == list(range(20))
+
+
+def test_inputs_leave_in_batches_and_the_oldest_leaves_first():
+    queue: BatchQueue[One] = BatchQueue(2)
+    texts = ["aaaaaaaa", "b", "cc", "dddddddd"]
+    queue.put([One(text) for text in texts])
+    assert [sorted(item.text for item in queue.take().items) for _ in range(2)] == [
+        ["aaaaaaaa", "dddddddd"],
+        ["b", "cc"],
+    ]
+
+
+def test_a_batch_never_mixes_bodies():
+    queue: BatchQueue[One] = BatchQueue(9)
+    queue.put([One("1", "a"), One("2", "b"), One("3", "a")])
+    assert [[item.text for item in queue.take().items] for _ in range(2)] == [["1", "3"], ["2"]]
+
+
+def test_a_body_that_is_busy_lets_others_pass_until_it_is_released():
+    queue: BatchQueue[One] = BatchQueue(1)
+    queue.put([One("1", "a", 1), One("2", "a", 1), One("3", "b", 1)])
+    first, second = queue.take(), queue.take()
+    assert [batch.items[0].text for batch in (first, second)] == ["1", "3"]
+    queue.release(first)
+    queue.release(first)
+    assert queue.take().items[0].text == "2"
+
+
+def test_discarded_inputs_are_not_handed_out():
+    queue: BatchQueue[One] = BatchQueue(9)
+    gone, kept = One("gone"), One("kept")
+    queue.put([gone, kept])
+    queue.discard([gone])
+    assert queue.take().items == [kept]
+
+
+def test_a_closed_queue_is_emptied_and_then_says_so():
+    queue: BatchQueue[One] = BatchQueue(9)
+    queue.put([One("last")])
+    queue.close()
+    assert queue.take().items[0].text == "last"
+    assert queue.take() is None

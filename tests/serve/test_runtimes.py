@@ -1,0 +1,189 @@
+"""How a version runs: converted bodies answer as PyTorch does, the fastest that agrees is chosen and kept."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from millwright.data.prepare import prepare
+from millwright.errors import BadInput, Corrupt
+from millwright.project import Project
+from millwright.registry.classifiers import load_classifier
+from millwright.registry.versions import CHAMPION, alias
+from millwright.serve import runtimes
+from millwright.serve.convert import in_float32
+from millwright.serve.loading import Loader
+from millwright.serve.openvino_body import CALL_TOKENS, groups_by_length
+from millwright.serve.promotion import promote
+from millwright.serve.runtime_record import read_runtime, write_runtime
+from millwright.settings import change_settings
+from millwright.store.files import read_json
+from tests.serve.trained import add_trained, tiny_project
+from tests.train.conftest import CONFIGS
+
+TEXTS = ["card", "pin blocked please help", "transfer " + "money " * 25, "the card is lost", "pin", "where"]
+
+
+def forced(project: Project, runtime: str) -> Project:
+    return Project(project.folder, change_settings(project.settings, "serve", runtime=runtime))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    """A project with two versions of method head over one backbone, and one of method top."""
+    made = tiny_project(tmp_path_factory.mktemp("desk"))
+    assert [add_trained(made), add_trained(made, "head", seed=1), add_trained(made, "top")] == [
+        "v1",
+        "v2",
+        "v3",
+    ]
+    return made
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_a_converted_body_answers_as_the_trained_model_does(tmp_path, family):
+    project = forced(tiny_project(tmp_path, family), "openvino-float32")
+    version = add_trained(project, "top")
+    promote(project, version, "to test")
+    served = Loader(project).load(version)
+    assert served.runtime == "openvino-float32"
+    trained = load_classifier(project, version)
+    exact = in_float32(trained).probabilities(TEXTS)
+    assert served.probabilities(served.body.features(TEXTS)) == pytest.approx(exact, abs=1e-4)
+    assert served.labels == trained.labels
+
+
+def test_what_was_measured_is_kept_with_the_choice(project):
+    chosen = runtimes.choose_runtime(project, "v1")
+    record = read_runtime(project, "v1")
+    assert (record.version, record.runtime) == ("v1", chosen)
+    assert [one.name for one in record.candidates] == ["torch", *runtimes.OPENVINO]
+    by_name = {one.name: one for one in record.candidates}
+    assert by_name[chosen].agreement >= 0.995
+    assert by_name[chosen].refused is None
+    for one in record.candidates:  # whoever is faster was refused, whoever is slower was not judged
+        assert one.texts_per_second > 0
+        assert (one.refused is not None) == (one.texts_per_second > by_name[chosen].texts_per_second)
+        assert one.name == chosen or one.refused is not None or one.agreement is None
+
+
+def test_a_second_promotion_on_this_machine_measures_nothing_again(project):
+    runtimes.choose_runtime(project, "v1")
+    record = read_runtime(project, "v1")
+    promote(project, "v1", "again")
+    assert read_runtime(project, "v1") == record
+
+
+def test_another_machine_measures_anew(project):
+    promote(project, "v1", "here")
+    moved = replace(read_runtime(project, "v1"), processor="another", candidates=())
+    write_runtime(project, moved)
+    promote(project, "v1", "there")
+    assert len(read_runtime(project, "v1").candidates) == 4
+
+
+def test_versions_that_differ_in_their_heads_alone_share_a_body(project):
+    loader = Loader(project)
+    for version in ("v1", "v2", "v3"):
+        runtimes.choose_runtime(forced(project, "openvino-float32"), version)
+    one, two, three = (loader.load(version) for version in ("v1", "v2", "v3"))
+    assert one.body is two.body
+    assert one.body is not three.body
+
+
+def test_versions_without_a_runtime_are_served_by_pytorch_and_share_too(tmp_path):
+    project = tiny_project(tmp_path)
+    versions = [add_trained(project), add_trained(project, "head", seed=1)]
+    loader = Loader(project)
+    one, two = (loader.load(version) for version in versions)
+    assert (one.runtime, one.body) == ("torch", two.body)
+    exact = load_classifier(project, versions[0]).probabilities(TEXTS)
+    assert one.probabilities(one.body.features(TEXTS)) == pytest.approx(exact, abs=1e-5)
+
+
+def test_a_converted_version_is_loaded_and_run_without_pytorch(project):
+    runtimes.choose_runtime(forced(project, "openvino-bfloat16"), "v1")
+    code = (
+        "import sys\nfrom millwright.project import open_project\n"
+        "from millwright.serve.loading import Loader\n"
+        f"served = Loader(open_project({str(project.folder)!r})).load('v1')\n"
+        "served.probabilities(served.body.features(['card', 'pin']))\n"
+        "assert served.runtime == 'openvino-bfloat16', served.runtime\n"
+        "heavy = {'torch', 'transformers', 'sklearn'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_neither_converter_can_send_anything_to_its_maker():
+    code = (
+        "from millwright.serve.openvino_body import import_openvino\nimport_openvino()\n"
+        "from openvino.tools.ovc import telemetry_utils\nassert 'stub' in telemetry_utils.tm.__name__\n"
+        "from nncf.telemetry.wrapper import telemetry\nassert 'Mock' in repr(telemetry), telemetry\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_runtime_that_disagrees_may_not_serve(project, monkeypatch):
+    body = runtimes._body
+
+    class Wrong:
+        streams = 1
+
+        def __init__(self, right: object) -> None:
+            self.right = right
+
+        def features(self, texts: list[str]) -> np.ndarray:
+            return -self.right.features(texts)
+
+    def swapped(project, classifier, dataset, name):
+        made = body(project, classifier, dataset, name)
+        return Wrong(made) if name == "openvino-bfloat16" else made
+
+    monkeypatch.setattr(runtimes, "_body", swapped)
+    with pytest.raises(BadInput, match=r"serve.runtime is 'openvino-bfloat16', .* agrees with float32 on"):
+        runtimes.choose_runtime(forced(project, "openvino-bfloat16"), "v3")
+
+
+def test_a_converter_that_fails_leaves_the_version_to_pytorch(project, monkeypatch):
+    def broken(*_: object) -> None:
+        raise RuntimeError("no such operation")
+
+    monkeypatch.setattr(runtimes, "convert_body", broken)
+    monkeypatch.setattr(runtimes, "quantise_body", broken)
+    add_trained(project, "top", seed=5)
+    assert runtimes.choose_runtime(project, "v4") == "torch"
+    refused = {one.name: one.refused for one in read_runtime(project, "v4").candidates}
+    assert refused["openvino-int8"] == "could not be made: RuntimeError: no such operation"
+
+
+def test_promotion_points_the_alias_and_keeps_the_runtime(project):
+    promote(project, "v2", "to test")
+    assert alias(project, CHAMPION) == "v2"
+    assert read_runtime(project, "v2") is not None
+
+
+@pytest.mark.parametrize("name", ["runtimes/v1/runtime.json", "bodies/*-float32/model.bin"])
+def test_an_edited_runtime_is_refused_by_name(tmp_path, name):
+    project = forced(tiny_project(tmp_path), "openvino-float32")
+    promote(project, add_trained(project), "to test")
+    (file,) = Path(project.kept).glob(name)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(Corrupt, match=file.name):
+        Loader(project).load("v1")
+
+
+def test_int8_names_the_rows_that_calibrated_it(project):
+    dataset = prepare(project)
+    promote(project, "v2", "to test")
+    (about,) = {path for path in project.kept.glob("bodies/*-int8/body.json")}
+    assert set(read_json(about)["rows"]) == {row.id for row in dataset.split("train")}
+
+
+def test_texts_are_cut_into_groups_where_padding_costs_more_than_a_call():
+    assert groups_by_length([5, 5, 5]) == [[0, 1, 2]]
+    assert groups_by_length([5, 5 + CALL_TOKENS + 1, 5]) == [[1], [0, 2]]
+    assert groups_by_length([9, 3, 7]) == [[0, 2, 1]]
+    assert groups_by_length([]) == []
