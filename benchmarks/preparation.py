@@ -31,7 +31,17 @@ PEER = Path(__file__).parent / "peers" / "datasketch"
 FOLDER = BENCH / "preparation"
 NEAR_MISSED = 0.001  # share of the planted near duplicates that may be missed, or found beyond them
 OURS, THEIRS = "millwright prepare", "pandas + datasketch"
-COLUMNS = ("rows", "contestant", "seconds", "rows_per_second", "peak_mb", "exact", "near", "near_planted")
+COLUMNS = (
+    "rows",
+    "contestant",
+    "seconds",
+    "cpu_seconds",
+    "rows_per_second",
+    "peak_mb",
+    "exact",
+    "near",
+    "near_planted",
+)
 
 
 def main() -> None:
@@ -84,8 +94,8 @@ def _prepare_here(folder: Path) -> None:
     from millwright.project import open_project
 
     project = open_project(folder)
-    start, stages, stage_start = time.perf_counter(), dict[str, float](), time.perf_counter()
-    last = ""
+    start, start_cpu = time.perf_counter(), time.process_time()
+    stages, stage_start, last = dict[str, float](), start, ""
 
     def progress(stage: str, _done: float) -> None:
         nonlocal last, stage_start
@@ -100,6 +110,7 @@ def _prepare_here(folder: Path) -> None:
         json.dumps(
             {
                 "seconds": time.perf_counter() - start,
+                "cpu_seconds": time.process_time() - start_cpu,
                 "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
                 "high_water_mb": _high_water_mb(),
                 "exact": dataset.report["excluded"].get("exact duplicate", 0),
@@ -151,7 +162,7 @@ def _check(name: str, found: dict[str, float], planned: Planned) -> None:
 def _row(name: str, runs: list[dict[str, float]], planned: Planned, load: list[float]) -> Row:
     seconds = [run["seconds"] for run in runs]
     middle = statistics.median(seconds)
-    stages = {key: round(runs[-1][key], 2) for key in runs[-1] if key.endswith("_s")}
+    stages = {key.removesuffix("_s"): round(runs[-1][key], 2) for key in runs[-1] if key.endswith("_s")}
     return {
         "rows": planned.rows,
         "contestant": name,
@@ -159,6 +170,7 @@ def _row(name: str, runs: list[dict[str, float]], planned: Planned, load: list[f
         "file_mb": round(planned.megabytes, 1),
         "seconds": round(middle, 3),
         "seconds_range": [round(min(seconds), 3), round(max(seconds), 3)],
+        "cpu_seconds": round(statistics.median(run["cpu_seconds"] for run in runs), 3),
         "rows_per_second": round(planned.rows / middle),
         "peak_mb": round(max(run["peak_mb"] for run in runs)),
         "exact": int(runs[-1]["exact"]),
@@ -166,7 +178,7 @@ def _row(name: str, runs: list[dict[str, float]], planned: Planned, load: list[f
         "near": int(runs[-1]["near"]),
         "near_planted": planned.near,
         "load_before_and_after": [round(value, 1) for value in load],
-        **({"stages": stages} if stages else {}),
+        **({"stage_seconds": stages} if stages else {}),
     }
 
 
