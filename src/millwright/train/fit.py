@@ -140,15 +140,14 @@ def _fit_head(work: _Work) -> tuple[Fitted, float]:
     with work.clock.stage("head", len(texts)):
         work.progress("head", 0.0)
         validation = (feature[cut:], held_truth)
-        strength, temperature = choose_strength((feature[:cut], train_truth), validation, len(work.labels))
-        weight, bias = fit_head(feature[:cut], train_truth, len(work.labels), strength)
-        right = (validation[0] @ weight.T + bias).argmax(1) == held_truth if len(held_texts) else np.ones(1)
+        strength, temperature, accuracy = choose_strength(
+            (feature[:cut], train_truth), (feature[cut:], held_truth), len(work.labels)
+        )
         # With strength and temperature chosen, validation rows have done their work and may teach.
         weight, bias = fit_head(
             feature, np.concatenate([train_truth, held_truth]), len(work.labels), strength
         )
         work.progress("head", 1.0)
-    accuracy = float(right.mean())
     with SummaryWriter(str(work.run_folder("head"))) as events:
         events.add_scalar("validation/accuracy", accuracy, 0)
     tuned = {"head.weight": torch.from_numpy(weight), "head.bias": torch.from_numpy(bias)}
