@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import millwright
+from millwright.scaffold import TEMPLATES
 from millwright.settings import Settings
-from millwright.steps import TEMPLATES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

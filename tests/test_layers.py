@@ -10,8 +10,8 @@ import millwright.errors
 
 ROOT = Path(millwright.errors.__file__).parent
 LAYERS = (
-    *("errors", "records", "settings", "store", "project", "modalities", "data", "train", "registry"),
-    *("serve", "feedback", "experiment", "reports", "steps", "loop", "demo", "surfaces"),
+    *("errors", "records", "settings", "store", "project", "modalities", "data", "scaffold", "train"),
+    *("registry", "serve", "feedback", "experiment", "reports", "steps", "loop", "bench", "demo", "surfaces"),
 )
 DATA_ONLY = {"templates"}
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from millwright.project import open_project as open
     from millwright.registry.versions import list_versions as versions
     from millwright.registry.versions import roll_back as roll_back
+    from millwright.scaffold import new_project as new
     from millwright.serve.promotion import promote as promote
     from millwright.settings import Settings as Settings
     from millwright.steps import evaluate as evaluate
-    from millwright.steps import new_project as new
     from millwright.steps import predict as predict
     from millwright.steps import train as train
     from millwright.surfaces.web import serve as serve
@@ -38,7 +38,7 @@ _HOMES = {
     "compare_backbones": ("millwright.train.choose", "compare_backbones"),
     "demo": ("millwright.demo", "run_demo"),
     "evaluate": ("millwright.steps", "evaluate"),
-    "new": ("millwright.steps", "new_project"),
+    "new": ("millwright.scaffold", "new_project"),
     "open": ("millwright.project", "open_project"),
     "predict": ("millwright.steps", "predict"),
     "prepare": ("millwright.data.prepare", "prepare"),

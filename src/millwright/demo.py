@@ -5,14 +5,10 @@ its own, they speak to it over HTTP, and the turns are those of `millwright turn
 """
 
 import random
-import re
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,7 +24,10 @@ from millwright.loop import turn
 from millwright.project import Project
 from millwright.records import JsonObject, TurnRecord
 from millwright.registry.versions import CHAMPION, alias
-from millwright.steps import evaluate, new_project, train, write_data_report
+from millwright.reports.pages import write_data_report
+from millwright.scaffold import new_project
+from millwright.serve.process import serving
+from millwright.steps import evaluate, train
 from millwright.store.files import write_text
 
 TEMPLATE = "customer-desk"
@@ -74,7 +73,7 @@ def run_demo(folder: Path, say: Say) -> JsonObject:
     first = train(project, dataset=dataset)
     measured, page = evaluate(project, version=first.name)
     records, heard = [], []
-    with _server(project) as address:
+    with serving(project.folder) as address:
         say(f"[bold]3[/] serve: {address} answers; [italic]simulated[/] customers write to it and correct it")
         say(
             f"  their habits are set, not found: {ASKED_ANSWER:.0%} of those who are asked answer, others "
@@ -121,34 +120,6 @@ def _waves(project: Project) -> list[list[dict[str, str]]]:
     rows = read_table(project.folder / "later.csv").frame.to_dicts()
     cut = round(FIRST_WAVE * len(rows))
     return [rows[:cut], rows[cut:]]
-
-
-@contextmanager
-def _server(project: Project) -> Iterator[str]:
-    """The real server as a process of its own, on a free port, stopped at the end."""
-    command = [
-        sys.executable,
-        "-m",
-        "millwright.surfaces.cli",
-        "serve",
-        "--port",
-        "0",
-        "--project",
-        str(project.folder),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        try:
-            assert process.stdout is not None
-            lines = []
-            for line in process.stdout:
-                lines.append(line)
-                if found := re.search(r"http://[\w.:]+", line):
-                    yield found.group()
-                    break
-            else:
-                raise MillwrightError(f"the server did not start: {''.join(lines)}")
-        finally:
-            process.terminate()
 
 
 def _send(address: str, messages: list[dict[str, str]]) -> _Heard:

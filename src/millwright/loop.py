@@ -1,22 +1,34 @@
 """One turn of the wheel: what users said becomes rows, rows a challenger, and the better one serves.
 
-A turn that is interrupted changes nothing but the proposed rows; the next call goes on from there.
+A turn that is interrupted leaves proposed rows and perhaps a version that no alias means; the next call
+goes on from there.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from sqlalchemy import func, insert, select
 
 from millwright.data.dataset import Dataset
 from millwright.data.prepare import prepare
-from millwright.errors import BadInput
+from millwright.errors import BadInput, Corrupt
 from millwright.experiment.compare import Comparison, compare_paired
 from millwright.feedback import propose_rows
 from millwright.project import Project
 from millwright.records import Interval, Row, TurnRecord
-from millwright.registry.versions import CHALLENGER, CHAMPION, VersionInfo, alias, load_classifier
+from millwright.registry.classifiers import load_classifier
+from millwright.registry.versions import (
+    CHALLENGER,
+    CHAMPION,
+    VersionInfo,
+    alias,
+    list_versions,
+    point,
+    version_manifest,
+)
 from millwright.reports.charts import turns_chart
 from millwright.reports.pages import turns_page
-from millwright.serve.promotion import promote
+from millwright.serve.runtimes import choose_runtime
 from millwright.steps import quiet, train, turn_json
 from millwright.store.database import now
 from millwright.store.files import write_text
@@ -65,14 +77,15 @@ def turn(project: Project, *, progress: Progress = quiet) -> TurnRecord:
         propose_rows(project, number)
         dataset = prepare(project)
         new_rows = _check_enough(project, dataset, number)
-        challenger = train(project, progress=progress, dataset=dataset)
-        promote(project, challenger.name, f"challenger of turn {number}", CHALLENGER, progress)
         held_out = dataset.split("test")
-        comparison = _compare(project, champion, challenger, held_out)
+        # The champion answers first: that it is damaged should be known before hours of training.
+        before_N = _right(load_classifier(project, champion), held_out)
+        challenger = _left_by_an_interrupted_turn(project, dataset, champion) or train(
+            project, progress=progress, dataset=dataset
+        )
+        comparison = compare_paired(before_N, _right(load_classifier(project, challenger.name), held_out))
+        choose_runtime(project, challenger.name, progress)
         better = comparison.p_value <= project.settings.turn.alpha and comparison.difference.value > 0
-        reason = _reason(project, comparison, better)
-        if better:
-            promote(project, challenger.name, reason)
         record = TurnRecord(
             number=number,
             dataset=dataset.id,
@@ -85,20 +98,36 @@ def turn(project: Project, *, progress: Progress = quiet) -> TurnRecord:
             held_out=len(held_out),
             p_value=comparison.p_value,
             promoted=better,
-            reason=reason,
+            reason=_reason(project, comparison, better),
             created_at=now(),
         )
-        with project.database.begin() as connection:
+        _draw(project, [*list_turns(project), record])
+        with project.database.begin() as connection:  # the table and the aliases agree, whatever happens
+            point(connection, challenger.name, f"challenger of turn {number}", CHALLENGER)
+            if better:
+                point(connection, challenger.name, record.reason)
             connection.execute(insert(turns).values(number=number, record=turn_json(record)))
-        draw_turns(project)
         return record
 
 
-def draw_turns(project: Project) -> None:
+def _draw(project: Project, records: Sequence[TurnRecord]) -> None:
     """Draw the chart of turns and its page anew."""
-    records = list_turns(project)
     write_text(project.reports / "turns.svg", turns_chart(records))
     write_text(project.reports / "turns.html", turns_page(records))
+
+
+def _left_by_an_interrupted_turn(project: Project, dataset: Dataset, champion: str) -> VersionInfo | None:
+    """A version that was trained on this dataset with these settings and never compared."""
+    now_set = project.settings.model_dump(include={"backbone", "train"})
+    for info in reversed(list_versions(project)):
+        if info.dataset == dataset.id and info.name != champion:
+            try:
+                was_set = version_manifest(project, info.name)["settings"]
+            except Corrupt:
+                continue  # then it is trained again
+            if all(was_set[section] == now_set[section] for section in now_set):
+                return info
+    return None
 
 
 def _check_enough(project: Project, dataset: Dataset, number: int) -> int:
@@ -120,11 +149,6 @@ def _check_enough(project: Project, dataset: Dataset, number: int) -> int:
 
 def _said_before(project: Project) -> int:
     return sum(record.new_rows for record in list_turns(project) if record.number > 1)
-
-
-def _compare(project: Project, champion: str, challenger: VersionInfo, rows: tuple[Row, ...]) -> Comparison:
-    before, after = (_right(load_classifier(project, name), rows) for name in (champion, challenger.name))
-    return compare_paired(before, after)
 
 
 def _right(classifier: Classifier, rows: tuple[Row, ...]) -> np.ndarray:

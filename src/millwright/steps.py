@@ -1,111 +1,38 @@
-"""The steps of the wheel, one function each over a project: new, train, evaluate, predict.
+"""The steps that need a network, one function each over a project: train, evaluate, predict.
 
-Surfaces call these and print what they return; they hold no logic of their own. (`prepare` is in
-data/prepare.py and `turn` in loop.py.)
+Surfaces call these and print what they return; they hold no logic of their own. (`new` is in scaffold.py,
+`prepare` in data/prepare.py and `turn` in loop.py.)
 """
 
-import os
-import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection, func, insert, select
 
-from millwright.data.columns import Columns, check_text_is_not_numbers, recognise
 from millwright.data.dataset import Dataset, read_dataset
-from millwright.data.load import Table, read_table
-from millwright.data.prepare import dataset_folder, group_name, prepare, rows_of
-from millwright.data.split import most_even_seed
-from millwright.errors import BadInput, one_of
-from millwright.modalities.text import clean
-from millwright.project import Project, open_project
-from millwright.records import Answer, Interval, Row, TurnRecord
-from millwright.registry.versions import (
-    CHAMPION,
-    VersionInfo,
-    alias,
-    load_classifier,
-    register,
-    resolve,
-    version_manifest,
-)
-from millwright.reports.pages import data_page, evaluation_page
-from millwright.serve.promotion import promote
-from millwright.settings import FILENAME, DataSection, Settings, dump_settings
+from millwright.data.load import read_table
+from millwright.data.prepare import dataset_folder, prepare, rows_of
+from millwright.errors import BadInput
+from millwright.modalities.text import canonical, clean
+from millwright.project import Project
+from millwright.records import Answer, Interval, JsonObject, Row, TurnRecord
+from millwright.registry.classifiers import load_classifier, register
+from millwright.registry.versions import CHAMPION, VersionInfo, alias, point, resolve, version_manifest
+from millwright.reports.pages import evaluation_page
+from millwright.serve.runtimes import choose_runtime
 from millwright.store.database import now
-from millwright.store.files import storing, write_json, write_text
+from millwright.store.files import write_json, write_text
 from millwright.store.tables import turns
 from millwright.train.classifier import Classifier
 from millwright.train.fit import Progress, fit, truth_of
 from millwright.train.metrics import Evaluation
 from millwright.train.metrics import evaluate as measure
-from millwright.train.search import search
-
-TEMPLATES = Path(__file__).parent / "templates"
+from millwright.train.search import need_optuna, search
 
 
 def quiet(_stage: str, _done: float) -> None:
     """A progress callback that shows nothing."""
-
-
-def new_project(
-    folder: Path | str,
-    *,
-    data: Path | str | None = None,
-    template: str | None = None,
-    test_data: Path | str | None = None,
-    text: str | None = None,
-    label: str | None = None,
-    group: str | None = None,
-    subject: str | None = None,
-) -> tuple[Project, tuple[str, ...]]:
-    """Make a project folder with a commented millwright.toml.
-
-    Args:
-        folder: where; made if missing.
-        data: a labelled file; it stays where it is.
-        template: the name of a built-in project to copy instead.
-        test_data: a labelled file that is only tested on.
-        text: the input's column; recognised when not named, as are the next three.
-        label: the label's column.
-        group: the column whose rows stay in one split.
-        subject: the column that names the person.
-
-    Returns:
-        The project, and a sentence for each column that was recognised.
-
-    Raises:
-        BadInput: neither or both of `data` and `template`, or a project is there already.
-        NotFound: no such file, column or template.
-        CannotStore: the folder cannot be written.
-    """
-    if (data is None) == (template is None):
-        raise BadInput("a project starts from a file or from a template: pass one of --data and --template")
-    folder = Path(folder)
-    data, test_data = (Path(path) if path is not None else None for path in (data, test_data))
-    if (folder / FILENAME).exists():
-        raise BadInput(
-            f"{folder / FILENAME} is there already; choose another folder, or delete it to start over"
-        )
-    if template is not None:
-        names = sorted(path.name for path in TEMPLATES.iterdir() if (path / FILENAME).exists())
-        source = TEMPLATES / one_of("template", template, names)
-        with storing(folder):
-            shutil.copytree(source, folder, dirs_exist_ok=True)
-        return open_project(folder), (f"copied the template {template!r}",)
-    assert data is not None
-    table = read_table(data)
-    found = recognise(table, text, label, group, subject)
-    check_text_is_not_numbers(table, found.text)
-    section = _data_section(folder, data, test_data, table, found)
-    settings = Settings().model_copy(
-        update={
-            "project": Settings().project.model_copy(update={"name": folder.resolve().name}),
-            "data": section,
-        }
-    )
-    write_text(folder / FILENAME, dump_settings(settings))
-    return open_project(folder), found.reasons
 
 
 def train(
@@ -124,8 +51,11 @@ def train(
 
     Raises:
         BadInput: the data or the settings cannot be used.
+        MissingExtra: `trials` need Optuna, which is not installed; nothing was done then.
         Busy: another training runs on this project.
     """
+    if trials:
+        need_optuna()
     with project.lock("train"):
         dataset = dataset or prepare(project)
         settings, searched = project.settings, None
@@ -140,9 +70,11 @@ def train(
         evaluation = evaluate_rows(fitted.classifier, test) if test else None
         info = register(Project(project.folder, settings), dataset, fitted, evaluation)
         if alias(project, CHAMPION) is None:
-            promote(project, info.name, "the first version", progress=progress)
-            if evaluation:
-                _record_first_turn(project, dataset, info, evaluation.accuracy)
+            choose_runtime(project, info.name, progress)
+            with project.database.begin() as connection:
+                point(connection, info.name, "the first version")
+                if evaluation:
+                    _record_first_turn(connection, dataset, info, evaluation.accuracy)
     return info
 
 
@@ -177,6 +109,7 @@ def evaluate(
         raise BadInput(f"{where}: no row to measure on; raise data.test_share, or pass --data FILE")
     progress("evaluate", 0.0)
     evaluation = evaluate_rows(load_classifier(project, name), rows)
+    evaluation = replace(evaluation, notes=evaluation.notes + _known_rows(project, manifest, rows))
     progress("evaluate", 1.0)
     facts = {
         "version": name,
@@ -191,6 +124,16 @@ def evaluate(
     write_text(page, evaluation_page(evaluation, title, facts))
     write_json(page.with_suffix(".json"), {**facts, **evaluation.to_json()})
     return evaluation, page
+
+
+def _known_rows(project: Project, manifest: JsonObject, rows: Sequence[Row]) -> tuple[str, ...]:
+    """A note when texts of `rows` are among those that the version was trained on."""
+    learnt = read_dataset(dataset_folder(project), manifest["dataset"]["id"]).split("train", "validation")
+    known = {canonical(row.text) for row in learnt}
+    count = sum(canonical(row.text) in known for row in rows)
+    if not count:
+        return ()
+    return (f"{count:,} of {len(rows):,} rows have a text that this version was trained on: they flatter it",)
 
 
 def evaluate_rows(classifier: Classifier, rows: Sequence[Row]) -> Evaluation:
@@ -235,46 +178,14 @@ def predict(
     return answers
 
 
-def write_data_report(project: Project, dataset: Dataset) -> Path:
-    """Write the dataset's report as a page and return its path."""
-    page = project.reports / f"data-{dataset.id}.html"
-    write_text(page, data_page(dataset.report, f"{project.settings.project.name}: dataset {dataset.id}"))
-    return page
-
-
 def _length_band(text: str) -> str:
     words = len(text.split())
     return "up to 8 words" if words <= 8 else "9 to 30 words" if words <= 30 else "over 30 words"
 
 
-def _data_section(
-    folder: Path, data: Path, test_data: Path | None, table: Table, found: Columns
-) -> DataSection:
-    def relative(path: Path) -> str:
-        return os.path.relpath(path.resolve(), folder.resolve())
-
-    section = DataSection(
-        files=[relative(data)],
-        test_files=[relative(test_data)] if test_data else [],
-        text=found.text,
-        label=found.label,
-        group=found.group,
-        subject=found.subject,
-        slices=list(found.slices),
-    )
-    columns = [
-        table.frame[name].to_list() if name else [None] * len(table.frame)
-        for name in (found.text, found.label, found.group, found.subject)
-    ]
-    groups = [
-        group_name(section, text, group, subject) for text, _, group, subject in zip(*columns, strict=True)
-    ]
-    test_share = 0.0 if test_data else section.test_share
-    seed = most_even_seed(groups, table.frame[found.label].to_list(), section.validation_share, test_share)
-    return section.model_copy(update={"split_seed": seed})
-
-
-def _record_first_turn(project: Project, dataset: Dataset, info: VersionInfo, accuracy: Interval) -> None:
+def _record_first_turn(
+    connection: Connection, dataset: Dataset, info: VersionInfo, accuracy: Interval
+) -> None:
     """Give the chart of turns its first point."""
     rows = len(dataset.split("train", "validation"))
     record = TurnRecord(
@@ -292,9 +203,8 @@ def _record_first_turn(project: Project, dataset: Dataset, info: VersionInfo, ac
         reason="the first version",
         created_at=now(),
     )
-    with project.database.begin() as connection:
-        if not connection.scalar(select(func.count()).select_from(turns)):
-            connection.execute(insert(turns).values(number=1, record=turn_json(record)))
+    if not connection.scalar(select(func.count()).select_from(turns)):
+        connection.execute(insert(turns).values(number=1, record=turn_json(record)))
 
 
 def turn_json(record: TurnRecord) -> dict[str, object]:

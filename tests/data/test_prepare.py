@@ -270,7 +270,7 @@ def test_counts_agree_with_the_rows(make_project):
             "there are 10,000 labels, the limit",
         ),
         (csv_of([(str(n), "ab"[n % 2]) for n in range(20)]), "holds numbers, not text"),
-        (csv_of([("", "a"), (" ", "b")]), "no row is left after cleaning"),
+        (csv_of([("", "a"), (" ", "b")]), r"no row is left to learn from \(2 empty text\); mend or add rows"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_refused_and_nothing_is_written(make_project, content, message):

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from millwright.steps import TEMPLATES
+from millwright.scaffold import TEMPLATES
 
 INTENTS = ("card_swallowed", "pin_forgotten_or_blocked", "statement_or_letter", "cash_or_cheque_deposit")
 COLUMNS = ("message", "intent", "customer", "channel")

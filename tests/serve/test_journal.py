@@ -92,7 +92,7 @@ def test_a_full_disk_is_told_to_the_waiter_and_the_journal_goes_on(database):
 
     journal = Journal(database)
     limit(1)  # the pool hands the journal the same connection
-    with pytest.raises(CannotStore, match=r"database or disk is full; free space and try again"):
+    with pytest.raises(CannotStore, match=r"database or disk is full; free space"):
         journal.write([prediction("p", text="x" * 1_000_000)]).result(30)
     limit(1_000_000)
     journal.write([prediction("q")]).result(30)

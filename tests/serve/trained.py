@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerFast
 
 from millwright.data.prepare import prepare
 from millwright.project import Project, open_project
-from millwright.registry.versions import register
+from millwright.registry.classifiers import register
 from millwright.settings import FILENAME, change_settings, check_settings, dump_settings
 from millwright.train.fit import fit
 from tests.conftest import csv_of

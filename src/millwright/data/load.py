@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def read_table(path: Path) -> Table:
     if not content.strip():
         raise BadInput(f"{path} is empty; it needs a header line and rows")
     if ending == ".parquet":
-        table = Table(path, _strings(_parquet(path, content)), "parquet")
+        table = Table(path, _strings(path, _parquet(path, content)), "parquet")
     elif ending in (".jsonl", ".ndjson", ".json"):
         table = _json_lines(path, content)
     elif ending in (".csv", ".tsv", ".txt", ""):
@@ -69,6 +70,21 @@ def read_table(path: Path) -> Table:
     if table.frame.is_empty():
         raise BadInput(f"{path} has a header and no rows; add rows")
     return table
+
+
+def _named(path: Path, header: Sequence[str | None]) -> list[str]:
+    """The names in a header line, a column without one by its place."""
+    names = [name or f"column_{place}" for place, name in enumerate(header, start=1)]
+    _check_names(path, names)
+    return names
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    if ROW in names:
+        raise BadInput(f"{path} has a column named {ROW!r}, which is kept for row numbers; rename it")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadInput(f"{path} has two columns named {twice!r}; rename one")
 
 
 def decode(content: bytes) -> tuple[str, str]:
@@ -138,7 +154,8 @@ def _parquet(path: Path, content: bytes) -> pl.DataFrame:
         raise BadInput(f"{path} is not a Parquet file: {error}; write it again") from None
 
 
-def _strings(frame: pl.DataFrame) -> pl.DataFrame:
+def _strings(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
+    _check_names(path, frame.columns)
     columns = [
         pl.col(name).cast(pl.String, strict=False).fill_null("")
         if not dtype.is_nested() and dtype not in (pl.Duration, pl.Binary)
@@ -164,6 +181,7 @@ def _json_lines(path: Path, content: bytes) -> Table:
     if not rows:
         raise BadInput(f"{path} has no line that is a JSON object; write one object a line")
     names = list(dict.fromkeys(key for row in rows for key in row))
+    _check_names(path, names)
     columns = {name: [row.get(name, "") for row in rows] for name in names}
     return Table(path, pl.DataFrame({ROW: numbers, **columns}), encoding, tuple(unreadable))
 
@@ -191,25 +209,29 @@ def _delimited(path: Path, content: bytes, ending: str) -> Table:
     if quote and text.count(quote) % 2:
         return _slow_csv(path, text, separator, encoding=encoding, quote=quote)
     try:
-        frame = pl.read_csv(
-            io.BytesIO(text.encode("utf-8", "replace")),
-            separator=separator,
-            quote_char=quote,
-            infer_schema=False,
+        frame, names = (
+            pl.read_csv(
+                io.BytesIO(text.encode("utf-8", "replace")),
+                separator=separator,
+                quote_char=quote,
+                infer_schema=False,
+                has_header=has_header,
+                n_rows=n_rows,
+            )
+            # Once more for the header alone, in which Polars would give a second name like the first its own.
+            for has_header, n_rows in ((True, None), (False, 1))
         )
     except pl.exceptions.PolarsError:
         return _slow_csv(path, text, separator, encoding=encoding, quote=quote)
-    return Table(path, _strings(frame), encoding)
+    frame.columns = _named(path, names.row(0))
+    return Table(path, _strings(path, frame), encoding)
 
 
 def _slow_csv(path: Path, text: str, separator: str, *, encoding: str, quote: str | None) -> Table:
     # Polars refuses stray quotes and rows of another length, and lets an open quote swallow the rest
     # of the file; the standard library reads the first as a person would and tells the others apart.
     lines = _csv_lines(path, text.replace("\0", ""), separator, quote)
-    names = [name or f"column_{place}" for place, name in enumerate(lines[0], start=1)]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadInput(f"{path} has two columns named {twice!r}; rename one")
+    names = _named(path, lines[0])
     rows, numbers, unreadable = [], [], []
     for number, line in enumerate(lines[1:], start=1):
         if any(line[len(names) :]):

@@ -61,11 +61,10 @@ def prepare(project: Project) -> Dataset:
     drafts += feedback_rows(project.database, data)
     rows, duplicates = _without_duplicates(drafts)
     excluded += duplicates
-    _check_labels(rows, data)
+    _check_labels(rows, data, excluded)
     rows, moved = _keep_every_label_in_training(_numbered(rows), data)
     notes += moved
-    reasons = Counter(item.reason.split(" of ")[0] for item in excluded)
-    report = {**_report(rows, data), "excluded": dict(reasons), "notes": notes}
+    report = {**_report(rows, data), "excluded": _reasons(excluded), "notes": notes}
     dataset = write_dataset(dataset_folder(project), rows, report, excluded)
     _remember(project.database, dataset)
     return dataset
@@ -204,10 +203,16 @@ def _may_train(row: Row, data: DataSection) -> bool:
     return row.split != "test" or (row.source.startswith("file:") and not data.test_files)
 
 
-def _check_labels(rows: Sequence[Row], data: DataSection) -> None:
+def _reasons(excluded: Sequence[Excluded]) -> dict[str, int]:
+    """How many rows were left out for each reason."""
+    return dict(Counter(item.reason.split(" of ")[0] for item in excluded))
+
+
+def _check_labels(rows: Sequence[Row], data: DataSection, excluded: Sequence[Excluded]) -> None:
     counts = Counter(row.label for row in rows if _may_train(row, data))
     if not counts:
-        raise BadInput("no row is left after cleaning; see the reasons with `millwright prepare --json`")
+        why = ", ".join(f"{count:,} {reason}" for reason, count in _reasons(excluded).items())
+        raise BadInput(f"no row is left to learn from ({why or 'all are test rows'}); mend or add rows")
     if len(counts) < 2:
         only = next(iter(counts))
         raise BadInput(f"every row has the label {only!r}; a classifier needs at least two labels")

@@ -1,5 +1,7 @@
 """Writes a version's model card from its manifest: measured facts only, in the Hub's layout."""
 
+import json
+
 from millwright.records import JsonObject
 
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "calibration_error", "log_loss")
@@ -19,7 +21,7 @@ def model_card(manifest: JsonObject) -> str:
         "---",
         "library_name: millwright",
         "pipeline_tag: text-classification",
-        f"base_model: {manifest['backbone']['name']}",
+        f"base_model: {json.dumps(manifest['backbone']['name'], ensure_ascii=False)}",  # YAML reads JSON
         "tags: [text-classification, millwright]",
         "---",
         f"# {manifest['project']} {manifest['name']}",
@@ -48,5 +50,5 @@ def model_card(manifest: JsonObject) -> str:
     for stage, cost in manifest["facts"]["stages"].items():
         lines.append(f"| {stage} | {cost['seconds']} | {cost['rows_per_second']} |")
     lines += ["", f"Peak memory: {manifest['facts']['peak_memory_bytes'] / 1e6:.0f} MB.", "", "## Labels", ""]
-    lines += [f"- {label}" for label in manifest["labels"]]
+    lines += [f"- `{' '.join(label.split())}`" for label in manifest["labels"]]
     return "\n".join(lines) + "\n"

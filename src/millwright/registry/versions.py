@@ -1,38 +1,22 @@
-"""The registry: versions in sealed folders, aliases that say which of them serves.
+"""The registry: which versions there are, and the aliases that say which of them serves.
 
-A version's folder holds weights.safetensors, classifier.json, tokenizer.json, manifest.json and the
-model card README.md. Folders never change; `champion` and `challenger` are names in the database.
+`champion` and `challenger` are names in the database; what a version holds is in classifiers.py, apart
+from here because it needs torch.
 """
 
 from dataclasses import dataclass
-from importlib.metadata import version as installed_version
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
-from millwright.data.dataset import Dataset
 from millwright.errors import BadInput, NotFound, one_of
 from millwright.project import Project
 from millwright.records import JsonObject
-from millwright.registry.card import model_card
 from millwright.store.database import now
-from millwright.store.files import read_json, sealed_folder, verify, write_json, write_text
+from millwright.store.files import read_json, verify
 from millwright.store.tables import alias_changes, aliases, versions
-from millwright.train.classifier import Classifier, open_classifier
-from millwright.train.fit import Fitted
-from millwright.train.metrics import Evaluation
 
-MANIFEST_FORMAT = 1
 CHAMPION, CHALLENGER = "champion", "challenger"
-LIBRARIES = (
-    "millwright",
-    "torch",
-    "transformers",
-    "peft",
-    "scikit-learn",
-    "numpy",
-    "safetensors",
-    "tokenizers",
-)
+ROLLED_BACK = "rolled back from "
 
 
 @dataclass(frozen=True)
@@ -95,62 +79,6 @@ def version_manifest(project: Project, name: str) -> JsonObject:
     return manifest
 
 
-def load_classifier(project: Project, name: str) -> Classifier:
-    """Load a version by name or alias.
-
-    Args:
-        project: an open project.
-        name: a version or an alias.
-
-    Returns:
-        The classifier.
-
-    Raises:
-        NotFound: no such version.
-        Corrupt: a file of it was truncated, edited, added or removed; the message names the file.
-    """
-    folder = project.kept / "versions" / resolve(project, name)
-    verify(folder)
-    return open_classifier(folder)
-
-
-def register(
-    project: Project, dataset: Dataset, fitted: Fitted, evaluation: Evaluation | None
-) -> VersionInfo:
-    """Write a trained classifier as the next version.
-
-    Args:
-        project: an open project.
-        dataset: what it was trained on.
-        fitted: the classifier and its facts.
-        evaluation: what was measured on test rows, None where there are none.
-
-    Returns:
-        The new version; no alias points to it yet.
-
-    Raises:
-        CannotStore: the disk is full or read-only; no version was added then.
-    """
-    with project.lock("registry"), project.database.begin() as connection:
-        number = (connection.scalar(select(func.max(versions.c.number))) or 0) + 1
-        info = VersionInfo(
-            name=f"v{number}",
-            number=number,
-            dataset=dataset.id,
-            method=fitted.method,
-            accuracy=evaluation.accuracy.value if evaluation else None,
-            created_at=now(),
-        )
-        manifest = _manifest(project, info, dataset, fitted, evaluation)
-        with sealed_folder(project.kept / "versions" / info.name) as folder:
-            fitted.classifier.save(folder)
-            write_json(folder / "manifest.json", manifest)
-            write_text(folder / "README.md", model_card(manifest))
-        row = {key: getattr(info, key) for key in versions.columns.keys()}  # noqa: SIM118, not a dict
-        connection.execute(insert(versions).values(**row))
-    return info
-
-
 def promote(project: Project, name: str, reason: str, alias_name: str = CHAMPION) -> str:
     """Point an alias at a version; servers notice within about a second.
 
@@ -171,16 +99,33 @@ def promote(project: Project, name: str, reason: str, alias_name: str = CHAMPION
     name = resolve(project, name)
     verify(project.kept / "versions" / name)
     with project.database.begin() as connection:
-        _point(connection, alias_name, name, reason)
-        if alias_name == CHAMPION:
-            connection.execute(
-                delete(aliases).where(aliases.c.alias == CHALLENGER, aliases.c.version == name)
-            )
+        point(connection, name, reason, alias_name)
     return name
 
 
+def point(connection: Connection, name: str, reason: str, alias_name: str = CHAMPION) -> None:
+    """Point an alias at a version within a transaction; the caller has verified the version.
+
+    Args:
+        connection: in a transaction.
+        name: the version's name.
+        reason: why, for the history.
+        alias_name: "champion" or "challenger"; a challenger that becomes champion is none any more.
+    """
+    previous = connection.scalar(select(aliases.c.version).where(aliases.c.alias == alias_name))
+    connection.execute(delete(aliases).where(aliases.c.alias == alias_name))
+    connection.execute(insert(aliases).values(alias=alias_name, version=name, changed_at=now()))
+    connection.execute(
+        insert(alias_changes).values(
+            alias=alias_name, version=name, previous=previous, reason=reason, changed_at=now()
+        )
+    )
+    if alias_name == CHAMPION:
+        connection.execute(delete(aliases).where(aliases.c.alias == CHALLENGER, aliases.c.version == name))
+
+
 def roll_back(project: Project) -> str:
-    """Make the champion before this one champion again.
+    """Undo the last promotion that is not undone yet: the champion before it is champion again.
 
     Args:
         project: an open project.
@@ -190,45 +135,25 @@ def roll_back(project: Project) -> str:
 
     Raises:
         BadInput: there was no other champion.
+        Corrupt: it is damaged, so it may not serve.
     """
-    current = alias(project, CHAMPION)
+    pile = _champions(project)
+    if not pile:
+        raise BadInput("there is no champion to roll back; run `millwright train` first")
+    if len(pile) == 1:
+        raise BadInput(f"there is no champion before {pile[0]}; promote a version by name")
+    return promote(project, pile[-2], f"{ROLLED_BACK}{pile[-1]}")
+
+
+def _champions(project: Project) -> list[str]:
+    """The champions as promotions piled them up and roll-backs took them off; the last one serves."""
+    changes = select(alias_changes).where(alias_changes.c.alias == CHAMPION).order_by(alias_changes.c.id)
+    pile: list[str] = []
     with project.database.connect() as connection:
-        newest = connection.execute(
-            select(alias_changes.c.previous)
-            .where(alias_changes.c.alias == CHAMPION, alias_changes.c.version == current)
-            .order_by(alias_changes.c.id.desc())
-        ).first()
-    if newest is None or newest.previous is None:
-        raise BadInput(f"there is no champion before {current}; promote a version by name")
-    return promote(project, newest.previous, f"rolled back from {current}")
-
-
-def _point(connection: Connection, alias_name: str, name: str, reason: str) -> None:
-    previous = connection.scalar(select(aliases.c.version).where(aliases.c.alias == alias_name))
-    connection.execute(delete(aliases).where(aliases.c.alias == alias_name))
-    connection.execute(insert(aliases).values(alias=alias_name, version=name, changed_at=now()))
-    connection.execute(
-        insert(alias_changes).values(
-            alias=alias_name, version=name, previous=previous, reason=reason, changed_at=now()
-        )
-    )
-
-
-def _manifest(
-    project: Project, info: VersionInfo, dataset: Dataset, fitted: Fitted, evaluation: Evaluation | None
-) -> JsonObject:
-    return {
-        "format": MANIFEST_FORMAT,
-        "name": info.name,
-        "project": project.settings.project.name,
-        "created_at": info.created_at,
-        "dataset": {"id": dataset.id, "splits": dataset.report["splits"]},
-        "backbone": {"name": fitted.classifier.backbone.name, "sha256": fitted.classifier.backbone.sha256},
-        "method": fitted.method,
-        "why": fitted.why,
-        "labels": list(fitted.classifier.labels),
-        "metrics": evaluation.to_json() if evaluation else None,
-        "facts": fitted.facts,
-        "settings": project.settings.model_dump(),
-        "libraries": {name: installed_version(name) for name in LIBRARIES},
-    }
+        for change in connection.execute(changes):
+            if change.reason.startswith(ROLLED_BACK) and change.version in pile:
+                while pile[-1] != change.version:
+                    pile.pop()
+            elif pile[-1:] != [change.version]:
+                pile.append(change.version)
+    return pile

@@ -1,11 +1,15 @@
 """Reports as single HTML files: style and pictures inside, nothing fetched, all text escaped."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from millwright.data.dataset import Dataset
+from millwright.project import Project
 from millwright.records import JsonObject, TurnRecord
 from millwright.reports import charts
+from millwright.store.files import write_text
 from millwright.train.metrics import Evaluation
 
 FIGURES = (
@@ -20,6 +24,7 @@ FIGURES = (
     "log_loss",
 )
 _pages = Environment(loader=PackageLoader("millwright.reports"), autoescape=True, undefined=StrictUndefined)
+_pages.filters["themed"] = charts.themed
 
 
 def data_page(report: JsonObject, name: str) -> str:
@@ -33,8 +38,15 @@ def data_page(report: JsonObject, name: str) -> str:
         HTML.
     """
     return _pages.get_template("data.html").render(
-        title=name, report=report, balance=charts.label_balance(report["labels"])
+        title=name, report=report, balance=charts.label_balance(report["labels"]), shown=charts.MOST_LABELS
     )
+
+
+def write_data_report(project: Project, dataset: Dataset) -> Path:
+    """Write the dataset's report as a page and return its path."""
+    page = project.reports / f"data-{dataset.id}.html"
+    write_text(page, data_page(dataset.report, f"{project.settings.project.name}: dataset {dataset.id}"))
+    return page
 
 
 def evaluation_page(evaluation: Evaluation, title: str, facts: Mapping[str, str]) -> str:
@@ -56,6 +68,9 @@ def evaluation_page(evaluation: Evaluation, title: str, facts: Mapping[str, str]
         reliability=charts.reliability_chart(evaluation.reliability),
         classes=charts.per_class_f1(evaluation.per_class),
         confusions=charts.confusions_chart(evaluation.confused),
+        measured=[score for score in evaluation.per_class if score.rows],
+        unmeasured=[score.label for score in evaluation.per_class if not score.rows],
+        shown=charts.MOST_LABELS,
     )
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import DBAPIError
 
-from millwright.errors import CannotStore
+from millwright.errors import CannotStore, MillwrightError
 from millwright.records import Opinion, Prediction
 from millwright.store.tables import opinions, predictions
 
@@ -25,7 +25,7 @@ class Journal:
         self._thread.start()
 
     def write(self, records: Sequence[Prediction | Opinion]) -> Future[None]:
-        """Queue records; the future is done once they are on disk, or holds CannotStore.
+        """Queue records; the future is done once they are on disk, or holds CannotStore or Corrupt.
 
         Args:
             records: go to disk together, after all that was written before.
@@ -76,7 +76,9 @@ class Journal:
             done.set_result(None)
 
 
-def _refused(error: Exception) -> CannotStore:
+def _refused(error: Exception) -> MillwrightError:
+    if isinstance(error, MillwrightError):  # the database says that the disk is full, or that it is damaged
+        return error
     # SQLAlchemy's own text repeats the parameters, which are what a person wrote
     reason = str(error.orig) if isinstance(error, DBAPIError) else type(error).__name__
     return CannotStore(f"the database refused to write: {reason}; free space and try again")

@@ -1,9 +1,13 @@
 """Promotes a version: measures how it runs best on this machine, then points the alias at it."""
 
+from collections.abc import Callable
+
 from millwright.project import Project
 from millwright.registry.versions import CHAMPION, resolve
 from millwright.registry.versions import promote as point
-from millwright.serve.runtimes import Progress, choose_runtime
+from millwright.serve.runtime_record import is_measured
+
+Progress = Callable[[str, float], None]
 
 
 def promote(
@@ -14,6 +18,8 @@ def promote(
     progress: Progress = lambda _stage, _done: None,
 ) -> str:
     """Choose a version's runtime, then let an alias mean it; servers notice within about a second.
+
+    What was measured on this processor before is not measured again.
 
     Args:
         project: an open project.
@@ -31,5 +37,8 @@ def promote(
         Corrupt: the version is damaged, so it may not serve.
     """
     version = resolve(project, name)
-    choose_runtime(project, version, progress)
+    if not is_measured(project, version):
+        from millwright.serve.runtimes import choose_runtime  # PyTorch, only where it must be
+
+        choose_runtime(project, version, progress)
     return point(project, version, reason, alias_name)

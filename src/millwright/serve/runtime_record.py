@@ -18,12 +18,12 @@ class Candidate:
     """What was measured of one way to run a version; `refused` says why it may not serve.
 
     `agreement` is the share of rows on which its arg-max is that of float32, `accuracy` that on
-    validation rows.
+    validation rows; both None for those slower than the one that was taken, which nobody judged.
     """
 
     name: str
     texts_per_second: float = 0.0
-    agreement: float = 0.0
+    agreement: float | None = None
     accuracy: float | None = None
     refused: str | None = None
 
@@ -69,6 +69,13 @@ def read_runtime(project: Project, version: str) -> RuntimeRecord | None:
     if tree.pop("format", None) != RUNTIME_FORMAT:
         raise Corrupt(f"{folder / 'runtime.json'} has an unknown format; promote {version} again")
     return RuntimeRecord(**{**tree, "candidates": tuple(Candidate(**one) for one in tree["candidates"])})
+
+
+def is_measured(project: Project, version: str) -> bool:
+    """True if a version's runtimes were measured on this processor, and the settings want what was chosen."""
+    record = read_runtime(project, version)
+    wanted = project.settings.serve.runtime
+    return record is not None and record.processor == processor() and wanted in ("auto", record.runtime)
 
 
 def body_folder(project: Project, body: str) -> Path:

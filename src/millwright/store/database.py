@@ -1,6 +1,7 @@
 """Opens a project's database: SQLite in WAL mode by default, migrated to the newest shape."""
 
 import sqlite3
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,18 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from filelock import FileLock
-from sqlalchemy import URL, Engine, create_engine, event
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 
-from millwright.errors import CannotStore, Corrupt
+from millwright.errors import Busy, CannotStore, Corrupt
 from millwright.store.files import storing
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+UNWRITABLE = {
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY),
+    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM),
+}
+LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def open_database(path: Path) -> Engine:
@@ -33,28 +39,44 @@ def open_database(path: Path) -> Engine:
 
     Raises:
         CannotStore: the file cannot be made or written.
-        Corrupt: it is not a SQLite database, or a newer Millwright made it.
+        Corrupt: it is not a SQLite database, is damaged, or a newer Millwright made it. The engine
+            raises this and CannotStore too, when damage or a full disk shows later.
+        Busy: another process wrote to it for longer than that.
     """
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{path}.lock")
     engine = create_engine(URL.create("sqlite", database=str(path)))
     event.listen(engine, "connect", _set_up)
-    try:
-        with storing(path), lock:  # processes that open a new database at once migrate it in turn
+    event.listen(engine, "handle_error", _refusing(path))
+    with storing(path), lock:  # processes that open a new database at once migrate it in turn
+        is_new = not path.exists()
+        if path.is_file():
+            _check_not_empty(path)
+        try:
             _migrate(engine)
-    except OperationalError as error:
-        raise CannotStore(
-            f"cannot open {path}: {error.orig}; free space or make the folder writable"
-        ) from error
-    except DatabaseError as error:
-        raise Corrupt(f"{path} is not a database: {error.orig}; restore it from a backup") from error
+        except BaseException:
+            engine.dispose()
+            if is_new:  # a full disk would leave an empty file, which looks like one that lost its content
+                _remove(path)
+            raise
     return engine
 
 
 def now() -> str:
     """The hour in UTC, to the millisecond, as it stands in every table."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _check_not_empty(path: Path) -> None:
+    """Refuse an empty file, which SQLite would take for a new database.
+
+    The file is never opened here: closing it would drop the locks that SQLite holds on it for other
+    connections of this process, and two writers at once would damage it. What was cut off further on
+    SQLite finds by itself.
+    """
+    if not path.stat().st_size:
+        raise Corrupt(f"{path} is empty, as no database is; restore it from a backup, or delete it")
 
 
 def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
@@ -64,15 +86,62 @@ def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
     cursor.close()
 
 
+def _remove(path: Path) -> None:
+    for ending in ("", "-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
+def _refusing(path: Path) -> Callable[[ExceptionContext], None]:
+    """Make what SQLite says of a full disk or of damage an error of ours, whenever it says so."""
+
+    def refuse(context: ExceptionContext) -> None:
+        error = context.original_exception
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits are details
+        if code in DAMAGED:
+            raise Corrupt(f"{path} is damaged ({error}); restore it from a backup") from error
+        if code in UNWRITABLE:
+            raise CannotStore(
+                f"cannot open or write {path}: {error}; free space or make the folder writable"
+            ) from error
+        if code in LOCKED:
+            raise Busy(f"another process writes to {path} ({error}); try again when it is done") from error
+
+    return refuse
+
+
 def _migrate(engine: Engine) -> None:
+    with engine.connect() as connection:
+        if MigrationContext.configure(connection).get_current_revision() == _scripts().get_current_head():
+            return  # without a lock, so that opening never waits for a writer
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        # By itself the driver opens no transaction for CREATE TABLE, and half a migration would stay.
+        driver.isolation_level = None
+        try:
+            with connection.begin():
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                _upgrade(connection)
+        finally:
+            driver.isolation_level = ""
+
+
+def _upgrade(connection: Connection) -> None:
+    scripts = _scripts()
+    have = MigrationContext.configure(connection).get_current_revision()
+    if have == scripts.get_current_head():
+        return
+    if have is not None and have not in {script.revision for script in scripts.walk_revisions()}:
+        raise Corrupt(f"the database has revision {have!r}, made by a newer Millwright; upgrade with pip")
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    scripts = ScriptDirectory.from_config(config)
-    with engine.begin() as connection:
-        have = MigrationContext.configure(connection).get_current_revision()
-        if have == scripts.get_current_head():
-            return
-        if have is not None and have not in {script.revision for script in scripts.walk_revisions()}:
-            raise Corrupt(f"the database has revision {have!r}, made by a newer Millwright; upgrade with pip")
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    return config

@@ -1,23 +1,27 @@
 """The command line: parses, calls one function, prints. `millwright --help` lists the verbs.
 
-Heavy modules are imported inside the verbs, so that help comes at once.
+What a verb needs is imported inside it, so that help comes at once and only what needs a network waits for
+torch.
 """
 
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from millwright.errors import BadInput, MillwrightError, NotFound
-from millwright.project import open_project
-from millwright.records import Interval, JsonObject
+from millwright.records import JsonObject
 from millwright.settings import Settings, change_settings, dump_settings
 from millwright.surfaces import screen
+
+if TYPE_CHECKING:
+    from millwright.project import Project
 
 INTERRUPTED = 130
 
@@ -84,6 +88,17 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _project_option(folder: Path) -> str:
+    """What to add to a command that is to work on `folder` too."""
+    return "" if folder == Path(".") else f" --project {shlex.quote(str(folder))}"
+
+
+def _open(folder: Path) -> "Project":
+    from millwright.project import open_project
+
+    return open_project(folder)
+
+
 @app.callback()
 def _everything(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
@@ -113,7 +128,7 @@ def new(
 
     Example: millwright new desk --data tickets.csv --text message --label intent
     """
-    from millwright.steps import new_project
+    from millwright.scaffold import new_project
 
     made, reasons = new_project(
         folder, data=data, test_data=test_data, template=template, text=text, label=label, group=group,
@@ -124,9 +139,8 @@ def new(
         return
     for reason in reasons:
         screen.out.print(reason, markup=False)
-    screen.out.print(
-        f"made {made.folder}; next: millwright train --project {folder}", markup=False, soft_wrap=True
-    )
+    screen.show_path("made", made.folder)
+    screen.show_next(f"millwright prepare{_project_option(folder)}")
 
 
 @app.command()
@@ -135,17 +149,21 @@ def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
 
     Example: millwright prepare --project desk
     """
+    from millwright.data.prepare import dataset_folder
     from millwright.data.prepare import prepare as prepare_data
-    from millwright.steps import write_data_report
+    from millwright.reports.pages import write_data_report
 
-    opened = open_project(project)
+    opened = _open(project)
     dataset = prepare_data(opened)
     page = write_data_report(opened, dataset)
     if json:
         screen.show_json({"dataset": dataset.id, "page": page, **dataset.report})
         return
     screen.out.print(screen.data_table(dataset.report))
-    screen.out.print(f"dataset {dataset.id}; report {page}", markup=False, soft_wrap=True)
+    if dataset.report["excluded"]:
+        screen.show_path("each row left out:", dataset_folder(opened) / dataset.id / "excluded.jsonl")
+    screen.show_path("report:", page)
+    screen.show_next(f"millwright train{_project_option(project)}")
 
 
 @app.command()
@@ -161,15 +179,16 @@ def train(
 
     Example: millwright train --project desk --method lora --search 10
     """
-    opened = open_project(project)
+    opened = _open(project)
     settings = change_settings(opened.settings, "train", method=method, epochs=epochs, seed=seed)
 
     from millwright.registry.versions import version_manifest
     from millwright.steps import train as train_version
 
     if search:
-        import optuna
+        from millwright.train.search import need_optuna
 
+        optuna = need_optuna()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
     with screen.progress_bars(json) as progress:
         made = train_version(replace(opened, settings=settings), trials=search, progress=progress)
@@ -177,18 +196,15 @@ def train(
     if json:
         screen.show_json({"version": made, "why": manifest["why"], "metrics": manifest["metrics"]})
         return
-    _show_version_figures(manifest)
-    screen.out.print(f"next: millwright evaluate --project {project}", markup=False, soft_wrap=True)
+    _show_figures(opened, manifest)
+    screen.show_next(f"millwright evaluate{_project_option(project)}")
 
 
-def _show_version_figures(manifest: JsonObject) -> None:
-    rows = [("name", manifest["name"]), ("dataset", manifest["dataset"]["id"])]
-    rows += [("method", f"{manifest['method']}: {manifest['why']}")]
-    figures = manifest["metrics"] or {}  # without test rows nothing was measured
-    for key in ("accuracy", "macro_f1", "calibration_error", "log_loss"):
-        if key in figures:
-            rows.append((key.replace("_", " "), str(Interval(**figures[key]))))
-    screen.out.print(screen.table(("", ""), rows))
+def _show_figures(project: "Project", manifest: JsonObject) -> None:
+    from millwright.registry.versions import list_versions
+
+    aliases = [info.aliases for info in list_versions(project) if info.name == manifest["name"]]
+    screen.out.print(screen.version_table(manifest, aliases[0]))
 
 
 @app.command()
@@ -202,7 +218,7 @@ def evaluate(
 
     Example: millwright evaluate --project desk --version v2
     """
-    opened = open_project(project)
+    opened = _open(project)
     from millwright.steps import evaluate as evaluate_version
 
     with screen.progress_bars(json) as progress:
@@ -211,7 +227,7 @@ def evaluate(
         screen.show_json({"page": page, **found.to_json()})
         return
     screen.out.print(screen.evaluation_table(found))
-    screen.out.print(f"report {page}", markup=False, soft_wrap=True)
+    screen.show_path("report:", page)
 
 
 @app.command()
@@ -226,7 +242,7 @@ def predict(
 
     Example: millwright predict "my card was swallowed" --project desk
     """
-    opened = open_project(project)
+    opened = _open(project)
     given = texts or _lines_of_stdin()
     from millwright.steps import predict as predict_texts
 
@@ -241,11 +257,10 @@ def predict(
             }
         )
         return
-    for text, answer in zip(given, answers, strict=True):
-        found = ", ".join(
-            f"{label} {p:.3f}" for label, p in zip(answer.labels, answer.probabilities, strict=True)
-        )
-        screen.out.print(f"{found}\t{text}", markup=False, soft_wrap=True)
+    if screen.out.is_terminal:
+        screen.out.print(screen.answers_table(given, answers))
+    else:
+        screen.out.print(screen.answer_lines(given, answers), markup=False, soft_wrap=True)
 
 
 def _lines_of_stdin() -> list[str]:
@@ -268,7 +283,7 @@ def serve(
 
     Example: millwright serve --project desk --port 8000
     """
-    opened = open_project(project)
+    opened = _open(project)
     settings = change_settings(opened.settings, "serve", host=host, port=port)
     from millwright.surfaces.logs import log_as_json
     from millwright.surfaces.web import serve as serve_project
@@ -290,7 +305,7 @@ def turn(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
 
     Example: millwright turn --project desk
     """
-    opened = open_project(project)
+    opened = _open(project)
     from millwright.loop import turn as turn_wheel
 
     with screen.progress_bars(json) as progress:
@@ -299,7 +314,7 @@ def turn(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
         screen.show_json(record)
         return
     screen.show_line(screen.turn_lines(record))
-    screen.out.print(f"chart {opened.reports / 'turns.html'}", markup=False, soft_wrap=True)
+    screen.show_path("chart:", opened.reports / "turns.html")
 
 
 @versions_app.command("list")
@@ -308,19 +323,14 @@ def list_all(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
 
     Example: millwright versions list --project desk
     """
-    opened = open_project(project)
+    opened = _open(project)
     from millwright.registry.versions import list_versions
 
     found = list_versions(opened)
     if json:
         screen.show_json({"versions": found})
         return
-    rows = [
-        (item.name, ", ".join(item.aliases), item.method, item.dataset,
-         "" if item.accuracy is None else f"{item.accuracy:.4f}", item.created_at[:16])
-        for item in found
-    ]  # fmt: skip
-    screen.out.print(screen.table(("version", "alias", "method", "dataset", "accuracy", "created"), rows))
+    screen.out.print(screen.versions_table(found))
 
 
 @versions_app.command()
@@ -333,14 +343,14 @@ def show(
 
     Example: millwright versions show v2 --project desk
     """
-    opened = open_project(project)
+    opened = _open(project)
     from millwright.registry.versions import resolve, version_manifest
 
     manifest = version_manifest(opened, resolve(opened, version))
     if json:
         screen.show_json(manifest)
     else:
-        _show_version_figures(manifest)
+        _show_figures(opened, manifest)
 
 
 @versions_app.command()
@@ -354,7 +364,7 @@ def promote(
 
     Example: millwright versions promote v2 --reason "asked by the desk" --project desk
     """
-    opened = open_project(project)
+    opened = _open(project)
     from millwright.serve.promotion import promote as promote_version
 
     with screen.progress_bars(json) as progress:
@@ -368,7 +378,7 @@ def rollback(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
 
     Example: millwright versions rollback --project desk
     """
-    opened = open_project(project)
+    opened = _open(project)
     from millwright.registry.versions import roll_back
 
     _show_champion(roll_back(opened), json)
@@ -391,7 +401,7 @@ def compare(
 
     Example: millwright backbones compare minilm ./my-encoder --project desk
     """
-    opened = open_project(project)
+    opened = _open(project)
     from millwright.data.prepare import prepare as prepare_data
     from millwright.train.choose import compare_backbones
 
@@ -403,19 +413,7 @@ def compare(
     if json:
         screen.show_json({"scores": scores, "recommendation": advice})
         return
-    rows = [
-        (
-            score.name,
-            score.accuracy,
-            f"{score.sentences_per_second:,.0f}",
-            f"{score.size_bytes / 1e6:,.0f} MB",
-        )
-        if score.error is None
-        else (score.name, score.error)
-        for score in scores
-    ]
-    headers = ("backbone", "accuracy [95 % interval]", "sentences a second", "size")
-    screen.out.print(screen.table(headers, rows))
+    screen.out.print(screen.backbones_table(scores))
     screen.out.print(advice, markup=False)
 
 
@@ -443,9 +441,42 @@ def settings(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
 
 def _settings_here(folder: Path) -> Settings:
     try:
-        return open_project(folder).settings
+        return _open(folder).settings
     except NotFound:
         return Settings()
+
+
+@app.command()
+def bench(
+    concurrency: Annotated[str, typer.Option(help="Requests under way at once, one run each.")] = "1,8,32,64",
+    seconds: Annotated[float, typer.Option(help="How long each run takes.")] = 5.0,
+    price: Annotated[float | None, typer.Option(help="Price of a core an hour, in any currency.")] = None,
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Measure what this machine bears: answers a second, latencies, cost a million answers.
+
+    Example: millwright bench --project desk --price 0.04
+    """
+    opened = _open(project)
+    from millwright.bench.measure import bench as bench_project
+
+    given = _whole_numbers(concurrency)
+    with screen.progress_bars(json) as progress:
+        found = bench_project(
+            opened, concurrencies=given, seconds=seconds, price_per_core_hour=price, progress=progress
+        )
+    if json:
+        screen.show_json({"load": found})
+    else:
+        screen.out.print(screen.load_table(found))
+
+
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise BadInput(f"concurrency must be whole numbers, got {text!r}; pass 1,8,64") from None
 
 
 @app.command()

@@ -1,4 +1,7 @@
-"""What the command line shows: JSON or tables on stdout, progress and errors on stderr."""
+"""What the command line shows: JSON or tables on stdout, progress and errors on stderr.
+
+Tables fit 80 columns; paths and commands are never wrapped, so that they can be copied.
+"""
 
 import json
 import sys
@@ -8,18 +11,23 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from millwright.records import Interval, JsonObject, TurnRecord
+from millwright.records import Answer, Interval, JsonObject, TurnRecord
 
 if TYPE_CHECKING:
+    from millwright.bench.measure import LoadFigures
+    from millwright.registry.versions import VersionInfo
+    from millwright.train.choose import BackboneScore
     from millwright.train.metrics import Evaluation
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+MOST_CONFUSED = 5
 
 
 def show_error(message: str) -> None:
@@ -38,6 +46,22 @@ def show_line(text: str) -> None:
     out.print(text, soft_wrap=True)
 
 
+def show_path(name: str, path: Path) -> None:
+    """Write where something is, from the working folder where it is below that."""
+    out.print(f"{name} {path_from_here(path)}", markup=False, soft_wrap=True)
+
+
+def show_next(command: str) -> None:
+    """Write what to type next."""
+    out.print(f"next: {command}", markup=False, soft_wrap=True)
+
+
+def path_from_here(path: Path) -> Path:
+    """`path` as it may be typed in the working folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 @contextmanager
 def progress_bars(as_json: bool) -> Iterator[Callable[[str, float], None]]:
     """Bars on stderr, one a stage.
@@ -51,7 +75,12 @@ def progress_bars(as_json: bool) -> Iterator[Callable[[str, float], None]]:
     if as_json:
         yield lambda stage, fraction: None
         return
-    columns = (TextColumn("{task.description:<22}"), BarColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(bar_width=36),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=err) as bars:
         tasks: dict[str, Any] = {}
 
@@ -63,11 +92,24 @@ def progress_bars(as_json: bool) -> Iterator[Callable[[str, float], None]]:
         yield progress
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A plain table; cells are written as they are, None as an empty cell."""
-    made = Table(box=None, pad_edge=False, header_style="bold", show_header=any(headers))
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
+    """A plain table; cells are written as they are, None as an empty cell.
+
+    Args:
+        headers: a header a column; all empty shows none.
+        rows: the cells.
+        right: headers of the columns of numbers, which are set flush right and never folded.
+
+    Returns:
+        The table.
+    """
+    made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    made.show_header = any(headers)
     for header in headers:
-        made.add_column(header, overflow="fold")
+        if header in right:
+            made.add_column(header, justify="right", no_wrap=True)
+        else:
+            made.add_column(header, overflow="fold")
     for row in rows:
         made.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
     return made
@@ -76,33 +118,130 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
 def data_table(report: JsonObject) -> Table:
     """The figures of a dataset's report that a person looks at first."""
     splits = ", ".join(f"{count:,} {split}" for split, count in report["splits"].items())
-    near = report["near_duplicates"]
+    near, across = report["near_duplicates"], report["texts_in_more_than_one_split"]["count"]
+    balance = f"the largest has {report['largest_over_smallest_label']} times the rows of the smallest"
+    characters = report["characters"]
     rows: list[tuple[str, object]] = [
-        ("rows", f"{report['rows']:,} ({splits})"),
-        ("labels", f"{len(report['labels'])}, largest / smallest {report['largest_over_smallest_label']}"),
-        ("left out", ", ".join(f"{count} {why}" for why, count in report["excluded"].items()) or "none"),
-        ("near duplicates", f"{near['pairs']} pairs, {near['across_splits']} of them across splits"),
-        ("conflicting labels", report["conflicting_labels"]["count"]),
-        ("broken texts", report["broken_texts"]["count"]),
+        ("rows", f"{report['rows']:,}: {splits}"),
+        ("labels", f"{len(report['labels']):,}; {balance}"),
+        ("characters", f"median {characters['median']:,}, longest {characters['max']:,}"),
+        ("left out", ", ".join(f"{count:,} {why}" for why, count in report["excluded"].items()) or "none"),
+        ("near duplicates", f"{near['pairs']:,} pairs, {near['across_splits']:,} of them across splits"),
+        ("in more than one split", f"{across:,} texts"),
+        ("conflicting labels", f"{report['conflicting_labels']['count']:,} texts"),
+        ("broken", f"{report['broken_texts']['count']:,} texts"),
         *(("note", note) for note in report["notes"]),
     ]
     return table(("", ""), rows)
 
 
-def evaluation_table(found: "Evaluation") -> Table:
-    """Overall figures with their intervals, weakest slices and most frequent confusions."""
-    names = ("accuracy", "macro_f1", "weighted_f1", "calibration_error", "log_loss")
-    rows: list[tuple[str, object]] = [("rows", f"{found.rows:,}")]
-    rows += [(name.replace("_", " "), getattr(found, name)) for name in names]
-    rows += [
-        (f"{part.name} {part.value or 'unknown'}", f"{part.accuracy}, {part.rows} rows")
-        for part in found.slices
+def evaluation_table(found: "Evaluation") -> RenderableType:
+    """Overall figures with their intervals, every slice, the most frequent confusions, and the notes."""
+    figures = {
+        "accuracy": found.accuracy,
+        "macro F1": found.macro_f1,
+        "weighted F1": found.weighted_f1,
+        "calibration error": found.calibration_error,
+        "log loss": found.log_loss,
+    }
+    parts: list[RenderableType] = [_figures(f"{found.rows:,} rows", figures)]
+    if found.slices:
+        rows = [
+            (f"{part.name}: {part.value or 'unknown'}", f"{part.rows:,}", *_interval(part.accuracy))
+            for part in found.slices
+        ]
+        numbers = ("rows", "accuracy", "95 % interval")
+        parts += ["", table(("slice", *numbers), rows, right=numbers)]
+    if found.confused:
+        pairs = [(pair.truth, pair.predicted, pair.count) for pair in found.confused[:MOST_CONFUSED]]
+        parts += ["", table(("most confused: truth", "taken for", "rows"), pairs, right=("rows",))]
+    if found.notes:
+        parts += ["", *(f"[yellow]note:[/] {escape(note)}" for note in found.notes)]
+    return Group(*parts)
+
+
+def version_table(manifest: JsonObject, aliases: Sequence[str]) -> RenderableType:
+    """Where a version came from, what was measured, and what it cost."""
+    splits = manifest["dataset"]["splits"]
+    rows_of_splits = ", ".join(f"{count:,} {split}" for split, count in splits.items())
+    rows = [
+        ("version", ", ".join((manifest["name"], *aliases))),
+        ("made", minute(manifest["created_at"])),
+        ("dataset", f"{manifest['dataset']['id']}: {rows_of_splits}"),
+        ("labels", f"{len(manifest['labels']):,}"),
+        ("backbone", manifest["backbone"]["name"]),
+        ("method", f"{manifest['method']}: {manifest['why']}"),
     ]
-    rows += [
-        ("most confused", f"{item.truth} taken for {item.predicted}, {item.count} times")
-        for item in found.confused[:3]
+    parts: list[RenderableType] = [table(("", ""), rows), ""]
+    metrics = manifest["metrics"]
+    if metrics is None:
+        parts.append("nothing was measured: the dataset has no test rows")
+    else:
+        names = {"accuracy": "accuracy", "macro_f1": "macro F1", "calibration_error": "calibration error"}
+        names["log_loss"] = "log loss"
+        figures = {shown: Interval(**metrics[name]) for name, shown in names.items()}
+        parts.append(_figures(f"{metrics['rows']:,} test rows", figures))
+    facts = manifest["facts"]
+    costs = [
+        (stage, f"{cost['seconds']:,.1f}", f"{cost['rows_per_second']:,.0f}")
+        for stage, cost in facts["stages"].items()
     ]
-    return table(("", "value [95 % interval]"), rows)
+    parts += ["", table(("stage", "seconds", "rows/s"), costs, right=("seconds", "rows/s"))]
+    parts.append(f"peak memory {facts['peak_memory_bytes'] / 1e6:,.0f} MB")
+    return Group(*parts)
+
+
+def versions_table(found: Sequence["VersionInfo"]) -> Table:
+    """A line a version, oldest first."""
+    rows = [
+        (
+            info.name,
+            ", ".join(info.aliases),
+            info.method,
+            info.dataset,
+            "" if info.accuracy is None else f"{info.accuracy:.4f}",
+            minute(info.created_at),
+        )
+        for info in found
+    ]
+    return table(("version", "alias", "method", "dataset", "accuracy", "made"), rows, right=("accuracy",))
+
+
+def answers_table(texts: Sequence[str], answers: Sequence[Answer]) -> Table:
+    """Each text once, beside its labels by falling probability."""
+    rows = [
+        (label, f"{probability:.3f}", text if place == 0 else "")
+        for text, answer in zip(texts, answers, strict=True)
+        for place, (label, probability) in enumerate(zip(answer.labels, answer.probabilities, strict=True))
+    ]
+    return table(("label", "probability", "text"), rows, right=("probability",))
+
+
+def answer_lines(texts: Sequence[str], answers: Sequence[Answer]) -> str:
+    """For a program: a line a text, parted by tabs, with each label, its probability and last the text."""
+    lines = []
+    for text, answer in zip(texts, answers, strict=True):
+        pairs = zip(answer.labels, answer.probabilities, strict=True)
+        cells = [cell for label, probability in pairs for cell in (label, f"{probability:.3f}")]
+        lines.append("\t".join([*cells, " ".join(text.split())]))
+    return "\n".join(lines)
+
+
+def backbones_table(scores: Sequence["BackboneScore"]) -> RenderableType:
+    """What was measured of each candidate, and why others could not be."""
+    rows = [
+        (
+            score.name,
+            *_interval(score.accuracy),
+            f"{score.sentences_per_second:,.0f}",
+            f"{score.size_bytes / 1e6:,.0f}",
+        )
+        for score in scores
+        if score.error is None
+    ]
+    numbers = ("accuracy", "95 % interval", "sentences/s", "MB")
+    failed = [f"[yellow]not measured:[/] {escape(score.error)}" for score in scores if score.error]
+    return Group(table(("backbone", *numbers), rows, right=numbers), *failed)
 
 
 def turn_lines(turn: TurnRecord) -> str:
@@ -115,6 +254,43 @@ def turn_lines(turn: TurnRecord) -> str:
         f"accuracy on the same {turn.held_out:,} held-out rows: {escape(before)} -> {escape(str(turn.after))}"
         f"{chance}\n{escape(turn.challenger)} {verdict}: {escape(turn.reason)}"
     )
+
+
+def load_table(found: "Sequence[LoadFigures]") -> Table:
+    """What a server bore at each concurrency."""
+    headers = ["at once", "answers/s", "p50 ms", "p95 ms", "p99 ms", "errors"]
+    rows = [
+        [
+            str(one.concurrency),
+            f"{one.requests_per_s:,.0f}",
+            *map(_milliseconds, (one.p50_ms, one.p95_ms, one.p99_ms)),
+            str(one.errors),
+        ]
+        for one in found
+    ]
+    if any(one.cost_per_million is not None for one in found):
+        headers.append("cost a million")
+        for row, one in zip(rows, found, strict=True):
+            row.append("" if one.cost_per_million is None else f"{one.cost_per_million:.4f}")
+    return table(headers, rows)
+
+
+def _milliseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def minute(moment: str) -> str:
+    """An hour of the tables as a person reads it."""
+    return f"{moment[:10]} {moment[11:16]} UTC"
+
+
+def _figures(title: str, figures: dict[str, Interval]) -> Table:
+    rows = [(name, *_interval(figure)) for name, figure in figures.items()]
+    return table((title, "value", "95 % interval"), rows, right=("value", "95 % interval"))
+
+
+def _interval(figure: Interval) -> tuple[str, str]:
+    return f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}"
 
 
 def _spell_out(value: object) -> object:

@@ -4,12 +4,14 @@ What differs between architectures is the table FAMILIES below, and nothing else
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
@@ -71,11 +73,13 @@ def load_backbone(name: str, max_tokens: int) -> Backbone:
     Raises:
         NotFound: no such folder, and the Hub does not have it or cannot be reached.
         BadInput: its architecture is not one of FAMILIES.
-        Corrupt: the built-in weights are not those of the original release.
+        Corrupt: weights are damaged or lacking, or the built-in ones are not those of the release.
     """
     source = _minilm_folder() if name == MINILM else name
     try:
-        model = AutoModel.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
+        model, loading = AutoModel.from_pretrained(
+            source, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
     except (OSError, ValueError) as error:
         first_line = str(error).strip().split("\n", maxsplit=1)[0]
@@ -84,7 +88,11 @@ def load_backbone(name: str, max_tokens: int) -> Backbone:
             f"could not be had from the Hugging Face Hub ({first_line}); offline, use {MINILM!r} "
             "or a local folder"
         ) from None
-    sha256 = MINILM_SHA256 if name == MINILM else None  # else of what is used: the pooler is not
+    except SafetensorError as error:
+        raise Corrupt(f"the weights of backbone {name!r} are damaged ({error}); fetch them again") from None
+    _check_complete(name, model, tokenizer, loading["missing_keys"])
+    # Elsewhere `wrap` takes the digest, of what is used: a pooler that was not saved is random each time.
+    sha256 = MINILM_SHA256 if name == MINILM else None
     return wrap(name, model, tokenizer.backend_tokenizer, tokenizer.pad_token_id or 0, max_tokens, sha256)
 
 
@@ -141,6 +149,21 @@ def weights_sha256(model: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _check_complete(name: str, model: Any, tokenizer: Any, missing: Iterable[str]) -> None:
+    """Refuse what transformers loads with a warning: layers or words that it had to invent."""
+    if lacking := sorted(key for key in missing if not key.startswith("pooler.")):
+        raise Corrupt(
+            f"the weights of backbone {name!r} lack {lacking[0]!r} and {len(lacking) - 1} more, which would "
+            "be random; fetch them again"
+        )
+    words, rows = len(tokenizer), model.get_input_embeddings().num_embeddings
+    if words <= len(tokenizer.all_special_ids) or words > rows:
+        raise Corrupt(
+            f"the tokenizer of backbone {name!r} has {words} tokens, its weights are for {rows}; fetch "
+            "tokenizer.json again"
+        )
 
 
 def _minilm_folder() -> str:

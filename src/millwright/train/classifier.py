@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from millwright.errors import Corrupt
 from millwright.settings import TrainSection
-from millwright.store.files import read_json, write_json
+from millwright.store.files import read_json, write_bytes, write_json, write_text
 from millwright.train.backbones import Backbone, load_backbone
 from millwright.train.calibrate import softmax
 from millwright.train.methods import build_network, tuned_tensors
@@ -51,12 +51,10 @@ class Classifier:
         return softmax(logit_NC, self.temperature)
 
     def save(self, folder: Path) -> None:
-        """Write weights.safetensors, tokenizer.json and classifier.json into an existing folder."""
-        save_file(
-            {name: tensor.contiguous().cpu() for name, tensor in self.tuned.items()},
-            folder / "weights.safetensors",
-        )
-        self.backbone.tokenizer.save(str(folder / "tokenizer.json"))
+        """Write weights.safetensors, tokenizer.json and classifier.json; CannotStore on a full disk."""
+        weights = save({name: tensor.contiguous().cpu() for name, tensor in self.tuned.items()})
+        write_bytes(folder / "weights.safetensors", weights)
+        write_text(folder / "tokenizer.json", self.backbone.tokenizer.to_str(pretty=True))
         about = {
             "format": CLASSIFIER_FORMAT,
             "labels": list(self.labels),

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from millwright.data.dataset import Dataset
@@ -21,6 +20,7 @@ from millwright.settings import Settings
 from millwright.train.backbones import Backbone, load_backbone
 from millwright.train.calibrate import fit_temperature
 from millwright.train.classifier import Classifier, assemble
+from millwright.train.events import Events
 from millwright.train.heads import DEFAULT_STRENGTH, choose_strength, fit_head
 from millwright.train.methods import METHODS, build_network, state_depth, tuned_tensors
 from millwright.train.network import Network
@@ -148,7 +148,7 @@ def _fit_head(work: _Work) -> tuple[Fitted, float]:
             feature, np.concatenate([train_truth, held_truth]), len(work.labels), strength
         )
         work.progress("head", 1.0)
-    with SummaryWriter(str(work.run_folder("head"))) as events:
+    with Events(work.run_folder("head")) as events:
         events.add_scalar("validation/accuracy", accuracy, 0)
     tuned = {"head.weight": torch.from_numpy(weight), "head.bias": torch.from_numpy(bias)}
     classifier = assemble(

@@ -76,6 +76,7 @@ class Evaluation:
     slices: tuple[SliceScore, ...]
     confused: tuple[Confusion, ...]
     reliability: tuple[ReliabilityBin, ...]
+    notes: tuple[str, ...] = ()  # what to know before believing the figures
 
     def to_json(self) -> JsonObject:
         """The same as a tree of plain values."""
@@ -138,6 +139,19 @@ def evaluate(
         slices=_by_slice(right_N, weight_RN, slices),
         confused=_confused(truth_N, predicted_N, labels),
         reliability=_reliability(confidence_N, right_N),
+        notes=_all_right(len(truth_N)) if right_N.all() else (),
+    )
+
+
+def _all_right(rows: int) -> tuple[str, ...]:
+    """Resampling rows that are all right gives an interval without width; this says what they do show.
+
+    Source: the exact one-sided bound of Clopper and Pearson 1934, Biometrika 26, which is 0.05^(1/N) here.
+    """
+    bound = 0.05 ** (1 / rows)
+    return (
+        "every row was right, so intervals have no width; what that many rows show is an accuracy "
+        f"over {bound:.3f} (95 %)",
     )
 
 

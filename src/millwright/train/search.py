@@ -1,17 +1,18 @@
 """Hyperparameter search with Optuna: least log loss on validation rows, test rows untouched."""
 
 from pathlib import Path
-from typing import Any
-
-import optuna
+from typing import TYPE_CHECKING, Any
 
 from millwright.data.dataset import Dataset
-from millwright.errors import BadInput
+from millwright.errors import BadInput, MissingExtra
 from millwright.records import JsonObject
 from millwright.settings import Settings, change_settings
 from millwright.train.fit import Progress, fit, truth_of
 from millwright.train.heads import log_loss
 from millwright.train.methods import METHODS
+
+if TYPE_CHECKING:
+    from optuna import Trial
 
 SEARCHED = ("top", "full", "lora", "adalora", "adapter")
 
@@ -47,10 +48,11 @@ def search(
         raise BadInput(
             f"a search needs 10 validation rows, there are {len(held)}; raise data.validation_share"
         )
+    optuna = need_optuna()
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=settings.train.seed))
     study.enqueue_trial({"learning_rate": METHODS[method].learning_rate, "label_smoothing": 0.05})
 
-    def objective(trial: optuna.Trial) -> float:
+    def objective(trial: "Trial") -> float:
         tried = change_settings(settings, "train", **_suggest(trial, method))
         name = f"trial {trial.number + 1} of {trials}"
         fitted = fit(
@@ -65,7 +67,16 @@ def search(
     return best, {"trials": table, "best": study.best_params}
 
 
-def _suggest(trial: optuna.Trial, method: str) -> dict[str, Any]:
+def need_optuna() -> Any:
+    """The module optuna; MissingExtra with the pip line where it is not installed."""
+    try:
+        import optuna
+    except ImportError:
+        raise MissingExtra("a search needs Optuna; run: pip install 'millwright[search]'") from None
+    return optuna
+
+
+def _suggest(trial: "Trial", method: str) -> dict[str, Any]:
     rate = METHODS[method].learning_rate
     suggested: dict[str, Any] = {
         "learning_rate": trial.suggest_float("learning_rate", rate / 5, rate * 5, log=True),

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from tensorboardX import SummaryWriter
 from torch import Tensor, nn
 
 from millwright.errors import Corrupt
 from millwright.store.files import write_bytes
 from millwright.train.calibrate import fit_temperature
+from millwright.train.events import Events
 from millwright.train.methods import orthogonality, tuned_tensors
 from millwright.train.network import Network, pad
 from millwright.train.states import batches_by_length, device, fast_precision
@@ -91,7 +91,7 @@ def tune(
     )
     lengths = [len(item) for item in train.inputs]
     steps_an_epoch = math.ceil(len(lengths) / plan.batch_size)
-    with SummaryWriter(str(run), write_to_disk=True) as events, torch.random.fork_rng():
+    with Events(run) as events, torch.random.fork_rng():
         for epoch in range(state.step // steps_an_epoch, plan.epochs):
             if state.stopped:
                 break
@@ -103,6 +103,7 @@ def tune(
                 if state.step % CHECKPOINT_STEPS == 0 and state.step % steps_an_epoch:
                     _checkpoint(network, optimizer, state, best, run)
             best = _end_of_epoch(network, validation, plan, state, best, epoch + 1, events)
+            events.flush()
             _checkpoint(network, optimizer, state, best, run)
     return best, state.best_epoch
 
@@ -177,7 +178,7 @@ def _end_of_epoch(
     state: _State,
     best: dict[str, Tensor],
     epoch: int,
-    events: SummaryWriter,
+    events: Events,
 ) -> dict[str, Tensor]:
     loss = -float(epoch)
     if len(validation.truth_N):

@@ -1,0 +1,1 @@
+"""What this machine bears: a server under load from another process."""

@@ -1,0 +1,140 @@
+"""Puts a project's champion under load on this machine: answers a second, latencies, cost.
+
+The server is that of `millwright serve`, over a throwaway copy of the project's database, so that what
+the load writes is paid for and then forgotten.
+"""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from millwright.data.dataset import read_dataset
+from millwright.data.prepare import dataset_folder
+from millwright.errors import BadInput
+from millwright.project import Project
+from millwright.records import JsonObject
+from millwright.registry.versions import CHAMPION, resolve, version_manifest
+from millwright.serve.process import serving
+from millwright.settings import FILENAME
+from millwright.store.files import storing, write_text
+
+MOST_MESSAGES = 3_000
+WARM_UP_S = 1.0
+LINKED = ("versions", "runtimes", "bodies", "datasets")
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class LoadFigures:
+    """What the server did with `concurrency` requests under way, each with one input.
+
+    Latencies are None where nothing was answered. `cost_per_million` is in the currency of the price, for
+    all cores of this machine; None without a price.
+    """
+
+    concurrency: int
+    requests_per_s: float
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    errors: int
+    cost_per_million: float | None
+
+
+def bench(
+    project: Project,
+    *,
+    concurrencies: Sequence[int] = (1, 8, 32, 64),
+    seconds: float = 5.0,
+    price_per_core_hour: float | None = None,
+    progress: Progress = lambda _stage, _done: None,
+) -> list[LoadFigures]:
+    """Measure the champion under load from another process on the same cores.
+
+    Args:
+        project: a project with a champion.
+        concurrencies: how many requests are under way at once, one measurement each.
+        seconds: how long each measurement takes.
+        price_per_core_hour: what an hour of one core costs, in any currency.
+        progress: called with "load" and the fraction done.
+
+    Returns:
+        The figures, one a concurrency.
+
+    Raises:
+        BadInput: a concurrency, the seconds or the price is not over 0, or no row can be sent.
+        NotFound: there is no champion.
+    """
+    for name, value in (("concurrency", min(concurrencies, default=0)), ("seconds", seconds)):
+        if value <= 0:
+            raise BadInput(f"{name} must be over 0, got {value}; pass 1 or more", field=name)
+    if price_per_core_hour is not None and price_per_core_hour <= 0:
+        raise BadInput(
+            f"price must be over 0, got {price_per_core_hour}; pass what a core costs an hour", field="price"
+        )
+    figures, messages = [], _messages(project)
+    with _copy(project) as folder, serving(folder) as address:
+        bodies = folder / "bodies.jsonl"
+        write_text(bodies, "".join(json.dumps({"inputs": [text]}) + "\n" for text in messages))
+        _load(address, bodies, max(concurrencies), WARM_UP_S)
+        for place, concurrency in enumerate(concurrencies):
+            progress("load", place / len(concurrencies))
+            found = _load(address, bodies, concurrency, seconds)
+            figures.append(LoadFigures(concurrency, **found, cost_per_million=None))
+        progress("load", 1.0)
+    return [_priced(one, price_per_core_hour) for one in figures]
+
+
+def _messages(project: Project) -> list[str]:
+    manifest = version_manifest(project, resolve(project, CHAMPION))
+    dataset = read_dataset(dataset_folder(project), manifest["dataset"]["id"])
+    rows = dataset.split("test") or dataset.rows
+    fits = [row.text for row in rows if len(row.text) <= project.settings.serve.max_characters]
+    if not fits:
+        raise BadInput(
+            f"no row is within serve.max_characters = {project.settings.serve.max_characters}; raise it",
+            field="serve.max_characters",
+        )
+    return fits[:MOST_MESSAGES]
+
+
+@contextmanager
+def _copy(project: Project) -> Iterator[Path]:
+    """A folder with the project's settings, a copy of its database, and links to what never changes."""
+    with storing(project.kept), TemporaryDirectory(dir=project.kept, prefix="bench-") as made:
+        folder = Path(made)
+        shutil.copy(project.folder / FILENAME, folder / FILENAME)
+        (folder / ".millwright").mkdir()
+        for name in LINKED:
+            if (project.kept / name).exists():
+                (folder / ".millwright" / name).symlink_to(project.kept / name, target_is_directory=True)
+        with (
+            closing(sqlite3.connect(project.kept / "store.db")) as source,
+            closing(sqlite3.connect(folder / ".millwright" / "store.db")) as target,
+        ):
+            source.backup(target)
+        yield folder
+
+
+def _load(address: str, bodies: Path, concurrency: int, seconds: float) -> JsonObject:
+    command = [sys.executable, "-m", "millwright.bench.generator", f"{address}/v1/predictions", str(bodies)]
+    flags = ["--connections", str(concurrency), "--seconds", str(seconds)]
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, check=True)
+    found: JsonObject = {"p50_ms": None, "p95_ms": None, "p99_ms": None, **json.loads(done.stdout)}
+    return found
+
+
+def _priced(figures: LoadFigures, price_per_core_hour: float | None) -> LoadFigures:
+    if price_per_core_hour is None or not figures.requests_per_s:
+        return figures
+    cost_per_hour = price_per_core_hour * (os.cpu_count() or 1)
+    cost = cost_per_hour / (3_600 * figures.requests_per_s) * 1_000_000
+    return LoadFigures(**{**vars(figures), "cost_per_million": cost})

@@ -1,0 +1,126 @@
+"""Puts a trained classifier into a version's folder, and takes it out again.
+
+A folder holds weights.safetensors, classifier.json, tokenizer.json, manifest.json and the model card
+README.md. It is sealed and never changes; which versions there are is in versions.py.
+"""
+
+import shutil
+from importlib.metadata import version as installed_version
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from millwright.data.dataset import Dataset
+from millwright.errors import MillwrightError
+from millwright.project import Project
+from millwright.records import JsonObject
+from millwright.registry.card import model_card
+from millwright.registry.versions import VersionInfo, resolve
+from millwright.store.database import now
+from millwright.store.files import sealed_folder, verify, write_json, write_text
+from millwright.store.tables import versions
+from millwright.train.classifier import Classifier, open_classifier
+from millwright.train.fit import Fitted
+from millwright.train.metrics import Evaluation
+
+MANIFEST_FORMAT = 1
+LIBRARIES = (
+    "millwright",
+    "torch",
+    "transformers",
+    "peft",
+    "scikit-learn",
+    "numpy",
+    "safetensors",
+    "tokenizers",
+)
+
+
+def load_classifier(project: Project, name: str) -> Classifier:
+    """Load a version by name or alias.
+
+    Args:
+        project: an open project.
+        name: a version or an alias.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        NotFound: no such version.
+        Corrupt: a file of it was truncated, edited, added or removed; the message names the file.
+    """
+    folder = project.kept / "versions" / resolve(project, name)
+    verify(folder)
+    return open_classifier(folder)
+
+
+def register(
+    project: Project, dataset: Dataset, fitted: Fitted, evaluation: Evaluation | None
+) -> VersionInfo:
+    """Write a trained classifier as the next version.
+
+    Args:
+        project: an open project.
+        dataset: what it was trained on.
+        fitted: the classifier and its facts.
+        evaluation: what was measured on test rows, None where there are none.
+
+    Returns:
+        The new version; no alias points to it yet.
+
+    Raises:
+        CannotStore: the disk is full or read-only; no version was added then.
+    """
+    with project.lock("registry"):
+        number = _free_number(project)
+        info = VersionInfo(
+            name=f"v{number}",
+            number=number,
+            dataset=dataset.id,
+            method=fitted.method,
+            accuracy=evaluation.accuracy.value if evaluation else None,
+            created_at=now(),
+        )
+        manifest = _manifest(project, info, dataset, fitted, evaluation)
+        target = project.kept / "versions" / info.name
+        with sealed_folder(target) as folder:
+            fitted.classifier.save(folder)
+            write_json(folder / "manifest.json", manifest)
+            write_text(folder / "README.md", model_card(manifest))
+        row = {key: getattr(info, key) for key in versions.columns.keys()}  # noqa: SIM118, not a dict
+        try:
+            with project.database.begin() as connection:
+                connection.execute(insert(versions).values(**row))
+        except (MillwrightError, SQLAlchemyError):
+            shutil.rmtree(target)
+            raise
+    return info
+
+
+def _free_number(project: Project) -> int:
+    """The next number; a folder that a kill left without its line in the table keeps its own."""
+    with project.database.connect() as connection:
+        listed = connection.scalar(select(func.max(versions.c.number))) or 0
+    left = (path.name for path in (project.kept / "versions").glob("v*"))
+    return 1 + max([listed, *(int(name[1:]) for name in left if name[1:].isdecimal())])
+
+
+def _manifest(
+    project: Project, info: VersionInfo, dataset: Dataset, fitted: Fitted, evaluation: Evaluation | None
+) -> JsonObject:
+    return {
+        "format": MANIFEST_FORMAT,
+        "name": info.name,
+        "project": project.settings.project.name,
+        "created_at": info.created_at,
+        "dataset": {"id": dataset.id, "splits": dataset.report["splits"]},
+        "backbone": {"name": fitted.classifier.backbone.name, "sha256": fitted.classifier.backbone.sha256},
+        "method": fitted.method,
+        "why": fitted.why,
+        "labels": list(fitted.classifier.labels),
+        "metrics": evaluation.to_json() if evaluation else None,
+        "facts": fitted.facts,
+        "settings": project.settings.model_dump(),
+        "libraries": {name: installed_version(name) for name in LIBRARIES},
+    }

@@ -1,0 +1,103 @@
+"""Makes a project's folder, of a file of labelled rows or of a built-in template."""
+
+import os
+import shutil
+from pathlib import Path
+
+from millwright.data.columns import Columns, check_text_is_not_numbers, recognise
+from millwright.data.load import Table, read_table
+from millwright.data.prepare import group_name
+from millwright.data.split import most_even_seed
+from millwright.errors import BadInput, one_of
+from millwright.project import Project, open_project
+from millwright.settings import FILENAME, DataSection, Settings, dump_settings
+from millwright.store.files import storing, write_text
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def new_project(
+    folder: Path | str,
+    *,
+    data: Path | str | None = None,
+    template: str | None = None,
+    test_data: Path | str | None = None,
+    text: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    subject: str | None = None,
+) -> tuple[Project, tuple[str, ...]]:
+    """Make a project folder with a commented millwright.toml.
+
+    Args:
+        folder: where; made if missing.
+        data: a labelled file; it stays where it is.
+        template: the name of a built-in project to copy instead.
+        test_data: a labelled file that is only tested on.
+        text: the input's column; recognised when not named, as are the next three.
+        label: the label's column.
+        group: the column whose rows stay in one split.
+        subject: the column that names the person.
+
+    Returns:
+        The project, and a sentence for each column that was recognised.
+
+    Raises:
+        BadInput: neither or both of `data` and `template`, or a project is there already.
+        NotFound: no such file, column or template.
+        CannotStore: the folder cannot be written.
+    """
+    if (data is None) == (template is None):
+        raise BadInput("a project starts from a file or from a template: pass one of --data and --template")
+    folder = Path(folder)
+    data, test_data = (Path(path) if path is not None else None for path in (data, test_data))
+    if (folder / FILENAME).exists():
+        raise BadInput(
+            f"{folder / FILENAME} is there already; choose another folder, or delete it to start over"
+        )
+    if template is not None:
+        names = sorted(path.name for path in TEMPLATES.iterdir() if (path / FILENAME).exists())
+        source = TEMPLATES / one_of("template", template, names)
+        with storing(folder):
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+        return open_project(folder), (f"copied the template {template!r}",)
+    assert data is not None
+    table = read_table(data)
+    found = recognise(table, text, label, group, subject)
+    check_text_is_not_numbers(table, found.text)
+    section = _data_section(folder, data, test_data, table, found)
+    settings = Settings().model_copy(
+        update={
+            "project": Settings().project.model_copy(update={"name": folder.resolve().name}),
+            "data": section,
+        }
+    )
+    write_text(folder / FILENAME, dump_settings(settings))
+    return open_project(folder), found.reasons
+
+
+def _data_section(
+    folder: Path, data: Path, test_data: Path | None, table: Table, found: Columns
+) -> DataSection:
+    def relative(path: Path) -> str:
+        return os.path.relpath(path.resolve(), folder.resolve())
+
+    section = DataSection(
+        files=[relative(data)],
+        test_files=[relative(test_data)] if test_data else [],
+        text=found.text,
+        label=found.label,
+        group=found.group,
+        subject=found.subject,
+        slices=list(found.slices),
+    )
+    columns = [
+        table.frame[name].to_list() if name else [None] * len(table.frame)
+        for name in (found.text, found.label, found.group, found.subject)
+    ]
+    groups = [
+        group_name(section, text, group, subject) for text, _, group, subject in zip(*columns, strict=True)
+    ]
+    test_share = 0.0 if test_data else section.test_share
+    seed = most_even_seed(groups, table.frame[found.label].to_list(), section.validation_share, test_share)
+    return section.model_copy(update={"split_seed": seed})

@@ -1,0 +1,67 @@
+"""The load is real, what it wrote is forgotten, and the figures add up."""
+
+import os
+
+import pytest
+from sqlalchemy import func, select
+
+from millwright.bench.measure import bench
+from millwright.errors import BadInput, NotFound
+from millwright.project import Project
+from millwright.registry.versions import promote
+from millwright.store.tables import predictions
+from tests.conftest import csv_of, desk_rows
+from tests.serve.trained import add_trained, tiny_project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    made = tiny_project(tmp_path_factory.mktemp("desk"))
+    promote(made, add_trained(made), "to test")
+    return made
+
+
+def test_every_concurrency_is_measured_and_priced_for_the_whole_machine(project):
+    stages = []
+    found = bench(
+        project,
+        concurrencies=(1, 4),
+        seconds=0.5,
+        price_per_core_hour=0.05,
+        progress=lambda *done: stages.append(done),
+    )
+    assert [one.concurrency for one in found] == [1, 4]
+    for one in found:
+        assert one.errors == 0
+        assert one.requests_per_s > 0
+        assert 0 < one.p50_ms <= one.p95_ms <= one.p99_ms
+        million_hours = 1_000_000 / one.requests_per_s / 3600
+        assert one.cost_per_million == pytest.approx(million_hours * 0.05 * os.cpu_count())
+    assert stages[-1] == ("load", 1.0)
+
+
+def test_what_the_load_wrote_is_forgotten(project):
+    bench(project, concurrencies=(2,), seconds=0.2)
+    with project.database.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(predictions)) == 0
+    assert [path for path in project.kept.iterdir() if path.name.startswith("bench-")] == []
+    assert (project.kept / "versions" / "v1" / "seal.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"concurrencies": (0,)}, "concurrency must be over 0, got 0"),
+        ({"concurrencies": ()}, "concurrency must be over 0"),
+        ({"seconds": 0.0}, "seconds must be over 0, got 0.0"),
+        ({"price_per_core_hour": -1.0}, "price must be over 0, got -1.0"),
+    ],
+)
+def test_impossible_requests_are_refused_before_a_server_starts(project, wrong, says):
+    with pytest.raises(BadInput, match=says):
+        bench(project, **wrong)
+
+
+def test_a_project_without_a_version_says_so(make_project):
+    with pytest.raises(NotFound, match="no version yet"):
+        bench(make_project(csv_of(desk_rows(30))), concurrencies=(1,), seconds=0.1)

@@ -1,0 +1,141 @@
+"""What each verb loads: what needs no network does not wait for torch, and help waits for nothing."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert
+
+from millwright.data.prepare import prepare
+from millwright.project import Project
+from millwright.registry.versions import promote
+from millwright.serve.runtime_record import TORCH, RuntimeRecord, processor, write_runtime
+from millwright.store.database import now
+from millwright.store.files import sealed_folder, write_json
+from millwright.store.tables import versions
+from tests.conftest import csv_of, desk_rows
+
+NETWORK = {"torch", "transformers", "peft", "sklearn", "tensorboardX", "optuna", "safetensors"}
+HEAVY = NETWORK | {"polars", "fastapi", "uvicorn", "sqlalchemy", "alembic", "matplotlib", "numpy", "scipy"}
+VERB = """
+import sys
+from millwright.surfaces.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    assert end.code == 0, end.code
+print("LOADED", *sys.modules)
+"""
+
+
+def loaded(code: str, *arguments: str | Path) -> set[str]:
+    """The modules that a process has when it ends, having run `code`."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rpartition("LOADED ")[2].split())
+
+
+@pytest.fixture
+def desk(make_project) -> Project:
+    """A project with two versions that hold a manifest, v2 the champion after v1."""
+    project = make_project(csv_of(desk_rows(60)))
+    dataset = prepare(project).id
+    for number in (1, 2):
+        info = {
+            "name": f"v{number}",
+            "number": number,
+            "dataset": dataset,
+            "method": "head",
+            "accuracy": 0.5,
+            "created_at": now(),
+        }
+        manifest = {
+            "name": info["name"],
+            "created_at": info["created_at"],
+            "dataset": {"id": dataset, "splits": {"train": 40, "validation": 10, "test": 0}},
+            "backbone": {"name": "minilm"},
+            "labels": ["card", "pin"],
+            "method": "head",
+            "why": "asked for",
+            "metrics": None,
+            "facts": {"stages": {"head": {"seconds": 1.5, "rows_per_second": 40}}, "peak_memory_bytes": 5e8},
+        }
+        with sealed_folder(project.kept / "versions" / f"v{number}") as folder:
+            write_json(folder / "manifest.json", manifest)
+        with project.database.begin() as connection:
+            connection.execute(insert(versions).values(**info))
+        write_runtime(project, RuntimeRecord(f"v{number}", TORCH, None, (), processor(), 1.0))
+        promote(project, f"v{number}", "test")
+    return project
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("prepare",),
+        ("settings",),
+        ("versions", "list"),
+        ("versions", "show", "v1"),
+        ("versions", "promote", "v1"),
+        ("versions", "rollback"),
+    ],
+    ids=" ".join,
+)
+def test_a_verb_that_needs_no_network_does_not_load_one(verb, desk):
+    assert loaded(VERB, *verb, "--project", desk.folder) & NETWORK == set()
+
+
+@pytest.mark.parametrize("from_file", [True, False])
+def test_new_loads_no_network(from_file, tmp_path):
+    (tmp_path / "rows.csv").write_text(csv_of(desk_rows(60)))
+    source = ("--data", tmp_path / "rows.csv") if from_file else ("--template", "customer-desk")
+    assert loaded(VERB, "new", tmp_path / "desk", *source) & NETWORK == set()
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("train", "--help"), ("--version",)], ids=" ".join)
+def test_help_and_version_load_nothing_heavy(arguments):
+    assert loaded(VERB, *arguments) & HEAVY == set()
+
+
+def test_importing_the_package_loads_nothing_but_the_standard_library():
+    code = "import sys\nimport millwright\nprint('LOADED', *sys.modules)"
+    before = loaded("import sys, importlib.metadata\nprint('LOADED', *sys.modules)")
+    tops = {name.partition(".")[0] for name in loaded(code) - before}
+    assert tops - {"millwright"} <= sys.stdlib_module_names
+
+
+def test_the_probe_would_see_torch():
+    code = "import sys\nimport millwright\nmillwright.train\nprint('LOADED', *sys.modules)"
+    assert "torch" in loaded(code)
+
+
+def test_a_search_without_optuna_gives_the_pip_line_and_touches_nothing(make_project):
+    project = make_project(csv_of(desk_rows(60)))
+    code = "import sys\nsys.modules['optuna'] = None\n" + VERB.replace("== 0", "== 1")
+    command = [sys.executable, "-c", code, "train", "--method", "top", "--search", "2"]
+    done = subprocess.run([*command, "--project", project.folder], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "error: a search needs Optuna; run: pip install 'millwright[search]'\n"
+    assert not project.kept.exists()
+
+
+def test_a_search_in_python_without_optuna_raises_before_anything_is_prepared(make_project):
+    project = make_project(csv_of(desk_rows(60)))
+    code = (
+        "import sys\nsys.modules['optuna'] = None\nimport millwright\n"
+        "try:\n    millwright.train(millwright.open(sys.argv[1]), trials=1)\n"
+        "except millwright.MillwrightError as error:\n    print('LOADED', type(error).__name__, error.status)"
+    )
+    assert loaded(code, project.folder) == {"MissingExtra", "501"}
+    assert not project.kept.exists()
+
+
+def test_the_extra_of_the_pip_line_exists_and_the_dev_install_has_it():
+    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extras = declared["optional-dependencies"]
+    assert [line.partition(">")[0] for line in extras["search"]] == ["optuna"]
+    assert not any(line.startswith("optuna") for line in declared["dependencies"])
+    assert "millwright[search]" in extras["dev"]
