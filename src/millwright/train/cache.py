@@ -1,9 +1,9 @@
 """Tensors of texts on disk: memory-mapped, erasable by row, bounded in size.
 
 A cache is a folder with one folder a maker (a backbone with depth and precision) that holds shards: files
-of safetensors with the rows' keys, lengths, checksums and values. Opening reads keys alone; a row's values are
-read when it is asked for and checked then: one that is damaged is made again. A key is a hash of the text, so
-the cache knows no text.
+of safetensors with the rows' keys, lengths, checksums and values. Opening reads keys alone; a row's values
+are read when it is asked for, and checked then: what is damaged is made again. A key is a hash of the text,
+so the cache knows no text.
 """
 
 import hashlib
@@ -115,7 +115,7 @@ def _read(folder: Path, wanted: set[str]) -> dict[str, Tensor]:
             if key not in wanted or key in found:
                 continue
             value = shard.values[shard.offsets[place] : ends[place]]
-            if _checksum(value) == shard.checks[place]:
+            if _checksum(key, value) == shard.checks[place]:
                 found[key], used = value, True
             else:
                 damaged += 1
@@ -170,15 +170,17 @@ def _write(folder: Path, keys: list[str], tensors: list[Tensor]) -> None:
         {
             "keys": torch.tensor([list(bytes.fromhex(key)) for key in keys], dtype=torch.uint8),
             "lengths": torch.tensor([len(tensor) for tensor in tensors]),
-            "checks": torch.tensor([_checksum(tensor) for tensor in tensors]),
+            "checks": torch.tensor(
+                [_checksum(key, tensor) for key, tensor in zip(keys, tensors, strict=True)]
+            ),
             "values": torch.cat(tensors),
         }
     )
     write_bytes(folder / f"{hashlib.sha256(content).hexdigest()[:32]}.safetensors", content)
 
 
-def _checksum(value: Tensor) -> int:
-    return zlib.crc32(value.contiguous().view(torch.uint8).numpy())
+def _checksum(key: str, value: Tensor) -> int:
+    return zlib.crc32(value.contiguous().view(torch.uint8).numpy(), zlib.crc32(key.encode()))
 
 
 def _evict(cache: Path, most_bytes: int) -> None:

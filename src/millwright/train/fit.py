@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import resource
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +17,7 @@ from millwright.settings import Settings
 from millwright.train.backbones import Backbone, load_backbone
 from millwright.train.calibrate import fit_temperature
 from millwright.train.classifier import Classifier, assemble
+from millwright.train.cost import Clock
 from millwright.train.events import Events
 from millwright.train.heads import DEFAULT_STRENGTH, choose_strength, fit_head
 from millwright.train.methods import METHODS, build_network, state_depth, tuned_tensors
@@ -44,23 +42,6 @@ class Fitted:
     facts: JsonObject
 
 
-@dataclass
-class _Clock:
-    """Seconds and rows of each stage."""
-
-    stages: dict[str, JsonObject] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str, rows: int) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        seconds = time.perf_counter() - start
-        self.stages[name] = {
-            "seconds": round(seconds, 3),
-            "rows_per_second": round(rows / max(seconds, 1e-9), 1),
-        }
-
-
 def fit(dataset: Dataset, settings: Settings, *, kept: Path, progress: Progress) -> Fitted:
     """Train a classifier on a dataset's training rows, choosing and calibrating on its validation rows.
 
@@ -82,7 +63,7 @@ def fit(dataset: Dataset, settings: Settings, *, kept: Path, progress: Progress)
     labels = tuple(sorted({row.label for row in dataset.split("train")}))
     if len(labels) < 2:
         raise BadInput(f"training rows have the labels {list(labels)}; at least two are needed: add rows")
-    clock = _Clock()
+    clock = Clock()
     with clock.stage("backbone", 1):
         backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens)
     work = _Work(dataset, settings, backbone, labels, kept, progress, clock)
@@ -92,7 +73,7 @@ def fit(dataset: Dataset, settings: Settings, *, kept: Path, progress: Progress)
         method, why = ("head", why) if method == "head" else _choose(work, accuracy)
     if method != "head":
         fitted = _fit_tuned(work, method)
-    facts = {**fitted.facts, "stages": clock.stages, "peak_memory_bytes": _peak_memory_bytes()}
+    facts = {**fitted.facts, "stages": clock.stages, "peak_memory_bytes": clock.peak_memory_bytes()}
     return Fitted(fitted.classifier, method, why, facts)
 
 
@@ -112,7 +93,7 @@ class _Work:
     labels: tuple[str, ...]
     kept: Path
     progress: Progress
-    clock: _Clock
+    clock: Clock
 
     def rows(self, split: str) -> tuple[list[str], np.ndarray]:
         """Texts and label numbers of a split, rows with a label that training lacks left out."""
@@ -122,7 +103,7 @@ class _Work:
     def run_folder(self, method: str) -> Path:
         """One folder for one dataset, backbone, method and settings."""
         about = [self.dataset.id, self.backbone.sha256, self.backbone.max_tokens, method]
-        about.append({**self.settings.train.model_dump(), "method": method})
+        about.append({**self.settings.train.model_dump(exclude={"cache_bytes"}), "method": method})
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
         return self.kept / "runs" / f"{method}-{key}"
 
@@ -134,12 +115,16 @@ def _fit_head(work: _Work) -> tuple[Fitted, float]:
     precision = checked_precision(work.backbone, texts)
     with work.clock.stage("features", len(texts)):
         feature_ND, made = cached_features(
-            work.backbone, texts, precision, work.kept / "cache", lambda done: work.progress("features", done)
+            work.backbone,
+            texts,
+            precision,
+            work.kept / "cache",
+            lambda done: work.progress("features", done),
+            work.settings.train.cache_bytes,
         )
     feature, cut = feature_ND.numpy(), len(train_texts)
     with work.clock.stage("head", len(texts)):
         work.progress("head", 0.0)
-        validation = (feature[cut:], held_truth)
         strength, temperature, accuracy = choose_strength(
             (feature[:cut], train_truth), (feature[cut:], held_truth), len(work.labels)
         )
@@ -260,9 +245,6 @@ def _inputs(work: _Work, texts: list[str], precision: torch.dtype, depth: int) -
             precision,
             work.kept / "cache",
             lambda done: work.progress("states", done),
+            work.settings.train.cache_bytes,
         )
     return states
-
-
-def _peak_memory_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
