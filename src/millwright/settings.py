@@ -88,6 +88,9 @@ class TrainSection(Section):
     rank: int = Field(8, ge=1, le=512, description="Rank of LoRA, target rank of AdaLoRA.")
     adapter_size: int = Field(48, ge=1, le=4096, description="Width of the bottleneck of an adapter.")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of a target spread over all labels.")
+    cache_bytes: int = Field(
+        4_000_000_000, ge=0, description="Most that cached states may take; the longest unused go first."
+    )
 
 
 class ServeSection(Section):

@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from millwright.data.dataset import Dataset
 from millwright.errors import BadInput, MillwrightError
@@ -55,6 +54,8 @@ def compare_backbones(
     Raises:
         BadInput: no candidate could be measured, or rows are too few for three folds.
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # here: no other verb needs scikit-learn
+
     rows = dataset.split("train", "validation")[:MOST_ROWS]
     truth_N = truth_of(rows, dataset.labels)
     if len(rows) < 10 * FOLDS:
