@@ -8,12 +8,8 @@ environment .bench/NAME. Its settings below are the documented ones, the numbers
 import hashlib
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 import venv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,11 +19,10 @@ from typing import Any
 
 import httpx
 from record import BENCH
+from servers import NotStarted, free_port, started
 
 PEERS = Path(__file__).parent / "peers"
 TORCH = "torch==2.13.0"  # first, since what asks for any torch later would fetch one with CUDA
-START_S = 240
-STOP_S = 30
 
 
 @dataclass(frozen=True)
@@ -146,10 +141,6 @@ ALL_PEERS = (
 )
 
 
-class NotInstalled(Exception):
-    """A peer could not be installed or started; the message is the first line of the reason."""
-
-
 def changed(contestant: Contestant, settings: dict[str, str]) -> Contestant:
     """A contestant with some settings changed."""
     return replace(contestant, settings=contestant.settings | settings)
@@ -159,7 +150,7 @@ def install(contestant: Contestant) -> dict[str, str]:
     """Make a peer's environment where it is not there yet or its requirements changed; its versions.
 
     Raises:
-        NotInstalled: pip refused.
+        NotStarted: pip refused.
     """
     wanted = PEERS / contestant.name / "requirements.txt"
     stamp = BENCH / contestant.name / "installed"
@@ -174,7 +165,7 @@ def install(contestant: Contestant) -> dict[str, str]:
                 lines = [
                     line for line in done.stderr.splitlines() if "ERROR" in line
                 ] or done.stderr.splitlines()
-                raise NotInstalled(lines[0] if lines else f"pip ended with {done.returncode}")
+                raise NotStarted(lines[0] if lines else f"pip ended with {done.returncode}")
         stamp.write_text(made_of)
     listing = [contestant.python, "-m", "pip", "list", "--format", "json"]
     done = subprocess.run(listing, capture_output=True, text=True, check=True)
@@ -183,38 +174,18 @@ def install(contestant: Contestant) -> dict[str, str]:
 
 @contextmanager
 def running(contestant: Contestant, project: Path, model: Path) -> Iterator[str]:
-    """Start a server and wait until it answers; yields its URL, stops it and what it started at the end.
-
-    Args:
-        contestant: which.
-        project: Millwright's project.
-        model: the exported network, for peers.
-
-    Yields:
-        The URL to POST to.
-
-    Raises:
-        NotInstalled: it did not start; its last line says why.
-    """
-    port = _free_port()
-    with tempfile.TemporaryDirectory(prefix="serving-") as scratch:
-        log = Path(scratch) / "log"
-        with (
-            log.open("wb") as out,
-            subprocess.Popen(
-                _command(contestant, project, port),
-                env=_environment(contestant, model, port, scratch),
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            ) as process,
-        ):
-            try:
-                url = f"http://127.0.0.1:{port}{contestant.path}"
-                _await_answer(process, url, contestant, log)
-                yield url
-            finally:
-                _stop(process)
+    """Run a server over Millwright's project, or over the exported network for a peer; yields its URL."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}{contestant.path}"
+    if contestant.name == MILLWRIGHT.name:
+        serve = ["serve", "--project", str(project), "--port", str(port)]
+        command = [sys.executable, "-m", "millwright.surfaces.cli", *serve]
+        environment = {**os.environ, **contestant.settings}
+    else:
+        command = [str(contestant.python), str(PEERS / contestant.name / "server.py")]
+        environment = _environment(contestant, model, port)
+    with started(command, environment, lambda client: ask(client, url, contestant, "Where is my card?")):
+        yield url
 
 
 def ask(client: httpx.Client, url: str, contestant: Contestant, text: str) -> str:
@@ -224,65 +195,9 @@ def ask(client: httpx.Client, url: str, contestant: Contestant, text: str) -> st
     return contestant.label(answer.json())
 
 
-def _command(contestant: Contestant, project: Path, port: int) -> list[str]:
-    if contestant.name == MILLWRIGHT.name:
-        serve = ["-m", "millwright.surfaces.cli", "serve", "--project", str(project), "--port", str(port)]
-        return [sys.executable, *serve]
-    return [str(contestant.python), str(PEERS / contestant.name / "server.py")]
-
-
-def _environment(contestant: Contestant, model: Path, port: int, scratch: str) -> dict[str, str]:
-    own = {"PORT": str(port), "MODEL": str(model), "SCRATCH": scratch, "TMPDIR": scratch}
-    offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "DO_NOT_TRACK": "1"}
-    quiet = {"BENTOML_DO_NOT_TRACK": "True", "RAY_USAGE_STATS_ENABLED": "0"}
-    if contestant.name == MILLWRIGHT.name:
-        return {**os.environ, **contestant.settings}
+def _environment(contestant: Contestant, model: Path, port: int) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    given = {"PORT": str(port), "MODEL": str(model), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    silent = {"DO_NOT_TRACK": "1", "BENTOML_DO_NOT_TRACK": "True", "RAY_USAGE_STATS_ENABLED": "0"}
     threads = {"OMP_NUM_THREADS": contestant.settings["THREADS"]} if "THREADS" in contestant.settings else {}
-    return {**inherited, **own, **offline, **quiet, **threads, **contestant.settings}
-
-
-def _await_answer(process: subprocess.Popen[bytes], url: str, contestant: Contestant, log: Path) -> None:
-    end = time.monotonic() + START_S
-    with httpx.Client(timeout=30) as client:
-        while time.monotonic() < end:
-            if process.poll() is not None:
-                break
-            try:
-                ask(client, url, contestant, "Where is my card?")
-                return
-            except (httpx.HTTPError, KeyError, TypeError, ValueError):
-                time.sleep(0.5)
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    raise NotInstalled(f"did not start: {lines[-1].strip() if lines else 'it printed nothing'}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the process and all that it started, politely at first."""
-    family = _descendants(process.pid)
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    for pid in family:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
-def _descendants(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task")
-    found: list[int] = []
-    for path in children.glob("*/children"):
-        for child in map(int, path.read_text().split()):
-            found += [child, *_descendants(child)]
-    return found
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return {**inherited, **given, **silent, **threads, **contestant.settings}

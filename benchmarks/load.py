@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TIMEOUT_S = 30
+LOCK_WAIT_S = 900
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,24 @@ class Load:
 
 @contextmanager
 def alone(lock: Path | None) -> Iterator[None]:
-    """Hold an exclusive lock on a file, so that timings on a shared machine do not disturb one another."""
+    """Hold an exclusive lock on a file, so that timings on a shared machine do not disturb one another.
+
+    After LOCK_WAIT_S of waiting the timing goes on without it, and says so.
+    """
     if lock is None:
         yield
         return
+    end = time.monotonic() + LOCK_WAIT_S
     with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    print(f"nobody let go of {lock} in {LOCK_WAIT_S} s: timing without it", flush=True)
+                    break
+                time.sleep(0.2)
         yield
 
 

@@ -25,7 +25,6 @@ from contestants import (
     ALL_PEERS,
     MILLWRIGHT,
     Contestant,
-    NotInstalled,
     ask,
     changed,
     install,
@@ -33,6 +32,7 @@ from contestants import (
 )
 from load import Load, alone, closed_loop, generator_name, open_loop
 from record import BENCH, Row, print_table, read_rows, write_record
+from servers import NotStarted
 from trained import export, messages, reference_labels, trained_project
 
 CHECKED = 500
@@ -134,7 +134,7 @@ def tune(peer: Contestant, course: Course, plan: Plan) -> Contestant:
             with running(trial, course.project, course.model) as url, alone(plan.lock):
                 closed_loop(url, bodies(trial, course), TRIAL_CONCURRENCY, WARM_UP_S)
                 found = closed_loop(url, bodies(trial, course), TRIAL_CONCURRENCY, plan.seconds)
-        except NotInstalled as reason:
+        except NotStarted as reason:
             print(f"{peer.name} with {trial.described()}: {reason}", flush=True)
             continue
         print(
@@ -215,7 +215,7 @@ def main() -> None:
         try:
             found = install(peer)
             rows = compare(tune(peer, course, plan) if given.tune else peer, course, plan)
-        except NotInstalled as reason:
+        except NotStarted as reason:
             rows = [{"peer": peer.name, "title": peer.title, "missing": str(reason)}]
             print(f"{peer.title}: {reason}", flush=True)
         at = {peer.package: found[peer.package]} if peer.package in found else {}
