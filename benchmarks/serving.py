@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from trained import export, messages, reference_labels, trained_project
 
 CHECKED = 500
 LEAST_AGREEMENT = 0.995
-WARM_UP_S = 3
+WARM_UP_S = 2
 TRIAL_CONCURRENCY = 64
 SHOWN = (
     "peer",
@@ -115,34 +116,42 @@ def compare(peer: Contestant, course: Course, plan: Plan) -> list[Row]:
             if share < LEAST_AGREEMENT:
                 raise SystemExit(f"{name} gives other answers than the network; nothing was timed")
         rows = []
-        for concurrency in plan.concurrency:
-            with alone(plan.lock):
+        with alone(plan.lock):
+            for concurrency in plan.concurrency:
                 pairs = _pairs(peer.name, urls, files, concurrency, plan)
                 rate = statistics.median(theirs.requests_per_s for _, theirs in pairs)
                 equal = open_loop(our_url, files[MILLWRIGHT.name], rate, plan.seconds)
-            rows.append(_row(peer, concurrency, pairs, equal, agreed, plan))
-            print_table(rows[-1:], SHOWN)
+                rows.append(_row(peer, concurrency, pairs, equal, agreed, plan))
+        print_table(rows, SHOWN)
         return rows
 
 
 def tune(peer: Contestant, course: Course, plan: Plan) -> Contestant:
-    """Try a peer's settings for a short while each at 64 connections; the peer with the fastest."""
+    """Time a peer's settings in turns at 64 connections; the peer with the fastest."""
+    with ExitStack() as servers:
+        urls = {}
+        for settings in peer.trials:
+            trial = changed(peer, settings)
+            try:
+                url = servers.enter_context(running(trial, course.project, course.model))
+            except NotStarted as reason:
+                print(f"{peer.name} with {trial.described()}: {reason}", flush=True)
+                continue
+            if agreement(url, trial, course) >= LEAST_AGREEMENT:
+                urls[url] = trial
+        file = bodies(peer, course)
+        found: dict[str, list[Load]] = {url: [] for url in urls}
+        with alone(plan.lock):
+            for _ in range(1 + plan.repeats):  # the first round warms up
+                for url in urls:
+                    found[url].append(closed_loop(url, file, TRIAL_CONCURRENCY, plan.seconds))
     best, most = peer, 0.0
-    for settings in peer.trials:
-        trial = changed(peer, settings)
-        try:
-            with running(trial, course.project, course.model) as url, alone(plan.lock):
-                closed_loop(url, bodies(trial, course), TRIAL_CONCURRENCY, WARM_UP_S)
-                found = closed_loop(url, bodies(trial, course), TRIAL_CONCURRENCY, plan.seconds)
-        except NotStarted as reason:
-            print(f"{peer.name} with {trial.described()}: {reason}", flush=True)
-            continue
-        print(
-            f"{peer.name} with {trial.described()}: {found.requests_per_s:.0f}/s, p50 {found.p50_ms:.0f} ms",
-            flush=True,
-        )
-        if found.requests_per_s > most:
-            best, most = trial, found.requests_per_s
+    for url, trial in urls.items():
+        per_s = statistics.median(load.requests_per_s for load in found[url][1:])
+        p50_ms = statistics.median(load.p50_ms for load in found[url][1:])
+        print(f"{peer.name} with {trial.described()}: {per_s:.0f}/s, p50 {p50_ms:.0f} ms", flush=True)
+        if per_s > most:
+            best, most = trial, per_s
     return best
 
 
@@ -204,7 +213,9 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8, 32, 64])
     parser.add_argument("--seconds", type=float, default=5, help="length of one measurement")
     parser.add_argument("--repeats", type=int, default=5, help="pairs at each concurrency")
-    parser.add_argument("--tune", action="store_true", help="try each peer's settings and take the fastest")
+    parser.add_argument(
+        "--tune", action="store_true", help="first try each peer's settings, and take the fastest"
+    )
     parser.add_argument("--lock", type=Path, help="on a shared machine, lock this file while timing")
     given = parser.parse_args()
     plan = Plan(tuple(given.concurrency), given.seconds, given.repeats, given.lock)
