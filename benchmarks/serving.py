@@ -34,7 +34,7 @@ from contestants import (
 from load import Load, alone, closed_loop, generator_name, open_loop
 from record import BENCH, Row, print_table, read_rows, write_record
 from servers import NotStarted
-from trained import export, messages, reference_labels, trained_project
+from trained import export, messages, reference_labels, runtime, trained_project
 
 CHECKED = 500
 LEAST_AGREEMENT = 0.995
@@ -75,13 +75,14 @@ class Course:
     model: Path
     texts: list[str]
     truth: list[str]
+    runtime: str
 
 
 def prepare_course(method: str) -> Course:
     """Train and export, or find what was trained before."""
     project = trained_project(method)
     model, texts = export(project), messages()
-    return Course(project, model, texts, reference_labels(model, texts[:CHECKED]))
+    return Course(project, model, texts, reference_labels(model, texts[:CHECKED]), runtime(project))
 
 
 def bodies(contestant: Contestant, course: Course) -> Path:
@@ -121,7 +122,8 @@ def compare(peer: Contestant, course: Course, plan: Plan) -> list[Row]:
                 pairs = _pairs(peer.name, urls, files, concurrency, plan)
                 rate = statistics.median(theirs.requests_per_s for _, theirs in pairs)
                 equal = open_loop(our_url, files[MILLWRIGHT.name], rate, plan.seconds)
-                rows.append(_row(peer, concurrency, pairs, equal, agreed, plan))
+                row = _row(peer, concurrency, pairs, equal, agreed)
+                rows.append(row | {"ours_runtime": course.runtime, "seconds": plan.seconds})
         print_table(rows, SHOWN)
         return rows
 
@@ -175,7 +177,6 @@ def _row(
     pairs: Sequence[tuple[Load, Load]],
     equal: Load,
     agreed: dict[str, float],
-    plan: Plan,
 ) -> Row:
     ratios = sorted(ours.requests_per_s / theirs.requests_per_s for ours, theirs in pairs)
     row: Row = {"peer": peer.name, "title": peer.title, "concurrency": concurrency, "pairs": len(pairs)}
@@ -193,7 +194,6 @@ def _row(
         "ours_agreement": agreed[MILLWRIGHT.name],
         "peer_agreement": agreed[peer.name],
         "peer_settings": peer.described(),
-        "seconds": plan.seconds,
         "load_generator": generator_name(),
     }
 

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from millwright.project import open_project
-from millwright.registry.versions import load_classifier
+from millwright.registry.versions import load_classifier, resolve
+from millwright.serve.runtime_record import read_runtime
 
 BANKING = DATA / "banking77"
 MODELING = Path(__file__).parent / "peers" / "modeling_pooled.py"
@@ -30,7 +31,15 @@ def trained_project(method: str) -> Path:
         print(f"training a classifier on Banking77, method {method}", flush=True)
         millwright("train", "--project", str(folder), "--method", method)
         millwright("evaluate", "--project", str(folder), "--data", str(BANKING / "test.csv"))
+    millwright("versions", "promote", "v1", "--project", str(folder))  # measures runtimes where it must
     return folder
+
+
+def runtime(project: Path) -> str:
+    """What the champion is served by: what was measured as fastest on this machine."""
+    opened = open_project(project)
+    record = read_runtime(opened, resolve(opened, "champion"))
+    return record.runtime if record else "torch"
 
 
 def export(project: Path) -> Path:
