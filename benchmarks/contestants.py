@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 from record import BENCH
-from servers import NotStarted, free_port, started
+from servers import NotStarted, Server, free_port, started
 
 PEERS = Path(__file__).parent / "peers"
 TORCH = "torch==2.13.0"  # first, since what asks for any torch later would fetch one with CUDA
@@ -56,11 +56,11 @@ def _label(answer: Any) -> str:
     return str(answer["label"])
 
 
-def _batching(*changes: dict[str, str]) -> tuple[dict[str, str], ...]:
-    """Settings to try: one worker with both cores or two with one each, in both precisions."""
-    shapes = ({"WORKERS": "1", "THREADS": "2"}, {"WORKERS": "2", "THREADS": "1"})
-    kinds = ({"DTYPE": "bfloat16"}, {"DTYPE": "float32"})
-    return tuple(shape | kind | change for shape in shapes for kind in kinds for change in changes or ({},))
+def _batching(*waits: dict[str, str]) -> tuple[dict[str, str], ...]:
+    """Settings to try: one worker with both cores or two with one each, each wait, and once in float32."""
+    one, two = {"WORKERS": "1", "THREADS": "2"}, {"WORKERS": "2", "THREADS": "1"}
+    quick = [shape | {"DTYPE": "bfloat16"} | wait for shape in (one, two) for wait in waits]
+    return (*quick, one | {"DTYPE": "float32"} | waits[0])
 
 
 MILLWRIGHT = Contestant(
@@ -173,8 +173,8 @@ def install(contestant: Contestant) -> dict[str, str]:
 
 
 @contextmanager
-def running(contestant: Contestant, project: Path, model: Path) -> Iterator[str]:
-    """Run a server over Millwright's project, or over the exported network for a peer; yields its URL."""
+def running(contestant: Contestant, project: Path, model: Path) -> Iterator[Server]:
+    """Run a server over Millwright's project, or over the exported network for a peer."""
     port = free_port()
     url = f"http://127.0.0.1:{port}{contestant.path}"
     if contestant.name == MILLWRIGHT.name:
@@ -184,8 +184,9 @@ def running(contestant: Contestant, project: Path, model: Path) -> Iterator[str]
     else:
         command = [str(contestant.python), str(PEERS / contestant.name / "server.py")]
         environment = _environment(contestant, model, port)
-    with started(command, environment, lambda client: ask(client, url, contestant, "Where is my card?")):
-        yield url
+    first = "Where is my card?"
+    with started(command, environment, url, lambda client: ask(client, url, contestant, first)) as server:
+        yield server
 
 
 def ask(client: httpx.Client, url: str, contestant: Contestant, text: str) -> str:

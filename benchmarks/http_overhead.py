@@ -12,6 +12,7 @@ do none of it.
 import argparse
 import json
 import os
+import signal
 import statistics
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from pathlib import Path
 import httpx
 from load import Load, alone, closed_loop, generator_name
 from record import BENCH, Row, print_table, write_record
-from servers import free_port, started
+from servers import Server, free_port, only, started
 from trained import messages, trained_project
 
 HERE = Path(__file__).parent
@@ -59,8 +60,8 @@ Key = tuple[str, str]
 
 
 @contextmanager
-def hosted(app: str, host: str, project: Path) -> Iterator[str]:
-    """One application in one server, as a process; yields the URL to POST to."""
+def hosted(app: str, host: str, project: Path) -> Iterator[Server]:
+    """One application in one server, as a process."""
     port = free_port()
     flags = ["--app-dir", str(HERE)] if host == "uvicorn" else ["--working-dir", str(HERE)]
     command = [
@@ -80,22 +81,23 @@ def hosted(app: str, host: str, project: Path) -> Iterator[str]:
         answer = client.post(url, json={"inputs": ["Where is my card?"]}).raise_for_status().json()
         answer["predictions"][0]["label"]
 
-    with started(command, {**os.environ, "PROJECT": str(project)}, answers):
-        yield url
+    with started(command, {**os.environ, "PROJECT": str(project)}, url, answers) as server:
+        yield server
 
 
 def measure(
-    urls: dict[Key, str], file: Path, concurrency: int, seconds: float, rounds: int
+    servers: dict[Key, Server], file: Path, concurrency: int, seconds: float, rounds: int
 ) -> dict[Key, list[Load]]:
     """All servers in turns, each round beginning with another."""
-    keys = list(urls)
-    for key in keys:
-        closed_loop(urls[key], file, concurrency, WARM_UP_S)
+    keys = list(servers)
     found: dict[Key, list[Load]] = {key: [] for key in keys}
     for number in range(rounds):
         first = number % len(keys)
         for key in keys[first:] + keys[:first]:
-            found[key].append(closed_loop(urls[key], file, concurrency, seconds))
+            only(servers[key], servers.values())
+            if number == 0:
+                closed_loop(servers[key].url, file, concurrency, WARM_UP_S)
+            found[key].append(closed_loop(servers[key].url, file, concurrency, seconds))
     return found
 
 
@@ -137,19 +139,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--lock", type=Path, help="on a shared machine, lock this file while timing")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # an exception, so that servers are ended
     project = trained_project("head")
     file = BENCH / "bodies-http.jsonl"
     file.write_text("".join(json.dumps({"inputs": [text]}) + "\n" for text in messages()))
     rows: list[Row] = []
-    with ExitStack() as servers:
-        urls = {
-            (app, host): servers.enter_context(hosted(app, host, project)) for app in APPS for host in HOSTS
+    with ExitStack() as stack:
+        servers = {
+            (app, host): stack.enter_context(hosted(app, host, project)) for app in APPS for host in HOSTS
         }
         for concurrency in given.concurrency:
             with alone(given.lock):
-                found = measure(urls, file, concurrency, given.seconds, given.rounds)
+                found = measure(servers, file, concurrency, given.seconds, given.rounds)
             rows += rows_of(found, concurrency)
-            print_table(rows[-len(urls) :], COLUMNS)
+            print_table(rows[-len(servers) :], COLUMNS)
     write_record("http_overhead", rows)
 
 

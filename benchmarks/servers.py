@@ -1,4 +1,8 @@
-"""Starts a server as a process, waits until it answers, and ends it with all that it started."""
+"""Starts a server as a process, waits until it answers, and ends it with all that it started.
+
+A server can be paused with all its processes, so that one that polls while it is idle takes nothing from
+the one that is being timed.
+"""
 
 import os
 import signal
@@ -6,8 +10,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -27,19 +32,49 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass(frozen=True)
+class Server:
+    """A running server: where it answers, and its first process."""
+
+    url: str
+    pid: int
+
+    def pause(self) -> None:
+        """Stop the clock of all its processes."""
+        for pid in (self.pid, *_descendants(self.pid)):
+            _signal(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let all its processes go on."""
+        for pid in (*_descendants(self.pid), self.pid):
+            _signal(pid, signal.SIGCONT)
+
+
+def only(server: Server, servers: Iterable[Server]) -> None:
+    """Pause all servers but one."""
+    for other in servers:
+        if other != server:
+            other.pause()
+    server.resume()
+
+
 @contextmanager
 def started(
-    command: Sequence[str], environment: Mapping[str, str], answers: Callable[[httpx.Client], object]
-) -> Iterator[None]:
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    url: str,
+    answers: Callable[[httpx.Client], object],
+) -> Iterator[Server]:
     """Run a server until the block ends.
 
     Args:
         command: what starts it.
         environment: all of its variables; SCRATCH and TMPDIR are set to a folder of its own.
+        url: where it will answer.
         answers: raises while the server does not answer as it should.
 
     Yields:
-        Nothing; the server answers by then.
+        The server, which answers by then.
 
     Raises:
         NotStarted: it did not; its last line says why.
@@ -56,10 +91,12 @@ def started(
                 start_new_session=True,
             ) as process,
         ):
+            server = Server(url, process.pid)
             try:
                 _await_answer(process, answers, log)
-                yield
+                yield server
             finally:
+                server.resume()
                 _stop(process)
 
 
@@ -88,15 +125,18 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
     for pid in family:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+        _signal(pid, signal.SIGKILL)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _descendants(pid: int) -> list[int]:
     found: list[int] = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, path.read_text().split()):
-            found += [child, *_descendants(child)]
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for child in map(int, path.read_text().split()):
+                found += [child, *_descendants(child)]
     return found

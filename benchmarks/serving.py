@@ -6,14 +6,16 @@
 
 A head is tuned with Millwright on Banking77 and exported; every server answers its test sentences, one a
 request. Before anything is timed, 500 answers are compared with the exported network in float32. Then
-Millwright and a peer take turns, pair by pair, so that both see the same machine. Server and load
-generator share the machine's cores.
+Millwright and a peer take turns, pair by pair, so that both see the same machine; who waits is paused,
+since some servers poll while they are idle. Server and load generator share the machine's cores.
 """
 
 import argparse
 import json
 import math
+import signal
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +35,7 @@ from contestants import (
 )
 from load import Load, alone, closed_loop, generator_name, open_loop
 from record import BENCH, Row, print_table, read_rows, write_record
-from servers import NotStarted
+from servers import NotStarted, Server, only
 from trained import export, messages, reference_labels, runtime, trained_project
 
 CHECKED = 500
@@ -102,16 +104,11 @@ def agreement(url: str, contestant: Contestant, course: Course) -> float:
 
 def compare(peer: Contestant, course: Course, plan: Plan) -> list[Row]:
     """Both servers up, agreement checked, then pairs at each concurrency; one row a concurrency."""
-    with (
-        running(MILLWRIGHT, course.project, course.model) as our_url,
-        running(peer, course.project, course.model) as peer_url,
-    ):
-        urls = {MILLWRIGHT.name: our_url, peer.name: peer_url}
-        files = {contestant.name: bodies(contestant, course) for contestant in (MILLWRIGHT, peer)}
-        agreed = {
-            contestant.name: agreement(urls[contestant.name], contestant, course)
-            for contestant in (MILLWRIGHT, peer)
-        }
+    both = (MILLWRIGHT, peer)
+    with ExitStack() as stack:
+        servers = {one.name: stack.enter_context(running(one, course.project, course.model)) for one in both}
+        files = {one.name: bodies(one, course) for one in both}
+        agreed = {one.name: agreement(servers[one.name].url, one, course) for one in both}
         for name, share in agreed.items():
             print(f"{name} agrees with float32 on {share:.1%} of {len(course.truth)} texts", flush=True)
             if share < LEAST_AGREEMENT:
@@ -119,9 +116,10 @@ def compare(peer: Contestant, course: Course, plan: Plan) -> list[Row]:
         rows = []
         with alone(plan.lock):
             for concurrency in plan.concurrency:
-                pairs = _pairs(peer.name, urls, files, concurrency, plan)
+                pairs = _pairs(peer.name, servers, files, concurrency, plan)
                 rate = statistics.median(theirs.requests_per_s for _, theirs in pairs)
-                equal = open_loop(our_url, files[MILLWRIGHT.name], rate, plan.seconds)
+                only(servers[MILLWRIGHT.name], servers.values())
+                equal = open_loop(servers[MILLWRIGHT.name].url, files[MILLWRIGHT.name], rate, plan.seconds)
                 row = _row(peer, concurrency, pairs, equal, agreed)
                 rows.append(row | {"ours_runtime": course.runtime, "seconds": plan.seconds})
         print_table(rows, SHOWN)
@@ -130,44 +128,49 @@ def compare(peer: Contestant, course: Course, plan: Plan) -> list[Row]:
 
 def tune(peer: Contestant, course: Course, plan: Plan) -> Contestant:
     """Time a peer's settings in turns at 64 connections; the peer with the fastest."""
-    with ExitStack() as servers:
-        urls = {}
-        for settings in peer.trials:
-            trial = changed(peer, settings)
+    trials = [changed(peer, settings) for settings in peer.trials]
+    file = bodies(peer, course)
+    found: dict[int, list[Load]] = {}
+    with ExitStack() as stack:
+        servers: dict[int, Server] = {}
+        for place, trial in enumerate(trials):
             try:
-                url = servers.enter_context(running(trial, course.project, course.model))
+                server = stack.enter_context(running(trial, course.project, course.model))
             except NotStarted as reason:
                 print(f"{peer.name} with {trial.described()}: {reason}", flush=True)
                 continue
-            if agreement(url, trial, course) >= LEAST_AGREEMENT:
-                urls[url] = trial
-        file = bodies(peer, course)
-        found: dict[str, list[Load]] = {url: [] for url in urls}
+            if agreement(server.url, trial, course) >= LEAST_AGREEMENT:
+                servers[place], found[place] = server, []
+            server.pause()
         with alone(plan.lock):
             for _ in range(1 + plan.repeats):  # the first round warms up
-                for url in urls:
-                    found[url].append(closed_loop(url, file, TRIAL_CONCURRENCY, plan.seconds))
+                for place, server in servers.items():
+                    only(server, servers.values())
+                    found[place].append(closed_loop(server.url, file, TRIAL_CONCURRENCY, plan.seconds))
     best, most = peer, 0.0
-    for url, trial in urls.items():
-        per_s = statistics.median(load.requests_per_s for load in found[url][1:])
-        p50_ms = statistics.median(load.p50_ms for load in found[url][1:])
-        print(f"{peer.name} with {trial.described()}: {per_s:.0f}/s, p50 {p50_ms:.0f} ms", flush=True)
+    for place, loads in found.items():
+        per_s = statistics.median(load.requests_per_s for load in loads[1:])
+        p50_ms = statistics.median(load.p50_ms for load in loads[1:])
+        print(f"{peer.name} with {trials[place].described()}: {per_s:.0f}/s, p50 {p50_ms:.0f} ms", flush=True)
         if per_s > most:
-            best, most = trial, per_s
+            best, most = trials[place], per_s
     return best
 
 
 def _pairs(
-    peer: str, urls: dict[str, str], files: dict[str, Path], concurrency: int, plan: Plan
+    peer: str, servers: dict[str, Server], files: dict[str, Path], concurrency: int, plan: Plan
 ) -> list[tuple[Load, Load]]:
-    """Ours and the peer's figures, pair by pair; who goes first alternates."""
-    for name in urls:
-        closed_loop(urls[name], files[name], concurrency, WARM_UP_S)
+    """Ours and the peer's figures, pair by pair; who goes first alternates, the other is paused."""
     pairs = []
-    for number in range(plan.repeats):
+    for number in range(-1, plan.repeats):  # the first pair warms up
         order = (MILLWRIGHT.name, peer) if number % 2 == 0 else (peer, MILLWRIGHT.name)
-        found = {name: closed_loop(urls[name], files[name], concurrency, plan.seconds) for name in order}
-        pairs.append((found[MILLWRIGHT.name], found[peer]))
+        found = {}
+        for name in order:
+            only(servers[name], servers.values())
+            seconds = WARM_UP_S if number < 0 else plan.seconds
+            found[name] = closed_loop(servers[name].url, files[name], concurrency, seconds)
+        if number >= 0:
+            pairs.append((found[MILLWRIGHT.name], found[peer]))
     return pairs
 
 
@@ -218,6 +221,7 @@ def main() -> None:
     )
     parser.add_argument("--lock", type=Path, help="on a shared machine, lock this file while timing")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # an exception, so that servers are ended
     plan = Plan(tuple(given.concurrency), given.seconds, given.repeats, given.lock)
     course = prepare_course(given.method)
     for peer in [peer for peer in ALL_PEERS if peer.name in given.peers]:
