@@ -60,7 +60,7 @@ def _waited_long_enough(number: int, frame: FrameType | None) -> None:
 
 def generator_name() -> str:
     """What sends the requests of the closed loop here."""
-    return "wrk" if shutil.which("wrk") else "benchmarks/generator.py"
+    return "wrk" if shutil.which("wrk") else "millwright.bench.generator"
 
 
 def closed_loop(url: str, bodies: Path, connections: int, seconds: float) -> Load:
@@ -97,7 +97,7 @@ def open_loop(url: str, bodies: Path, rate: float, seconds: float) -> Load:
 
 
 def _own(url: str, bodies: Path, flags: list[str]) -> Load:
-    command = [sys.executable, str(HERE / "generator.py"), url, str(bodies), *flags]
+    command = [sys.executable, "-m", "millwright.bench.generator", url, str(bodies), *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     return Load(**{"p50_ms": float("nan"), "p95_ms": float("nan"), "p99_ms": float("nan")} | found)

@@ -180,7 +180,7 @@ def _write(folder: Path, keys: list[str], tensors: list[Tensor]) -> None:
 
 
 def _checksum(key: str, value: Tensor) -> int:
-    return zlib.crc32(value.contiguous().view(torch.uint8).numpy(), zlib.crc32(key.encode()))
+    return zlib.crc32(value.contiguous().view(torch.uint8).numpy().data, zlib.crc32(key.encode()))
 
 
 def _evict(cache: Path, most_bytes: int) -> None:

@@ -70,7 +70,7 @@ def eigenbasis(feature_ND: np.ndarray, pool: ThreadPoolExecutor) -> Basis:
     Returns:
         The basis, in float32.
     """
-    parts = torch.from_numpy(np.ascontiguousarray(feature_ND, np.float32)).split(ROWS_A_BLOCK)
+    parts = torch.split(torch.from_numpy(np.ascontiguousarray(feature_ND, np.float32)), ROWS_A_BLOCK)
     rows = len(feature_ND)
     mean_D = _total(pool.map(lambda part: part.double().sum(0), parts)) / rows
     centred = list(pool.map(lambda part: part - mean_D.float(), parts))
@@ -111,7 +111,7 @@ def solve(
     relative_D = (basis.spectrum_D / basis.spectrum_D.mean().clamp(min=1e-12)).clamp(min=1e-6)
     penalty_D = relative_D**WHITENING / (strength * basis.rows)
     scale_D = (basis.spectrum_D / labels + penalty_D).rsqrt()
-    truths = torch.from_numpy(np.ascontiguousarray(truth_N, np.int64)).split(ROWS_A_BLOCK)
+    truths = torch.split(torch.from_numpy(np.ascontiguousarray(truth_N, np.int64)), ROWS_A_BLOCK)
     one_hot = [torch.nn.functional.one_hot(truth, labels).float() for truth in truths]
     scale_E1 = torch.cat([scale_D, scale_D.new_full((1,), labels**0.5)]).unsqueeze(1)
     penalty_E1 = torch.cat([penalty_D, penalty_D.new_zeros(1)]).unsqueeze(1)
