@@ -204,9 +204,12 @@ def train(
 
 def _show_figures(project: "Project", manifest: JsonObject) -> None:
     from millwright.registry.versions import list_versions
+    from millwright.serve.runtime_record import read_runtime
 
     aliases = [info.aliases for info in list_versions(project) if info.name == manifest["name"]]
     screen.out.print(screen.version_table(manifest, aliases[0]))
+    if (record := read_runtime(project, manifest["name"])) is not None:
+        screen.out.print(screen.runtime_table(record))
 
 
 @app.command(rich_help_panel=WHEEL)
@@ -354,10 +357,11 @@ def show(
     """
     opened = _open(project)
     from millwright.registry.versions import resolve, version_manifest
+    from millwright.serve.runtime_record import read_runtime
 
     manifest = version_manifest(opened, resolve(opened, version))
     if json:
-        screen.show_json(manifest)
+        screen.show_json({**manifest, "runtime": read_runtime(opened, manifest["name"])})
     else:
         _show_figures(opened, manifest)
 
@@ -448,7 +452,10 @@ def _settings_here(folder: Path) -> Settings:
 
 @app.command(rich_help_panel=AROUND)
 def bench(
-    concurrency: Annotated[str, typer.Option(help="Requests under way at once, one run each.")] = "1,8,32,64",
+    concurrency: Annotated[
+        list[int] | None,
+        typer.Option(help="Requests at once; may be given again. 1, 8, 32 and 64 otherwise."),
+    ] = None,
     seconds: Annotated[float, typer.Option(help="How long each run takes.")] = 5.0,
     price: Annotated[float | None, typer.Option(help="Price of a core an hour, in any currency.")] = None,
     project: ProjectFolder = Path("."),
@@ -461,22 +468,15 @@ def bench(
     opened = _open(project)
     from millwright.bench.measure import bench as bench_project
 
-    given = _whole_numbers(concurrency)
     with screen.progress_bars(json) as progress:
         found = bench_project(
-            opened, concurrencies=given, seconds=seconds, price_per_core_hour=price, progress=progress
-        )
+            opened, concurrencies=concurrency or (1, 8, 32, 64), seconds=seconds, price_per_core_hour=price,
+            progress=progress,
+        )  # fmt: skip
     if json:
         screen.show_json({"load": found})
     else:
         screen.out.print(screen.load_table(found))
-
-
-def _whole_numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise BadInput(f"concurrency must be whole numbers, got {text!r}; pass 1,8,64") from None
 
 
 @app.command(rich_help_panel=AROUND)

@@ -21,6 +21,7 @@ from millwright.records import Answer, Interval, JsonObject, TurnRecord
 if TYPE_CHECKING:
     from millwright.bench.measure import LoadFigures
     from millwright.registry.versions import VersionInfo
+    from millwright.serve.runtime_record import RuntimeRecord
     from millwright.train.choose import BackboneScore
     from millwright.train.metrics import Evaluation
 
@@ -183,12 +184,33 @@ def version_table(manifest: JsonObject, aliases: Sequence[str]) -> RenderableTyp
         parts.append(_figures(f"{metrics['rows']:,} test rows", figures))
     facts = manifest["facts"]
     costs = [
-        (stage, f"{cost['seconds']:,.1f}", f"{cost['rows_per_second']:,.0f}")
+        (stage, f"{cost['seconds']:,.1f}", f"{cost['rows_per_second']:,.0f}", _megabytes(cost))
         for stage, cost in facts["stages"].items()
     ]
-    parts += ["", table(("stage", "seconds", "rows/s"), costs, right=("seconds", "rows/s"))]
+    numbers = ("seconds", "rows/s", "peak MB")
+    parts += ["", table(("stage", *numbers), costs, right=numbers)]
     parts.append(f"peak memory {facts['peak_memory_bytes'] / 1e6:,.0f} MB")
     return Group(*parts)
+
+
+def runtime_table(record: "RuntimeRecord") -> RenderableType:
+    """How a version runs on this machine, and what the other ways would have been."""
+    rows = [
+        (
+            one.name,
+            f"{one.texts_per_second:,.0f}" if one.texts_per_second else "",
+            "" if one.agreement is None else f"{one.agreement:.2%}",
+            "serves" if one.name == record.runtime else one.refused or "slower, not judged",
+        )
+        for one in sorted(record.candidates, key=lambda one: -one.texts_per_second)
+    ]
+    numbers = ("texts/s", "as float32")
+    return Group("", table(("runtime", *numbers, ""), rows, right=numbers), f"measured on {record.processor}")
+
+
+def _megabytes(cost: JsonObject) -> str:
+    peak_bytes = cost.get("peak_memory_bytes")
+    return "" if peak_bytes is None else f"{peak_bytes / 1e6:,.0f}"
 
 
 def versions_table(found: Sequence["VersionInfo"]) -> Table:
