@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from filelock import FileLock
 
 from millwright.data import arrange, duplicates, intake, prepare, repeats, spill
 from millwright.data.prepare import dataset_folder
+from millwright.errors import CannotStore
 from millwright.records import Row
 from tests.conftest import csv_of, desk_rows
 from tests.data.plain import prepared
@@ -155,6 +157,25 @@ def test_progress_of_each_stage_grows_to_one(make_project, monkeypatch):
     assert list(seen) == ["read rows", "compare rows", "write rows", "find near duplicates"]
     assert all(done == sorted(done) and done[-1] == 1 for done in seen.values())
     assert len(seen["read rows"]) > 5
+
+
+@pytest.mark.parametrize("stage", ["compare rows", "write rows", "find near duplicates"])
+def test_a_full_disk_is_told_and_leaves_nothing(make_project, monkeypatch, stage):
+    make_small(monkeypatch, 100)
+    project = make_project(csv_of(desk_rows(120)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(name, _done):
+        if name == stage:  # no file may have more than one byte from now on
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+
+    try:
+        with pytest.raises(CannotStore, match="free space"):
+            prepare.prepare(project, progress=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not dataset_folder(project).exists()
+    assert list((project.kept / "spill").iterdir()) == []
 
 
 KILLED = """
