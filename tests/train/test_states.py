@@ -5,6 +5,7 @@ import os
 import pytest
 import torch
 
+from millwright.train import states
 from millwright.train.states import batches_by_length, batches_by_shape, cached_features, cached_states
 from tests.train.conftest import make_backbone
 
@@ -64,8 +65,8 @@ def test_another_backbone_has_a_cache_of_its_own(tmp_path):
 
 
 def test_states_have_one_row_a_token(tmp_path):
-    states, _ = cached_states(make_backbone("bert"), TEXTS, 2, torch.float32, tmp_path, lambda _: None)
-    assert [len(state) for state in states] == [len(text.split()) + 2 for text in TEXTS]
+    made, _ = cached_states(make_backbone("bert"), TEXTS, 2, torch.float32, tmp_path, lambda _: None)
+    assert [len(state) for state in made] == [len(text.split()) + 2 for text in TEXTS]
 
 
 def test_the_cache_is_kept_within_its_limit(tmp_path):
@@ -86,3 +87,11 @@ def test_a_batch_has_a_shape_that_its_texts_lengths_alone_decide():
     assert few == many == {4: 16, 8: 8, 500: 1}
     places = [place for indices, _, _ in batches_by_shape([3, 7, 500] * 50, 64) for place in indices]
     assert sorted(places) == list(range(150))
+
+
+def test_the_fast_precision_is_taken_where_features_agree_and_float32_where_they_do_not(monkeypatch):
+    monkeypatch.setattr(states, "fast_precision", lambda: torch.bfloat16)
+    backbone = make_backbone("bert")
+    assert states.checked_precision(backbone, TEXTS) == torch.bfloat16
+    monkeypatch.setattr(states, "LEAST_AGREEMENT", 1.1)
+    assert states.checked_precision(backbone, TEXTS) == torch.float32
