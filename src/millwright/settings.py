@@ -144,7 +144,8 @@ def read_settings(path: Path) -> Settings:
 
     Raises:
         NotFound: there is no such file.
-        BadSetting: it cannot be read or is not TOML, or a key is unknown or has a wrong value; the message names the key.
+        BadSetting: it cannot be read or is not TOML, or a key is unknown or has a wrong value; the
+            message names the key.
     """
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
