@@ -1,6 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+BENCHMARKS := results time_to_accuracy few_shot preparation ceiling http_overhead serving wheel_cost
+
 .PHONY: demo test test-slow lint format docs bench clean
 
 demo: .venv/.ready  ; $(BIN)/millwright demo
@@ -9,7 +11,7 @@ test-slow: .venv/.ready  ; $(BIN)/pytest -q -m slow
 lint: .venv/.ready  ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pydoclint -q src/millwright
 format: .venv/.ready  ; $(BIN)/ruff check --fix . && $(BIN)/ruff format .
 docs: .venv/.ready  ; $(BIN)/python docs/generate.py
-bench: .venv/.ready  ; $(BIN)/python benchmarks/results.py
+bench: .venv/.ready  ; set -e; for name in $(wildcard $(BENCHMARKS:%=benchmarks/%.py)); do $(BIN)/python $$name; done; $(BIN)/python benchmarks/pages.py
 clean:  ; rm -rf .venv demo dist build
 
 # PyTorch goes first, pinned: what asks for it later then finds it.

@@ -1,7 +1,10 @@
 """Docs that cannot drift: blocks run, every verb, setting, route and metric is documented."""
 
 import importlib.util
+import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +17,23 @@ from millwright.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+MILLWRIGHT = f"{sys.executable} -m millwright.surfaces.cli"
+
+
+PAGES = ["README.md", "README.zh.md", "CONTRIBUTING.md", "examples/README.md"]
+PAGES += [f"docs/{path.name}" for path in sorted(DOCS.glob("*.md"))]
+RUN = {"README.md": ["bash", "console", "python"]}  # README.zh.md has the same blocks, which a test compares
+NOT_RUN = {"sh", "text", "json"}  # make targets, trees and bodies, checked below
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """Language and content of each fenced block."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.S | re.M)
 
 
 def block(page: str, language: str) -> str:
-    return re.search(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S).group(1)
+    (found,) = [content for name, content in blocks(page) if name == language]
+    return found
 
 
 def generator():
@@ -50,6 +66,46 @@ def test_every_route_and_metric_is_documented():
     assert [name for name in routes + metrics if name not in text] == []
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_is_one_that_a_test_looks_at(page):
+    languages = [language for language, _ in blocks(page)]
+    expected = RUN["README.md"] if page == "README.zh.md" else RUN.get(page, [])
+    assert sorted(set(languages) - NOT_RUN) == expected
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_make_target_that_is_named_exists(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"`make ([\w-]+)`", text))
+    for language, content in blocks(page):
+        if language == "sh":
+            named |= set(re.findall(r"^make ([\w-]+)", content, re.M))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_json_block_is_json_and_every_link_leads_somewhere(page):
+    for language, content in blocks(page):
+        assert language != "json" or json.loads(content)
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_the_chinese_readme_has_the_same_blocks_tables_and_sections():
+    def outline(page: str) -> list[tuple[str, str]]:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        return [(line[:2], "") for line in text.splitlines() if line.startswith(("# ", "##", "|"))]
+
+    def code(page: str) -> list[tuple[str, str]]:
+        found = [(name, content) for name, content in blocks(page) if name != "text"]
+        return [(name, re.sub(r" +# .*", "", content)) for name, content in found]
+
+    assert code("README.zh.md") == code("README.md")
+    assert outline("README.zh.md") == outline("README.md")
+
+
 def test_the_python_block_of_the_readme_runs(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", block("README.md", "python")],
@@ -62,14 +118,47 @@ def test_the_python_block_of_the_readme_runs(tmp_path):
     assert done.stdout.startswith("v1 0.")
 
 
-def test_the_shell_block_of_the_readme_runs(tmp_path):
-    (tmp_path / "tickets.csv").write_bytes((TEMPLATES / "customer-desk" / "tickets.csv").read_bytes())
-    script = block("README.md", "bash").replace(
-        "millwright ", f"{sys.executable} -m millwright.surfaces.cli "
-    )
-    done = subprocess.run(["sh", "-ec", script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory) -> Path:
+    """A folder in which the README's shell block was run."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "tickets.csv").write_bytes((TEMPLATES / "customer-desk" / "tickets.csv").read_bytes())
+    script = block("README.md", "bash").replace("millwright ", f"{MILLWRIGHT} ")
+    done = subprocess.run(["sh", "-ec", script], cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "desk" / "reports").glob("evaluation-v1.html"))
+    return folder
+
+
+def test_the_shell_block_of_the_readme_writes_the_reports(desk):
+    assert list((desk / "desk" / "reports").glob("data-d-*.html"))
+    assert list((desk / "desk" / "reports").glob("evaluation-v1.html"))
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the block uses curl")
+def test_the_block_with_the_server_runs(desk):
+    serve, predict, feedback, turn = re.findall(
+        r"^\$ (.*?)(?=^\$ |\Z)", block("README.md", "console"), re.S | re.M
+    )
+    command = shlex.split(serve.replace("millwright ", f"{MILLWRIGHT} ").replace("8000", "0"))
+    with subprocess.Popen(command, cwd=desk, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            address = re.search(r"http://[\d.]+:(\d+)", process.stdout.readline())
+
+            def say(line: str) -> dict:
+                line = line.replace("localhost:8000", f"127.0.0.1:{address.group(1)}")
+                return json.loads(subprocess.run(["sh", "-ec", line], capture_output=True).stdout)
+
+            (answer,) = say(predict)["predictions"]
+            assert answer["label"] == "card_swallowed"
+            assert "error" not in say(feedback.replace("ID FROM ABOVE", answer["id"]))
+        finally:
+            process.terminate()
+    ended = subprocess.run(
+        shlex.split(turn.replace("millwright ", f"{MILLWRIGHT} ")), cwd=desk, capture_output=True, text=True
+    )
+    assert ended.stderr.startswith(
+        "error: users labelled 1 new rows since the last turn"
+    )  # as the README says
 
 
 @pytest.mark.parametrize("page", ["README.md", "README.zh.md"])

@@ -4,25 +4,29 @@ The users are simulated, and the screen says so; everything else is real: the se
 its own, they speak to it over HTTP, and the turns are those of `millwright turn`.
 """
 
+import os
 import random
+import shlex
 import shutil
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
-from rich.console import RenderableType
-from rich.panel import Panel
+from rich.console import Group, RenderableType
+from rich.rule import Rule
 from rich.table import Table
+from rich.text import Text
 
 from millwright.data.load import read_table
 from millwright.data.prepare import prepare
 from millwright.errors import BadInput, MillwrightError
-from millwright.loop import turn
+from millwright.loop import list_turns, turn
 from millwright.project import Project
-from millwright.records import JsonObject, TurnRecord
+from millwright.records import Interval, JsonObject, TurnRecord
 from millwright.registry.versions import CHAMPION, alias
 from millwright.reports.pages import write_data_report
 from millwright.scaffold import new_project
@@ -41,7 +45,7 @@ Say = Callable[[RenderableType], object]
 
 
 @dataclass(frozen=True)
-class _Heard:
+class Heard:
     """What the simulated users of one wave did."""
 
     messages: int
@@ -66,27 +70,15 @@ def run_demo(folder: Path, say: Say) -> JsonObject:
     _clear(folder)
     project, _ = new_project(folder, template=TEMPLATE)
     write_text(folder / MARKER, "Made by `millwright demo`, which may replace this folder.\n")
-    say("[bold]1[/] prepare: cleaning, checking and splitting 1 file of a fictional bank's help desk")
+    say("[bold]1[/] prepare: clean, check and split the tickets of a fictional bank's help desk")
     dataset = prepare(project)
-    write_data_report(project, dataset)
-    say("[bold]2[/] train: a head on the frozen backbone, calibrated, measured on held-out customers")
+    data_page = write_data_report(project, dataset)
+    say(f"  {len(dataset.rows):,} tickets of {len(dataset.labels)} intents")
+    say("[bold]2[/] train: a head on the frozen backbone, calibrated, measured on held-out rows")
     first = train(project, dataset=dataset)
     measured, page = evaluate(project, version=first.name)
-    records, heard = [], []
-    with serving(project.folder) as address:
-        say(f"[bold]3[/] serve: {address} answers; [italic]simulated[/] customers write to it and correct it")
-        say(
-            f"  their habits are set, not found: {ASKED_ANSWER:.0%} of those who are asked answer, others "
-            f"correct {CORRECT_A_MISTAKE:.0%} of mistakes and confirm {CONFIRM:.0%} of right answers"
-        )
-        for wave, messages in enumerate(_waves(project), start=1):
-            heard.append(_send(address, messages))
-            say(
-                f"[bold]{3 + wave}[/] turn {wave + 1}: "
-                f"{heard[-1].messages} messages, {heard[-1].labels} labels given"
-            )
-            records.append(turn(project))
-            _await_champion(address, alias(project, CHAMPION) or "")
+    say(f"  {first.name} is right on {_percent(measured.accuracy)} of {measured.rows:,} held-out tickets")
+    records, heard = _serve_and_turn(project, say)
     seconds = time.perf_counter() - start
     summary = {
         "folder": str(folder),
@@ -96,13 +88,38 @@ def run_demo(folder: Path, say: Say) -> JsonObject:
         "turns": [asdict(record) for record in records],
         "heard": [asdict(wave) for wave in heard],
         "champion": alias(project, CHAMPION),
-        "evaluation": str(page),
-        "chart": str(project.reports / "turns.svg"),
+        "data": _shown(folder, data_page),
+        "evaluation": _shown(folder, page),
+        "chart": _shown(folder, project.reports / "turns.svg"),
         "seconds": round(seconds, 1),
     }
-    say(_table(summary, records, heard))
-    say(_closing(folder, records, seconds))
+    say(Group("", turns_table(list_turns(project), [None, *heard]), ""))
+    say(_closing(folder, records, summary))
     return summary
+
+
+def _serve_and_turn(project: Project, say: Say) -> tuple[list[TurnRecord], list[Heard]]:
+    """Serve the champion, let each wave of users speak, and turn the wheel after it."""
+    records, heard = [], []
+    with serving(project.folder) as address:
+        say(f"[bold]3[/] serve: {address}; [italic]simulated[/] customers write to it and correct it")
+        say(
+            f"  Their habits are set, not found: {ASKED_ANSWER:.0%} of those who are asked answer, others\n"
+            f"  correct {CORRECT_A_MISTAKE:.0%} of mistakes and confirm {CONFIRM:.0%} of right answers."
+        )
+        for wave, messages in enumerate(_waves(project), start=1):
+            say(f"[bold]{3 + wave}[/] turn {wave + 1}: {len(messages)} messages are written")
+            heard.append(_send(address, messages))
+            say(f"  {heard[-1].labels} labels and {heard[-1].thumbs} thumbs were given; a challenger trains")
+            records.append(turn(project))
+            say(f"  {records[-1].challenger}: {_verdict(records[-1])}")
+            _await_champion(address, alias(project, CHAMPION) or "")
+    return records, heard
+
+
+def _shown(folder: Path, page: Path) -> str:
+    """A page's path as the user named the project's folder."""
+    return str(folder / page.relative_to(folder.resolve()))
 
 
 def _clear(folder: Path) -> None:
@@ -122,14 +139,14 @@ def _waves(project: Project) -> list[list[dict[str, str]]]:
     return [rows[:cut], rows[cut:]]
 
 
-def _send(address: str, messages: list[dict[str, str]]) -> _Heard:
+def _send(address: str, messages: list[dict[str, str]]) -> Heard:
     """Each message goes to the server; its simulated writer may say what was right."""
     with (
         httpx.Client(base_url=address, timeout=DEADLINE_S) as client,
         ThreadPoolExecutor(USERS_AT_ONCE) as users,
     ):
         said = list(users.map(lambda row: _write_and_say(client, row), messages))
-    return _Heard(
+    return Heard(
         len(said), sum("label" in opinion for opinion in said), sum("rating" in opinion for opinion in said)
     )
 
@@ -165,53 +182,82 @@ def _await_champion(address: str, version: str) -> None:
     raise MillwrightError(f"the server did not take up {version} within {DEADLINE_S:.0f} s; see its output")
 
 
-def _table(summary: JsonObject, records: list[TurnRecord], heard: list[_Heard]) -> Table:
-    table = Table(title=f"{summary['rows']:,} tickets, {summary['labels']} intents", title_style="bold")
-    for name in ("turn", "users said", "version before", "challenger", "same held-out rows", "p", "decision"):
-        table.add_column(name)
-    first = summary["first"]
-    table.add_row(
-        "1",
-        "",
-        "",
-        f"v1 {first['value']:.1%} [{first['low']:.1%}, {first['high']:.1%}]",
-        "",
-        "",
-        "first champion",
-    )
+def turns_table(records: Sequence[TurnRecord], heard: Sequence[Heard | None]) -> Table:
+    """A line a turn that fits 80 columns.
+
+    Args:
+        records: the turns.
+        heard: what users did before each; None for the first, which nobody could speak before.
+
+    Returns:
+        The table.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for name in ("turn", "labels", "held out"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("champion", r"challenger \[95 %]", "p", ""):
+        table.add_column(name, no_wrap=True)
     for record, wave in zip(records, heard, strict=True):
-        assert record.before is not None
         table.add_row(
             str(record.number),
-            f"{wave.labels} labels, {wave.thumbs} thumbs",
-            f"{record.champion} {record.before.value:.1%}",
-            f"{record.challenger} {record.after.value:.1%} [{record.after.low:.1%}, {record.after.high:.1%}]",
-            str(record.held_out),
-            f"{record.p_value:.2g}",
-            "[green]promoted[/]" if record.promoted else "kept the champion",
+            "" if wave is None else f"{wave.labels:,}",
+            f"{record.held_out:,}",
+            "" if record.before is None else f"{record.champion} {record.before.value:.1%}",
+            f"{record.challenger} {_percent(record.after)}",
+            "" if record.p_value is None else f"{record.p_value:.2g}",
+            "first" if record.champion is None else _verdict(record),
         )
     return table
 
 
-def _closing(folder: Path, records: list[TurnRecord], seconds: float) -> Panel:
-    second = records[0]
-    verdict = (
-        f"Turn two is better: {second.reason}."
-        if second.promoted
-        else f"Turn two was not shown to be better: {second.reason}."
+def _percent(figure: Interval) -> str:
+    return f"{figure.value:.1%} \\[{figure.low:.1%}, {figure.high:.1%}]"
+
+
+def _verdict(record: TurnRecord) -> str:
+    return "[green]promoted[/]" if record.promoted else f"[yellow]{record.champion} stays[/]"
+
+
+def _closing(folder: Path, records: Sequence[TurnRecord], summary: JsonObject) -> RenderableType:
+    """What happened in words, what to look at, and what to type next; paths and commands on one line each."""
+    lines = [_in_words(record) for record in records]
+    lines.append(
+        f"The whole wheel took {summary['seconds']:.0f} s. "
+        "Users were simulated; the server, the turns and the figures are real."
     )
-    lines = [
-        verdict,
-        f"The whole wheel took {seconds:.0f} s. "
-        "Users were simulated; the server, the turns and the figures are real.",
-        "",
-        "Look at:",
-        f"  {folder}/reports/turns.html            quality per turn",
-        f"  {folder}/reports/evaluation-v1.html    the first model, by intent and channel",
-        "Type next:",
-        f'  millwright predict --project {folder} "my card got eaten by the machine"',
-        f"  millwright serve --project {folder}",
-        "  millwright new desk --data your.csv",
-        "(in this checkout, `. .venv/bin/activate` first)",
+    option = f"--project {shlex.quote(str(folder))}"
+    look = {
+        summary["chart"]: "the chart: quality per turn",
+        str(Path(summary["chart"]).with_suffix(".html")): "every turn and its reason",
+        summary["evaluation"]: "the first model",
+        summary["data"]: "the data",
+    }
+    width = max(map(len, look))
+    commands = [
+        f'millwright predict {option} "the machine ate my card"',
+        f"millwright serve {option}",
+        "millwright new desk --data your.csv",
     ]
-    return Panel("\n".join(lines), title="the wheel has turned", expand=False)
+    activate = Path(sys.executable).with_name("activate")
+    if shutil.which("millwright") is None and activate.exists():
+        commands.insert(0, f". {os.path.relpath(activate)}")
+    return Group(
+        Rule("the wheel has turned"),
+        *lines,
+        "",
+        "[bold]Look at[/]",
+        *(Text(f"  {path:<{width}}  {what}", no_wrap=True) for path, what in look.items()),
+        "[bold]Type next[/]",
+        *(Text(f"  {command}", no_wrap=True) for command in commands),
+    )
+
+
+def _in_words(record: TurnRecord) -> str:
+    assert record.before is not None
+    figures = (
+        f"{record.challenger} is right on {record.after.value:.1%} of {record.held_out:,} held-out messages, "
+        f"{record.champion} on {record.before.value:.1%} of the same"
+    )
+    if record.promoted:
+        return f"Turn {record.number} is better: {figures}."
+    return f"Turn {record.number} is not shown to be better, so {record.champion} stays: {figures}."

@@ -14,6 +14,7 @@ from millwright.data.prepare import prepare
 from millwright.errors import BadInput, Corrupt
 from millwright.experiment.compare import Comparison, compare_paired
 from millwright.feedback import propose_rows
+from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Interval, Row, TurnRecord
 from millwright.registry.classifiers import load_classifier
@@ -29,12 +30,11 @@ from millwright.registry.versions import (
 from millwright.reports.charts import turns_chart
 from millwright.reports.pages import turns_page
 from millwright.serve.runtimes import choose_runtime
-from millwright.steps import quiet, train, turn_json
+from millwright.steps import train, turn_json
 from millwright.store.database import now
 from millwright.store.files import write_text
 from millwright.store.tables import turns
 from millwright.train.classifier import Classifier
-from millwright.train.fit import Progress
 
 
 def list_turns(project: Project) -> list[TurnRecord]:
@@ -75,7 +75,7 @@ def turn(project: Project, *, progress: Progress = quiet) -> TurnRecord:
         with project.database.connect() as connection:
             number = (connection.scalar(select(func.max(turns.c.number))) or 0) + 1
         propose_rows(project, number)
-        dataset = prepare(project)
+        dataset = prepare(project, progress=progress)
         new_rows = _check_enough(project, dataset, number)
         held_out = dataset.split("test")
         # The champion answers first: that it is damaged should be known before hours of training.

@@ -6,7 +6,7 @@ from pathlib import Path
 from millwright.data.columns import Columns, check_text_is_not_numbers, recognise
 from millwright.data.load import Table, read_table
 from millwright.data.prepare import group_name
-from millwright.data.split import most_even_seed
+from millwright.data.split import ROWS_LOOKED_AT, most_even_seed
 from millwright.errors import BadInput, one_of
 from millwright.project import Project, open_project
 from millwright.settings import FILENAME, DataSection, Settings, dump_settings
@@ -58,7 +58,7 @@ def new_project(
         _copy_template(template, folder)
         return open_project(folder), (f"copied the template {template!r}",)
     assert data is not None
-    table = read_table(data)
+    table = read_table(data, ROWS_LOOKED_AT)
     found = recognise(table, text, label, group, subject)
     check_text_is_not_numbers(table, found.text)
     tested = _test_table(test_data, found) if test_data else None

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from millwright.errors import BadSetting, NotFound, one_of
+from millwright.records import JsonObject
 
 FILENAME = "millwright.toml"
 
@@ -87,6 +88,9 @@ class TrainSection(Section):
     rank: int = Field(8, ge=1, le=512, description="Rank of LoRA, target rank of AdaLoRA.")
     adapter_size: int = Field(48, ge=1, le=4096, description="Width of the bottleneck of an adapter.")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of a target spread over all labels.")
+    cache_bytes: int = Field(
+        4_000_000_000, ge=0, description="Most that cached states may take; the longest unused go first."
+    )
 
 
 class ServeSection(Section):
@@ -144,8 +148,8 @@ def read_settings(path: Path) -> Settings:
 
     Raises:
         NotFound: there is no such file.
-        BadSetting: it cannot be read or is not TOML, or a key is unknown or has a wrong value; the
-            message names the key.
+        BadSetting: it cannot be read or is not TOML, or a key is unknown or has a wrong value, which the
+            message names.
     """
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -178,7 +182,7 @@ def change_settings(settings: Settings, section: str, **changes: object) -> Sett
 
 def dump_settings(settings: Settings) -> str:
     """Write settings as TOML text with each key's description as a comment above it."""
-    lines = ["# A Millwright project. Every key is here; `millwright settings` explains them too.", ""]
+    lines = ["# A Millwright project: every key, its meaning above it.", ""]
     for section_name in Settings.model_fields:
         section = getattr(settings, section_name)
         lines += [f"[{section_name}]"]
@@ -188,6 +192,19 @@ def dump_settings(settings: Settings) -> str:
             lines.append(f"# {key} =" if value is None else f"{key} = {_toml(value)}")
         lines.append("")
     return "\n".join(lines)
+
+
+def explain_settings(settings: Settings) -> JsonObject:
+    """Each key as "section.key" with its value, its default and what it means."""
+    return {
+        f"{name}.{key}": {
+            "value": getattr(section, key),
+            "default": field.default,
+            "description": field.description,
+        }
+        for name, section in settings
+        for key, field in type(section).model_fields.items()
+    }
 
 
 def _toml(value: object) -> str:

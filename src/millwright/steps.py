@@ -15,6 +15,7 @@ from millwright.data.load import read_table
 from millwright.data.prepare import dataset_folder, prepare, rows_of
 from millwright.errors import BadInput
 from millwright.modalities.text import canonical, clean, is_unicode
+from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Answer, Interval, JsonObject, Row, TurnRecord
 from millwright.registry.classifiers import load_classifier, register
@@ -25,14 +26,10 @@ from millwright.store.database import now
 from millwright.store.files import write_json, write_text
 from millwright.store.tables import turns
 from millwright.train.classifier import Classifier
-from millwright.train.fit import Progress, fit, truth_of
+from millwright.train.fit import fit, truth_of
 from millwright.train.metrics import Evaluation
 from millwright.train.metrics import evaluate as measure
 from millwright.train.search import need_optuna, search
-
-
-def quiet(_stage: str, _done: float) -> None:
-    """A progress callback that shows nothing."""
 
 
 def train(
@@ -57,7 +54,7 @@ def train(
     if trials:
         need_optuna()
     with project.lock("train"):
-        dataset = dataset or prepare(project)
+        dataset = dataset or prepare(project, progress=progress)
         settings, searched = project.settings, None
         if trials:
             settings, searched = search(

@@ -1,11 +1,12 @@
 import hashlib
 import json
+from dataclasses import asdict
 
 import pytest
 
-from millwright.data.dataset import read_dataset, write_dataset
+from millwright.data.dataset import read_dataset, seal_dataset, write_lines
 from millwright.errors import CannotStore, Corrupt
-from millwright.records import Excluded, Row
+from millwright.records import Row
 from millwright.store.files import SEAL, sha256_file, write_json
 
 ROWS = [
@@ -17,6 +18,15 @@ ROWS = [
 ]
 
 
+def write_dataset(folder, rows, excluded=()):
+    """Seal rows, written as JSON by the standard library."""
+    trees = [{**asdict(row), "slices": dict(row.slices)} for row in sorted(rows, key=lambda row: row.id)]
+    lines = [json.dumps(tree, ensure_ascii=False).encode() + b"\n" for tree in trees]
+    file = folder.parent / "unsealed.jsonl"
+    report = {"rows": len(rows), "labels": {row.label: {} for row in rows}}
+    return seal_dataset(folder, file, write_lines(file, lines), report, excluded)
+
+
 def reseal(folder, name):
     seal = json.loads((folder / SEAL).read_text())
     seal["sha256"][name] = sha256_file(folder / name)
@@ -24,47 +34,46 @@ def reseal(folder, name):
 
 
 def test_a_dataset_reads_back_equal(tmp_path):
-    written = write_dataset(tmp_path, ROWS, {"rows": 3}, [Excluded("a.csv", 9, "empty text")])
-    assert read_dataset(tmp_path, written.id) == written
+    written = write_dataset(tmp_path / "sets", ROWS)
+    assert read_dataset(tmp_path / "sets", written.id) == written
 
 
 def test_rows_stand_in_the_order_of_their_ids(tmp_path):
-    assert [row.id for row in write_dataset(tmp_path, ROWS, {}, []).rows] == ["a1", "b2", "c3"]
+    assert [row.id for row in write_dataset(tmp_path / "sets", ROWS).rows] == ["a1", "b2", "c3"]
 
 
 def test_the_same_rows_in_any_order_make_the_same_dataset_once(tmp_path):
-    one = write_dataset(tmp_path, ROWS, {}, [])
-    other = write_dataset(tmp_path, reversed(ROWS), {}, [])
+    one = write_dataset(tmp_path / "sets", ROWS)
+    other = write_dataset(tmp_path / "sets", ROWS[::-1])
     assert one == other
-    assert [path.name for path in tmp_path.iterdir()] == [one.id]
+    assert [path.name for path in (tmp_path / "sets").iterdir()] == [one.id]
 
 
 def test_another_row_makes_another_dataset_and_leaves_the_first(tmp_path):
-    one, other = write_dataset(tmp_path, ROWS, {}, []), write_dataset(tmp_path, ROWS[:2], {}, [])
+    one, other = write_dataset(tmp_path / "sets", ROWS), write_dataset(tmp_path / "sets", ROWS[:2])
     assert one.id != other.id
-    assert read_dataset(tmp_path, one.id).rows == one.rows
+    assert read_dataset(tmp_path / "sets", one.id).rows == one.rows
 
 
 def test_the_name_is_the_hash_of_the_rows_file(tmp_path):
-    written = write_dataset(tmp_path, ROWS, {}, [])
-    content = (tmp_path / written.id / "rows.jsonl").read_bytes()
+    written = write_dataset(tmp_path / "sets", ROWS)
+    content = (written.folder / "rows.jsonl").read_bytes()
     assert written.id == f"d-{hashlib.sha256(content).hexdigest()[:12]}"
 
 
 def test_rows_are_json_lines_that_any_tool_reads(tmp_path):
-    written = write_dataset(tmp_path, ROWS, {}, [])
-    lines = (tmp_path / written.id / "rows.jsonl").read_bytes().decode().split("\n")
+    written = write_dataset(tmp_path / "sets", ROWS)
+    lines = (written.folder / "rows.jsonl").read_bytes().decode().split("\n")
     assert [json.loads(line)["text"] for line in lines if line] == [row.text for row in written.rows]
 
 
 def test_excluded_rows_are_kept_beside(tmp_path):
-    written = write_dataset(tmp_path, ROWS, {}, [Excluded("a.csv", 9, "empty text")])
-    line = (tmp_path / written.id / "excluded.jsonl").read_text()
-    assert json.loads(line) == {"file": "a.csv", "row": 9, "reason": "empty text"}
+    written = write_dataset(tmp_path / "sets", ROWS, [b'{"row": 9}\n', b'{"row": 10}\n'])
+    assert (written.folder / "excluded.jsonl").read_text() == '{"row": 9}\n{"row": 10}\n'
 
 
 def test_labels_are_sorted_and_splits_are_filtered(tmp_path):
-    written = write_dataset(tmp_path, ROWS, {}, [])
+    written = write_dataset(tmp_path / "sets", ROWS)
     assert written.labels == ("x", "y")
     assert [row.id for row in written.split("test")] == ["a1"]
     assert [row.id for row in written.split("train", "validation")] == ["b2", "c3"]
@@ -72,27 +81,27 @@ def test_labels_are_sorted_and_splits_are_filtered(tmp_path):
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "report.json", "excluded.jsonl"])
 def test_an_edited_file_is_found(tmp_path, name):
-    written = write_dataset(tmp_path, ROWS, {}, [])
-    path = tmp_path / written.id / name
+    written = write_dataset(tmp_path / "sets", ROWS)
+    path = written.folder / name
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(Corrupt, match=name):
-        read_dataset(tmp_path, written.id)
+        read_dataset(tmp_path / "sets", written.id)
 
 
 def test_a_dataset_of_another_format_is_refused_with_a_remedy(tmp_path):
-    written = write_dataset(tmp_path, ROWS, {}, [])
-    write_json(tmp_path / written.id / "report.json", {"format": 99})
-    reseal(tmp_path / written.id, "report.json")
+    written = write_dataset(tmp_path / "sets", ROWS)
+    write_json(written.folder / "report.json", {"format": 99})
+    reseal(written.folder, "report.json")
     with pytest.raises(Corrupt, match="millwright prepare"):
-        read_dataset(tmp_path, written.id)
+        read_dataset(tmp_path / "sets", written.id)
 
 
 def test_a_dataset_that_never_was_is_corrupt(tmp_path):
     with pytest.raises(Corrupt, match="missing"):
-        read_dataset(tmp_path, "d-000000000000")
+        read_dataset(tmp_path / "sets", "d-000000000000")
 
 
 def test_a_file_where_datasets_must_stand_cannot_store(tmp_path):
     (tmp_path / "datasets").write_text("x")
     with pytest.raises(CannotStore):
-        write_dataset(tmp_path / "datasets", ROWS, {}, [])
+        write_dataset(tmp_path / "datasets", ROWS)

@@ -3,7 +3,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from millwright.data.duplicates import near_duplicates
+from millwright.data import duplicates
+from millwright.data.duplicates import bands_of, near_duplicates
+from millwright.data.spill import Spill
 
 
 def shingles(text):
@@ -19,9 +21,10 @@ def jaccard(one, other):
 
 def brute_force(texts, similarity):
     """Later text -> its best similarity to an earlier one, of those that reach `similarity`."""
-    best = {}
+    best, sets = {}, list(map(shingles, texts))
     for earlier, later in combinations(range(len(texts)), 2):
-        found = jaccard(texts[earlier], texts[later])
+        common = len(sets[earlier] & sets[later])
+        found = common / (len(sets[earlier]) + len(sets[later]) - common)
         if found >= similarity:
             best[later] = max(found, best.get(later, 0))
     return best
@@ -95,3 +98,54 @@ def test_many_copies_of_one_text_cost_one_pair_each():
 def test_the_result_does_not_change_from_run_to_run():
     texts = corpus(60)
     assert near_duplicates(texts, 0.8) == near_duplicates(texts, 0.8)
+
+
+@pytest.mark.parametrize("texts", [1, 10_000, 10**7])
+@pytest.mark.parametrize("similarity", [0.31, 0.5, 0.7, 0.85, 0.95, 1.0])
+def test_bands_miss_a_pair_just_similar_enough_once_in_two_thousand(similarity, texts):
+    bands, rows = bands_of(similarity, texts)
+    assert (1 - similarity**rows) ** bands <= 0.0005
+    assert bands <= 80
+
+
+def test_more_texts_take_more_selective_bands():
+    rows = [bands_of(0.85, 10**power)[1] for power in range(2, 8)]
+    assert rows == sorted(rows)
+    # A chance pair of similarity .1 shares a band with probability .1 ** rows: at most one mate a text.
+    assert all(power <= row for power, row in zip(range(2, 8), rows, strict=True))
+
+
+@pytest.mark.parametrize(("words", "similarity"), [(14, 0.86), (4, 0.55)])
+def test_planted_pairs_are_found(words, similarity):
+    pairs = 3_000
+    originals = [[f"w{number}x{n}" for n in range(words)] for number in range(pairs)]
+    copies = [[*original[:-1], f"new{number}"] for number, original in enumerate(originals)]
+    texts = [" ".join(text) for text in [*originals, *copies]]
+    assert jaccard(texts[0], texts[pairs]) == pytest.approx((2 * words - 3) / (2 * words + 1))
+    found = [(earlier, later) for earlier, later, _ in near_duplicates(texts, similarity)]
+    assert set(found) <= {(number, pairs + number) for number in range(pairs)}
+    # At most .0005 of them are missed, 1.5 on average; nine more would be six standard deviations.
+    assert pairs - len(found) <= 10
+
+
+def test_blocks_and_parts_of_any_size_find_the_same(monkeypatch, tmp_path):
+    texts = corpus(120)
+    whole = near_duplicates(texts, 0.8)
+    monkeypatch.setattr(duplicates, "BYTES_A_BLOCK", 700)
+    monkeypatch.setattr(duplicates, "TEXTS_A_PART", 50)
+    monkeypatch.setattr(duplicates, "STRETCH_BITS", 3)
+    monkeypatch.setattr(duplicates, "SHINGLES_AT_ONCE", 100)
+    seen = duplicates.Resemblance(Spill(tmp_path, 1_000), 0.8, len(texts))
+    for start in range(0, len(texts), 37):
+        seen.add(texts[start : start + 37])
+    found = [np.concatenate(part) for part in zip(*seen.pairs(), strict=True)]
+    assert list(zip(*(part.tolist() for part in found), strict=True)) == whole
+    assert len(whole) > 50
+
+
+def test_a_text_within_another_is_found_at_just_its_similarity():
+    words = [f"w{n}" for n in range(10)]
+    texts = [" ".join(words[:6]), " ".join(words)]  # 11 of 19 shingles
+    assert [pair[:2] for pair in near_duplicates(texts, 11 / 19)] == [(0, 1)]
+    longer = " ".join([*words, words[0]])  # and one pair more: 11 of 20, though 20 * .55 is over 11
+    assert [pair[:2] for pair in near_duplicates([texts[0], longer], 0.55)] == [(0, 1)]

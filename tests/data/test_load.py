@@ -4,7 +4,9 @@ import json
 import polars as pl
 import pytest
 
-from millwright.data.load import ROW, decode, read_table
+from millwright.data.encoding import decode
+from millwright.data.load import read_table
+from millwright.data.table import ROW
 from millwright.errors import BadInput, NotFound
 from millwright.records import Excluded
 

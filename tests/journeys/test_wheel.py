@@ -70,6 +70,17 @@ def test_a_model_of_your_own_rows_beats_the_commonest_answer(desk):
     assert Path(found["page"]).exists()
 
 
+def test_measuring_on_rows_that_taught_it_says_how_many(desk):
+    tickets = desk.parent / "tickets.csv"
+    found = verb("evaluate", "--project", str(desk), "--data", str(tickets))
+    splits = verb("prepare", "--project", str(desk))["splits"]
+    known = splits["train"] + splits["validation"]
+    assert found["notes"] == [
+        f"{known} of {found['rows']} rows have a text that this version was trained on: they flatter it"
+    ]
+    assert verb("evaluate", "--project", str(desk))["notes"] == []
+
+
 def test_it_answers_lines_of_stdin_in_their_order(desk):
     found = verb("predict", "--project", str(desk), stdin="the machine ate my card\n\nI forgot my pin\n")
     assert [answer["text"] for answer in found["answers"]] == ["the machine ate my card", "I forgot my pin"]

@@ -6,10 +6,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from millwright.data.prepare import prepare
 from millwright.records import Interval, TurnRecord
-from millwright.reports.charts import turns_chart
-from millwright.reports.pages import data_page, evaluation_page, turns_page
+from millwright.reports.charts import THEME, label_balance, turns_chart
+from millwright.reports.pages import data_page, evaluation_page, turns_page, write_data_report
 from millwright.train.metrics import evaluate
+from tests.conftest import csv_of, desk_rows
 
 EVIL = "<script>alert(1)</script>"
 EVALUATION = evaluate(
@@ -105,3 +107,49 @@ def test_the_chart_has_a_point_a_turn_and_says_who_was_kept():
 
 def test_the_same_turns_give_the_same_bytes():
     assert turns_chart(TURNS) == turns_chart(TURNS)
+
+
+@pytest.mark.parametrize("name", list(PAGES))
+def test_every_colour_of_a_picture_is_the_pages_to_choose_in_the_dark(name):
+    head, _, body = PAGES[name].partition("</head>")
+    dark = head.partition("prefers-color-scheme: dark")[2]
+    assert all(f"--chart-{variable}: #" in dark for variable in THEME.values())
+    colours = re.findall(r"(?:fill|stroke): ([^;\"]+)", body)
+    assert colours
+    assert {colour.partition(",")[0] for colour in colours} <= {"none"} | {
+        f"var(--chart-{variable}" for variable in THEME.values()
+    }
+
+
+def test_a_label_without_a_row_is_named_and_given_no_figure():
+    found = evaluate(np.array([[0.9, 0.1, 0.0]]), np.array([0]), ["card", "pin", "fee"], {})
+    page = evaluation_page(found, "desk", {})
+    assert "Without a row here, so not measured: pin, fee." in page
+    assert "<td>card</td>" in page
+    assert "<td>pin</td>" not in page
+
+
+def test_what_to_know_before_believing_stands_above_the_figures():
+    found = evaluate(np.array([[0.9, 0.1]]), np.array([0]), ["card", "pin"], {})
+    page = evaluation_page(found, "desk", {})
+    assert page.index("every row was right") < page.index("<h2>Figures")
+
+
+def test_more_labels_than_a_picture_holds_are_all_in_the_table():
+    labels = {f"label_{n}": {"train": n + 1, "validation": 0, "test": 0} for n in range(77)}
+    page = data_page({**REPORT, "labels": labels}, "desk")
+    assert "the 40 largest of 77" in page
+    assert all(f"<td>label_{n}</td>" in page for n in range(77))
+
+
+def test_a_label_of_any_length_leaves_room_for_the_bars():
+    long = label_balance({"x" * 500: {"train": 1, "validation": 1, "test": 1}})
+    assert "x" * 43 + "…" in long
+    assert "x" * 44 not in long
+
+
+def test_the_data_report_is_written_where_it_says(make_project):
+    project = make_project(csv_of(desk_rows(60)))
+    page = write_data_report(project, prepare(project))
+    assert page.parent == project.reports
+    assert "60: " in page.read_text(encoding="utf-8")

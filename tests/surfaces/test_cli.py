@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,15 @@ def test_a_new_project_has_no_versions(make_project, capsys):
     project = make_project(csv_of(desk_rows(60)))
     assert run("versions", "list", "--project", project.folder, "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"versions": []}
+    assert run("versions", "list", "--project", project.folder) == 0
+    assert capsys.readouterr().out == f"no version yet\nnext: millwright train --project {project.folder}\n"
+
+
+def test_what_to_type_next_can_be_typed_whatever_the_folder_is_called(tmp_path, capsys):
+    (tmp_path / "rows.csv").write_text(csv_of(desk_rows(60)))
+    assert run("new", tmp_path / "my desk", "--data", tmp_path / "rows.csv") == 0
+    typed = capsys.readouterr().out.splitlines()[-1].removeprefix("next: ")
+    assert run(*shlex.split(typed)[1:]) == 0
 
 
 def test_an_unknown_column_is_named_with_the_nearest(tmp_path, capsys):

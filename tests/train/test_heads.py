@@ -5,6 +5,7 @@ import pytest
 
 from millwright.train.calibrate import softmax
 from millwright.train.heads import DEFAULT_STRENGTH, STRENGTHS, choose_strength, fit_head, log_loss
+from millwright.train.solver import WHITENING
 
 
 def blobs(labels, rows=60, seed=0):
@@ -18,12 +19,12 @@ def blobs(labels, rows=60, seed=0):
 @pytest.mark.parametrize("labels", [2, 3, 5])
 def test_the_gradient_of_the_objective_is_zero_at_the_solution(labels):
     feature, truth = blobs(labels)
-    weight, bias = fit_head(feature.astype(np.float64), truth, labels, strength=2.0)
+    weight, bias = fit_head(feature, truth, labels, strength=2.0)
     error = softmax(feature @ weight.T + bias) - np.eye(labels)[truth]
-    # With two labels the library penalises one vector w, which we hold as (-w/2, w/2): four times less.
-    penalty = weight / 2.0 * (2.0 if labels == 2 else 1.0)
-    assert np.abs(error.T @ feature + penalty).max() < 0.02
-    assert np.abs(error.sum(0)).max() < 0.02
+    spectrum, rotation = np.linalg.eigh(np.cov(feature.T.astype(np.float64), bias=True))
+    shape = rotation @ np.diag((spectrum / spectrum.mean()) ** WHITENING) @ rotation.T
+    assert np.abs(error.T @ feature + weight @ shape / 2.0).max() < 0.1
+    assert np.abs(error.sum(0)).max() < 0.1
 
 
 def test_the_same_rows_give_the_same_bytes():
@@ -40,7 +41,7 @@ def test_a_label_without_rows_never_wins():
 
 def test_strength_is_the_one_with_the_least_validation_loss():
     train, validation = blobs(3, seed=1), blobs(3, seed=2)
-    strength, temperature = choose_strength(train, validation, 3)
+    strength, temperature, accuracy = choose_strength(train, validation, 3)
 
     def loss(candidate):
         weight, bias = fit_head(*train, 3, candidate)
@@ -50,11 +51,14 @@ def test_strength_is_the_one_with_the_least_validation_loss():
 
     assert strength == min(STRENGTHS, key=loss)
     assert temperature > 0
+    weight, bias = fit_head(*train, 3, strength)
+    right = (validation[0] @ weight.T + bias).argmax(1) == validation[1]
+    assert accuracy == pytest.approx(right.mean(), abs=0.02)
 
 
 def test_without_validation_rows_the_default_is_taken():
     feature, truth = blobs(3)
-    assert choose_strength((feature, truth), (feature[:0], truth[:0]), 3) == (DEFAULT_STRENGTH, 1.0)
+    assert choose_strength((feature, truth), (feature[:0], truth[:0]), 3) == (DEFAULT_STRENGTH, 1.0, 1.0)
 
 
 def test_log_loss_is_the_mean_negative_logarithm():

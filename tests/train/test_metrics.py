@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 from millwright.errors import BadInput
@@ -271,3 +272,16 @@ def test_as_json_it_is_plain_values_with_every_figure():
 def test_answers_and_rows_must_be_as_many(answered, rows):
     with pytest.raises(BadInput, match=f"got {answered} answers for {rows} rows; pass one for each"):
         evaluate(np.full((answered, 2), 0.5), np.zeros(rows, int), ["a", "b"], {})
+
+
+@pytest.mark.parametrize("rows", [1, 16, 300])
+def test_rows_that_are_all_right_show_no_more_than_the_exact_bound(rows):
+    found = evaluate(np.tile([0.9, 0.1], (rows, 1)), np.zeros(rows, int), ["a", "b"], {})
+    lower = binomtest(rows, rows, alternative="greater").proportion_ci(0.95, method="exact").low
+    assert found.notes[0].endswith(f"an accuracy over {lower:.3f}")
+    assert (found.accuracy.low, found.accuracy.high) == (1, 1)
+
+
+def test_rows_of_which_one_is_wrong_need_no_note():
+    found = evaluate(np.tile([0.9, 0.1], (16, 1)), np.array([1] + [0] * 15), ["a", "b"], {})
+    assert found.notes == ()

@@ -1,8 +1,11 @@
-"""The cache of states: made once a text, dropped when damaged, the same in any batch."""
+"""States of texts: made once, the same to the byte in any company and on any number of threads."""
 
+import os
+
+import pytest
 import torch
 
-from millwright.train.states import StateCache, batches_by_length, cached_features, cached_states, text_key
+from millwright.train.states import batches_by_length, batches_by_shape, cached_features, cached_states
 from tests.train.conftest import make_backbone
 
 TEXTS = ["card lost", "where is my money please", "pin", "the transfer is pending"]
@@ -19,31 +22,39 @@ def test_a_second_run_makes_nothing(tmp_path):
     assert torch.equal(first, second)
 
 
-def test_a_new_text_costs_one_run(tmp_path):
-    features(tmp_path, TEXTS)
-    assert features(tmp_path, [*TEXTS, "help"])[1] == 1
+def test_adding_one_per_cent_of_rows_runs_those_alone(tmp_path):
+    texts = [f"card {'lost ' * (n % 9)}pin {n}" for n in range(300)]
+    assert features(tmp_path, texts)[1] == 300
+    assert features(tmp_path, [*texts, "help my card", "the pin is lost", "money"])[1] == 3
 
 
-def test_features_do_not_depend_on_the_batch(tmp_path):
-    together, _ = features(tmp_path / "a", TEXTS)
-    alone = [features(tmp_path / str(place), [text])[0] for place, text in enumerate(TEXTS)]
-    assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_features_are_the_same_to_the_byte_in_any_company(tmp_path, precision):
+    backbone = make_backbone("bert")
+
+    def run(name, texts):
+        return cached_features(backbone, texts, precision, tmp_path / name, lambda _: None)[0]
+
+    many = TEXTS + [f"card {'lost ' * (n % 9)}pin" for n in range(9)]
+    together, backwards = run("together", many), run("backwards", many[::-1])
+    assert torch.equal(together, backwards.flip(0))
+    for place, text in enumerate(TEXTS):
+        assert torch.equal(run(f"alone-{place}", [text])[0], together[place])
+
+
+def test_features_are_the_same_to_the_byte_with_other_thread_settings(tmp_path):
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(features(tmp_path / str(threads), TEXTS)[0])
+    torch.set_num_threads(before)
+    assert torch.equal(*found)
 
 
 def test_a_repeated_text_is_run_once(tmp_path):
     found, made = features(tmp_path, ["pin", "pin", "card"])
     assert made == 2
     assert torch.equal(found[0], found[1])
-
-
-def test_a_damaged_shard_is_dropped_and_made_again(tmp_path, caplog):
-    whole, _ = features(tmp_path, TEXTS)
-    (shard,) = tmp_path.rglob("*.safetensors")
-    shard.write_bytes(shard.read_bytes()[:-3] + b"abc")
-    again, made = features(tmp_path, TEXTS)
-    assert made == 4
-    assert torch.equal(whole, again)
-    assert shard.name in caplog.text
 
 
 def test_another_backbone_has_a_cache_of_its_own(tmp_path):
@@ -57,10 +68,9 @@ def test_states_have_one_row_a_token(tmp_path):
     assert [len(state) for state in states] == [len(text.split()) + 2 for text in TEXTS]
 
 
-def test_an_empty_cache_holds_nothing(tmp_path):
-    found, made = StateCache(tmp_path).fetch([text_key("a")], lambda places: iter([torch.ones(1, 2)]))
-    assert made == 1
-    assert torch.equal(found[0], torch.ones(1, 2))
+def test_the_cache_is_kept_within_its_limit(tmp_path):
+    cached_features(make_backbone("bert"), TEXTS, torch.float32, tmp_path, lambda _: None, 100)
+    assert sum(os.path.getsize(path) for path in tmp_path.rglob("*.safetensors")) <= 100
 
 
 def test_batches_hold_every_index_once_within_the_token_limit():
@@ -68,3 +78,11 @@ def test_batches_hold_every_index_once_within_the_token_limit():
     batches = list(batches_by_length(lengths, tokens_a_batch=64))
     assert sorted(index for batch in batches for index in batch) == list(range(7))
     assert all(len(batch) * max(lengths[index] for index in batch) <= 64 for batch in batches)
+
+
+def test_a_batch_has_a_shape_that_its_texts_lengths_alone_decide():
+    few = {width: size for _, size, width in batches_by_shape([3, 7, 500], 64)}
+    many = {width: size for _, size, width in batches_by_shape([3, 7, 500] * 50, 64)}
+    assert few == many == {4: 16, 8: 8, 500: 1}
+    places = [place for indices, _, _ in batches_by_shape([3, 7, 500] * 50, 64) for place in indices]
+    assert sorted(places) == list(range(150))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from millwright.data.load import Table
+from millwright.data.table import Table
 from millwright.errors import BadInput, one_of
 from millwright.modalities.text import is_number
 

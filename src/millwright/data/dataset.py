@@ -1,31 +1,41 @@
 """A dataset on disk: an immutable, sealed folder of rows, named by their content."""
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from millwright.errors import Corrupt
-from millwright.records import SPLITS, Excluded, JsonObject, Row
-from millwright.store.files import read_json, sealed_folder, verify, write_bytes, write_json
+from millwright.records import SPLITS, JsonObject, Row
+from millwright.store.files import read_json, sealed_folder, storing, verify, write_json
 
 DATASET_FORMAT = 1
+ROWS, EXCLUDED, REPORT = "rows.jsonl", "excluded.jsonl", "report.json"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows in canonical order (by id), the labels in alphabetical order, and the report made of them."""
+    """Rows in canonical order (by id), and the report made of them. Rows are read at first use."""
 
     id: str
-    rows: tuple[Row, ...]
+    folder: Path
     report: JsonObject
 
-    @property
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """Every row, in memory; raises Corrupt if the file is not the one that named the dataset."""
+        content = (self.folder / ROWS).read_bytes()
+        if _name_of(hashlib.sha256(content).hexdigest()) != self.id:
+            raise Corrupt(f"{self.folder / ROWS} is not what was written; run `millwright prepare` again")
+        return tuple(_row_from(json.loads(line)) for line in content.split(b"\n") if line)
+
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """Every label that a row has, sorted."""
-        return tuple(sorted({row.label for row in self.rows}))
+        return tuple(sorted(self.report["labels"]))
 
     def split(self, *names: str) -> tuple[Row, ...]:
         """The rows of the named splits, in canonical order."""
@@ -33,16 +43,41 @@ class Dataset:
         return tuple(row for row in self.rows if row.split in names)
 
 
-def write_dataset(
-    folder: Path, rows: Iterable[Row], report: JsonObject, excluded: Sequence[Excluded]
+def write_lines(path: Path, lines: Iterable[bytes]) -> str:
+    """Write lines that come in pieces, and return the hex sha256 of all of them.
+
+    Args:
+        path: the file.
+        lines: pieces that end with a line feed.
+
+    Returns:
+        The hash of the file.
+
+    Raises:
+        CannotStore: the disk is full or read-only.
+    """
+    hashed = hashlib.sha256()
+    with storing(path), path.open("wb") as file:
+        for piece in lines:
+            file.write(piece)
+            hashed.update(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return hashed.hexdigest()
+
+
+def seal_dataset(
+    folder: Path, rows: Path, sha256: str, report: JsonObject, excluded: Iterable[bytes]
 ) -> Dataset:
     """Seal a dataset below `folder` and return it; the same rows give the same id and folder.
 
     Args:
         folder: where datasets stand.
-        rows: every row, in any order.
+        rows: a file of rows as JSON lines in the order of their ids. It is moved, and the dataset is
+            made beside it, so that a kill leaves no half of one among the datasets.
+        sha256: its hash, which `write_lines` returned.
         report: what `prepare` found.
-        excluded: rows that were left out.
+        excluded: rows that were left out, as JSON lines.
 
     Returns:
         The dataset.
@@ -50,15 +85,16 @@ def write_dataset(
     Raises:
         CannotStore: the disk is full or read-only.
     """
-    ordered = tuple(sorted(rows, key=lambda row: row.id))
-    content = "".join(json.dumps(_row_json(row), ensure_ascii=False) + "\n" for row in ordered).encode()
-    dataset_id = f"d-{hashlib.sha256(content).hexdigest()[:12]}"
-    with sealed_folder(folder / dataset_id) as target:
-        write_bytes(target / "rows.jsonl", content)
-        write_json(target / "report.json", {"format": DATASET_FORMAT, **report})
-        lines = (json.dumps(dataclasses.asdict(item), ensure_ascii=False) + "\n" for item in excluded)
-        write_bytes(target / "excluded.jsonl", "".join(lines).encode())
-    return Dataset(dataset_id, ordered, report)
+    name = _name_of(sha256)
+    with sealed_folder(rows.parent / name) as target:
+        rows.rename(target / ROWS)
+        write_json(target / REPORT, {"format": DATASET_FORMAT, **report})
+        write_lines(target / EXCLUDED, excluded)
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / name).exists():
+            (rows.parent / name).rename(folder / name)
+    return Dataset(name, folder / name, report)
 
 
 def read_dataset(folder: Path, dataset_id: str) -> Dataset:
@@ -75,16 +111,14 @@ def read_dataset(folder: Path, dataset_id: str) -> Dataset:
         Corrupt: a file of it is missing or was changed, or it has an unknown format.
     """
     verify(folder / dataset_id)
-    report = read_json(folder / dataset_id / "report.json")
+    report = read_json(folder / dataset_id / REPORT)
     if report.pop("format", None) != DATASET_FORMAT:
         raise Corrupt(f"dataset {dataset_id} has an unknown format; run `millwright prepare` again")
-    text = (folder / dataset_id / "rows.jsonl").read_text(encoding="utf-8")
-    rows = tuple(_row_from(json.loads(line)) for line in text.split("\n") if line)
-    return Dataset(dataset_id, rows, report)
+    return Dataset(dataset_id, folder / dataset_id, report)
 
 
-def _row_json(row: Row) -> JsonObject:
-    return {**dataclasses.asdict(row), "slices": dict(row.slices)}
+def _name_of(sha256: str) -> str:
+    return f"d-{sha256[:12]}"
 
 
 def _row_from(tree: JsonObject) -> Row:

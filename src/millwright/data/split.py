@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from millwright.data.texts import digests
+
 CANDIDATE_SEEDS = 64
 ROWS_LOOKED_AT = 20_000
 
@@ -17,6 +19,19 @@ def unit_of(group: str, seed: int) -> float:
     """Map a group's name to [0, 1), uniformly over names and independently over seeds."""
     digest = hashlib.blake2b(f"{seed}\0{group}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
+
+
+def units_of(groups: Sequence[str], seed: int) -> np.ndarray:
+    """For each group's name the number of which `unit_of` is the share of 2 ** 64."""
+    return digests(groups, before=f"{seed}\0", size=8)[:, 0]
+
+
+def splits_of(unit_N: np.ndarray, validation_share: float, test_share: float) -> np.ndarray:
+    """What `split_of` says of each unit that `units_of` gives, as places in SPLITS."""
+    share_N = unit_N / 2.0**64
+    is_held_N = share_N < test_share + validation_share
+    found: np.ndarray = np.where(share_N < test_share, 2, np.where(is_held_N, 1, 0)).astype(np.uint8)
+    return found
 
 
 def split_of(group: str, seed: int, validation_share: float, test_share: float) -> str:

@@ -18,6 +18,7 @@ from millwright.train.metrics import ClassScore, Confusion, ReliabilityBin
 ACCENT, QUIET, INK, GRID, PAPER = "#0f766e", "#94a3b8", "#334155", "#e2e8f0", "#ffffff"
 THEME = {ACCENT: "accent", QUIET: "quiet", INK: "ink", GRID: "grid", PAPER: "paper"}
 MOST_LABELS = 40
+MOST_NAMED_TURNS = 10
 MOST_CHARACTERS = 44  # of a label in a picture; tables have all of it
 
 
@@ -27,44 +28,35 @@ def turns_chart(turns: Sequence[TurnRecord]) -> str:
     Both points of a turn are measured on the same held-out rows, so the arrow between them is what
     the turn brought; held-out rows differ from turn to turn as traffic adds to them.
     """
-    figure, axes = _canvas(7.2, 3.9)
+    figure, axes = _canvas(7.2, 4.1)
+    axes.grid(axis="y", color=GRID, lw=0.6)
     for turn in turns:
-        if turn.before is not None:
-            axes.annotate(
-                "",
-                (turn.rows, 100 * turn.after.value),
-                (turn.rows, 100 * turn.before.value),
-                arrowprops={"arrowstyle": "->", "color": QUIET, "shrinkA": 5, "shrinkB": 5},
-            )
-            axes.plot(turn.rows, 100 * turn.before.value, "o", mfc=PAPER, mec=INK, ms=8, zorder=3)
-        colour = ACCENT if turn.promoted else QUIET
-        low, high = turn.after.value - turn.after.low, turn.after.high - turn.after.value
-        axes.errorbar(
-            turn.rows,
-            100 * turn.after.value,
-            yerr=[[100 * max(low, 0)], [100 * max(high, 0)]],
-            fmt="o",
-            color=colour,
-            ms=9,
-            capsize=4,
-            zorder=4,
-        )
-        note = f"turn {turn.number}: {turn.challenger}" + ("" if turn.promoted else " (kept champion)")
-        axes.annotate(
-            note,
-            (turn.rows, 100 * turn.after.value),
-            (10, 6),
-            textcoords="offset points",
-            fontsize=9,
-            color=INK,
-        )
+        _draw_turn(axes, turn)
+        if len(turns) <= MOST_NAMED_TURNS or turn is turns[0] or turn.promoted:
+            name = f"turn {turn.number}: {turn.challenger}" + ("" if turn.promoted else " (kept champion)")
+            place = (turn.rows, 100 * turn.after.value)
+            axes.annotate(name, place, (10, 6), textcoords="offset points", fontsize=9, color=INK)
     axes.plot([], [], "o", color=ACCENT, label="new version, promoted (95 % interval)")
+    axes.plot([], [], "o", color=QUIET, label="new version, champion kept")
     axes.plot([], [], "o", mfc=PAPER, mec=INK, label="version before it, same held-out rows")
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right")
-    axes.margins(x=0.25, y=0.2)
+    figure.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=3, loc="outside lower center")
+    axes.margins(x=0.25, y=0.15)
     axes.set_xlabel("rows that taught the version")
     axes.set_ylabel("accuracy on held-out rows, %")
     return _svg(figure)
+
+
+def _draw_turn(axes: Axes, turn: TurnRecord) -> None:
+    """The new version with its interval, and the one before it with an arrow from it, where there was one."""
+    after, colour = 100 * turn.after.value, ACCENT if turn.promoted else QUIET
+    ends = [[max(after - 100 * turn.after.low, 0)], [max(100 * turn.after.high - after, 0)]]
+    axes.errorbar(turn.rows, after, yerr=ends, fmt="o", color=colour, ms=9, capsize=4, zorder=4)
+    if turn.before is None:
+        return
+    before = 100 * turn.before.value
+    arrow = {"arrowstyle": "->", "color": INK, "shrinkA": 5, "shrinkB": 5}
+    axes.annotate("", (turn.rows, after), (turn.rows, before), arrowprops=arrow, zorder=5)
+    axes.plot(turn.rows, before, "o", mfc=PAPER, mec=INK, ms=6, zorder=6)
 
 
 def reliability_chart(bins: Sequence[ReliabilityBin]) -> str:

@@ -69,14 +69,15 @@ def quantise_body(classifier: Classifier, rows: Sequence[Row], folder: Path) -> 
         (ids[None].numpy(), torch.ones(1, len(ids), dtype=torch.int64).numpy())
         for ids in tokenize(classifier.backbone, [row.text for row in chosen])
     ]
+    converted = _converted(classifier)
     alphas = nncf.AdvancedSmoothQuantParameters(matmul=SMOOTHING)
     with contextlib.redirect_stdout(io.StringIO()):  # NNCF draws bars there
         quantised: Any = nncf.quantize(
-            _converted(classifier),
+            converted,
             nncf.Dataset(inputs),
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(inputs),
-            ignored_scope=nncf.IgnoredScope(patterns=[_feed_forward_output(classifier)], validate=False),
+            ignored_scope=nncf.IgnoredScope(names=_feed_forward_outputs(classifier, converted)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=alphas),
         )
     assert openvino is not None
@@ -119,9 +120,12 @@ def _converted(classifier: Classifier) -> Any:
         )
 
 
-def _feed_forward_output(classifier: Classifier) -> str:
-    path = classifier.backbone.family.sublayer_outputs[1]
-    return rf".*\.\d+\.{re.escape(path)}/.*"
+def _feed_forward_outputs(classifier: Classifier, model: Any) -> list[str]:
+    """The products, by name, whose results leave the feed-forward blocks."""
+    path = re.escape(classifier.backbone.family.sublayer_outputs[1])
+    wanted = re.compile(rf".*\.\d+\.{path}/.*")
+    names = (op.get_friendly_name() for op in model.get_ops() if op.get_type_name() == "MatMul")
+    return [name for name in names if wanted.fullmatch(name)]
 
 
 def _write(model: Any, classifier: Classifier, folder: Path, rows: tuple[str, ...]) -> None:

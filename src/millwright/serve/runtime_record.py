@@ -18,12 +18,12 @@ class Candidate:
     """What was measured of one way to run a version; `refused` says why it may not serve.
 
     `agreement` is the share of rows on which its arg-max is that of float32, `accuracy` that on
-    validation rows.
+    validation rows; both None for those slower than the one that was taken, which nobody judged.
     """
 
     name: str
     texts_per_second: float = 0.0
-    agreement: float = 0.0
+    agreement: float | None = None
     accuracy: float | None = None
     refused: str | None = None
 

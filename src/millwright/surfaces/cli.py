@@ -17,13 +17,14 @@ import typer
 
 from millwright.errors import BadInput, MillwrightError, NotFound
 from millwright.records import JsonObject
-from millwright.settings import Settings, change_settings, dump_settings
+from millwright.settings import Settings, change_settings, dump_settings, explain_settings
 from millwright.surfaces import screen
 
 if TYPE_CHECKING:
     from millwright.project import Project
 
 INTERRUPTED = 130
+WHEEL, AROUND = "Turn the wheel", "Look and steer"  # panels of the help
 
 app = typer.Typer(
     name="millwright", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -31,8 +32,8 @@ app = typer.Typer(
 )  # fmt: skip
 versions_app = typer.Typer(no_args_is_help=True, help="List, show, promote and roll back versions.")
 backbones_app = typer.Typer(no_args_is_help=True, help="Compare pretrained networks on your rows.")
-app.add_typer(versions_app, name="versions")
-app.add_typer(backbones_app, name="backbones")
+app.add_typer(versions_app, name="versions", rich_help_panel=AROUND)
+app.add_typer(backbones_app, name="backbones", rich_help_panel=AROUND)
 
 ProjectFolder = Annotated[Path, typer.Option("--project", help="Folder of the project, or one below it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
@@ -112,7 +113,7 @@ def _everything(
     """
 
 
-@app.command()
+@app.command(rich_help_panel=WHEEL)
 def new(
     folder: Annotated[Path, typer.Argument(help="Folder to make.")],
     data: Annotated[Path | None, typer.Option(help="Labelled rows: CSV, TSV, JSONL or Parquet.")] = None,
@@ -143,7 +144,7 @@ def new(
     screen.show_next(f"millwright prepare{_project_option(folder)}")
 
 
-@app.command()
+@app.command(rich_help_panel=WHEEL)
 def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     """Clean, check and split the rows, and write the data report.
 
@@ -154,7 +155,8 @@ def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     from millwright.reports.pages import write_data_report
 
     opened = _open(project)
-    dataset = prepare_data(opened)
+    with screen.progress_bars(json) as progress:
+        dataset = prepare_data(opened, progress=progress)
     page = write_data_report(opened, dataset)
     if json:
         screen.show_json({"dataset": dataset.id, "page": page, **dataset.report})
@@ -166,7 +168,7 @@ def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     screen.show_next(f"millwright train{_project_option(project)}")
 
 
-@app.command()
+@app.command(rich_help_panel=WHEEL)
 def train(
     method: Annotated[str | None, typer.Option(help="auto, head, top, full, lora, adalora, adapter.")] = None,
     search: Annotated[int, typer.Option(min=0, help="Try so many settings first.")] = 0,
@@ -202,12 +204,15 @@ def train(
 
 def _show_figures(project: "Project", manifest: JsonObject) -> None:
     from millwright.registry.versions import list_versions
+    from millwright.serve.runtime_record import read_runtime
 
     aliases = [info.aliases for info in list_versions(project) if info.name == manifest["name"]]
     screen.out.print(screen.version_table(manifest, aliases[0]))
+    if (record := read_runtime(project, manifest["name"])) is not None:
+        screen.out.print(screen.runtime_table(record))
 
 
-@app.command()
+@app.command(rich_help_panel=WHEEL)
 def evaluate(
     version: Version = "champion",
     data: Annotated[Path | None, typer.Option(help="Measure on this file, not on the test rows.")] = None,
@@ -230,7 +235,7 @@ def evaluate(
     screen.show_path("report:", page)
 
 
-@app.command()
+@app.command(rich_help_panel=WHEEL)
 def predict(
     texts: Annotated[list[str] | None, typer.Argument(help="Inputs; none reads lines from stdin.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many labels an input.")] = 1,
@@ -275,7 +280,7 @@ def _lines_of_stdin() -> list[str]:
     return lines
 
 
-@app.command()
+@app.command(rich_help_panel=WHEEL)
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
@@ -297,12 +302,12 @@ def serve(
         if json:
             screen.show_json({"url": url})
         else:
-            screen.show_line(f"serving {url}  (Ctrl-C stops)")
+            screen.show_line(f"serving {url}  (its docs: {url}/docs; Ctrl-C stops)")
 
     serve_project(replace(opened, settings=settings), ready)
 
 
-@app.command()
+@app.command(rich_help_panel=WHEEL)
 def turn(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     """Turn what users said into rows, train a challenger, promote it if it is better.
 
@@ -333,6 +338,10 @@ def list_all(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     if json:
         screen.show_json({"versions": found})
         return
+    if not found:
+        screen.show_line("no version yet")
+        screen.show_next(f"millwright train{_project_option(project)}")
+        return
     screen.out.print(screen.versions_table(found))
 
 
@@ -348,10 +357,11 @@ def show(
     """
     opened = _open(project)
     from millwright.registry.versions import resolve, version_manifest
+    from millwright.serve.runtime_record import read_runtime
 
     manifest = version_manifest(opened, resolve(opened, version))
     if json:
-        screen.show_json(manifest)
+        screen.show_json({**manifest, "runtime": read_runtime(opened, manifest["name"])})
     else:
         _show_figures(opened, manifest)
 
@@ -408,8 +418,8 @@ def compare(
     from millwright.data.prepare import prepare as prepare_data
     from millwright.train.choose import compare_backbones
 
-    dataset = prepare_data(opened)
     with screen.progress_bars(json) as progress:
+        dataset = prepare_data(opened, progress=progress)
         scores, advice = compare_backbones(
             dataset, names, opened.settings, kept=opened.kept, progress=progress
         )
@@ -420,26 +430,17 @@ def compare(
     screen.out.print(advice, markup=False)
 
 
-@app.command()
+@app.command(rich_help_panel=AROUND)
 def settings(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     """Explain every key of millwright.toml with its value here, or its default where no project is.
 
     Example: millwright settings --project desk
     """
     current = _settings_here(project)
-    if not json:
+    if json:
+        screen.show_json(explain_settings(current))
+    else:
         screen.out.print(dump_settings(current), markup=False, soft_wrap=True)
-        return
-    sections = {name: getattr(current, name) for name in Settings.model_fields}
-    screen.show_json(
-        {
-            f"{name}.{key}": {
-                "value": getattr(section, key), "default": field.default, "description": field.description,
-            }
-            for name, section in sections.items()
-            for key, field in type(section).model_fields.items()
-        }
-    )  # fmt: skip
 
 
 def _settings_here(folder: Path) -> Settings:
@@ -449,9 +450,12 @@ def _settings_here(folder: Path) -> Settings:
         return Settings()
 
 
-@app.command()
+@app.command(rich_help_panel=AROUND)
 def bench(
-    concurrency: Annotated[str, typer.Option(help="Requests under way at once, one run each.")] = "1,8,32,64",
+    concurrency: Annotated[
+        list[int] | None,
+        typer.Option(help="Requests at once; may be given again. 1, 8, 32 and 64 otherwise."),
+    ] = None,
     seconds: Annotated[float, typer.Option(help="How long each run takes.")] = 5.0,
     price: Annotated[float | None, typer.Option(help="Price of a core an hour, in any currency.")] = None,
     project: ProjectFolder = Path("."),
@@ -464,25 +468,18 @@ def bench(
     opened = _open(project)
     from millwright.bench.measure import bench as bench_project
 
-    given = _whole_numbers(concurrency)
     with screen.progress_bars(json) as progress:
         found = bench_project(
-            opened, concurrencies=given, seconds=seconds, price_per_core_hour=price, progress=progress
-        )
+            opened, concurrencies=concurrency or (1, 8, 32, 64), seconds=seconds, price_per_core_hour=price,
+            progress=progress,
+        )  # fmt: skip
     if json:
         screen.show_json({"load": found})
     else:
         screen.out.print(screen.load_table(found))
 
 
-def _whole_numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise BadInput(f"concurrency must be whole numbers, got {text!r}; pass 1,8,64") from None
-
-
-@app.command()
+@app.command(rich_help_panel=AROUND)
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where the demo's project is made.")] = Path("demo"),
     json: AsJson = False,

@@ -21,6 +21,7 @@ from millwright.records import Answer, Interval, JsonObject, TurnRecord
 if TYPE_CHECKING:
     from millwright.bench.measure import LoadFigures
     from millwright.registry.versions import VersionInfo
+    from millwright.serve.runtime_record import RuntimeRecord
     from millwright.train.choose import BackboneScore
     from millwright.train.metrics import Evaluation
 
@@ -64,15 +65,15 @@ def path_from_here(path: Path) -> Path:
 
 @contextmanager
 def progress_bars(as_json: bool) -> Iterator[Callable[[str, float], None]]:
-    """Bars on stderr, one a stage.
+    """Bars on stderr, one a stage; none where stderr is no terminal.
 
     Args:
-        as_json: True for a program that reads: then there are no bars.
+        as_json: True for a program that reads: then there are no bars either.
 
     Yields:
         A function of a stage's name and the fraction of it done.
     """
-    if as_json:
+    if as_json or not err.is_terminal:
         yield lambda stage, fraction: None
         return
     columns = (
@@ -81,7 +82,7 @@ def progress_bars(as_json: bool) -> Iterator[Callable[[str, float], None]]:
         TaskProgressColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err) as bars:
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bars:
         tasks: dict[str, Any] = {}
 
         def progress(stage: str, fraction: float) -> None:
@@ -126,10 +127,10 @@ def data_table(report: JsonObject) -> Table:
         ("labels", f"{len(report['labels']):,}; {balance}"),
         ("characters", f"median {characters['median']:,}, longest {characters['max']:,}"),
         ("left out", ", ".join(f"{count:,} {why}" for why, count in report["excluded"].items()) or "none"),
-        ("near duplicates", f"{near['pairs']:,} pairs, {near['across_splits']:,} of them across splits"),
-        ("in more than one split", f"{across:,} texts"),
-        ("conflicting labels", f"{report['conflicting_labels']['count']:,} texts"),
-        ("broken", f"{report['broken_texts']['count']:,} texts"),
+        ("near duplicates", f"{_count(near['pairs'], 'pair')}, {near['across_splits']:,} across splits"),
+        ("in more than one split", _count(across, "text")),
+        ("conflicting labels", _count(report["conflicting_labels"]["count"], "text")),
+        ("broken", _count(report["broken_texts"]["count"], "text")),
         *(("note", note) for note in report["notes"]),
     ]
     return table(("", ""), rows)
@@ -183,12 +184,33 @@ def version_table(manifest: JsonObject, aliases: Sequence[str]) -> RenderableTyp
         parts.append(_figures(f"{metrics['rows']:,} test rows", figures))
     facts = manifest["facts"]
     costs = [
-        (stage, f"{cost['seconds']:,.1f}", f"{cost['rows_per_second']:,.0f}")
+        (stage, f"{cost['seconds']:,.1f}", f"{cost['rows_per_second']:,.0f}", _megabytes(cost))
         for stage, cost in facts["stages"].items()
     ]
-    parts += ["", table(("stage", "seconds", "rows/s"), costs, right=("seconds", "rows/s"))]
+    numbers = ("seconds", "rows/s", "peak MB")
+    parts += ["", table(("stage", *numbers), costs, right=numbers)]
     parts.append(f"peak memory {facts['peak_memory_bytes'] / 1e6:,.0f} MB")
     return Group(*parts)
+
+
+def runtime_table(record: "RuntimeRecord") -> RenderableType:
+    """How a version runs on this machine, and what the other ways would have been."""
+    rows = [
+        (
+            one.name,
+            f"{one.texts_per_second:,.0f}" if one.texts_per_second else "",
+            "" if one.agreement is None else f"{one.agreement:.2%}",
+            "serves" if one.name == record.runtime else one.refused or "slower, not judged",
+        )
+        for one in sorted(record.candidates, key=lambda one: -one.texts_per_second)
+    ]
+    numbers = ("texts/s", "as float32")
+    return Group("", table(("runtime", *numbers, ""), rows, right=numbers), f"measured on {record.processor}")
+
+
+def _megabytes(cost: JsonObject) -> str:
+    peak_bytes = cost.get("peak_memory_bytes")
+    return "" if peak_bytes is None else f"{peak_bytes / 1e6:,.0f}"
 
 
 def versions_table(found: Sequence["VersionInfo"]) -> Table:
@@ -272,7 +294,7 @@ def load_table(found: "Sequence[LoadFigures]") -> Table:
         headers.append("cost a million")
         for row, one in zip(rows, found, strict=True):
             row.append("" if one.cost_per_million is None else f"{one.cost_per_million:.4f}")
-    return table(headers, rows)
+    return table(headers, rows, right=headers)
 
 
 def _milliseconds(value: float | None) -> str:
@@ -282,6 +304,10 @@ def _milliseconds(value: float | None) -> str:
 def minute(moment: str) -> str:
     """An hour of the tables as a person reads it."""
     return f"{moment[:10]} {moment[11:16]} UTC"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _figures(title: str, figures: dict[str, Interval]) -> Table:

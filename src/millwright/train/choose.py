@@ -7,14 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from millwright.data.dataset import Dataset
 from millwright.errors import BadInput, MillwrightError
+from millwright.progress import Progress
 from millwright.records import Interval
 from millwright.settings import Settings
 from millwright.train.backbones import Backbone, load_backbone
-from millwright.train.fit import Progress, truth_of
+from millwright.train.fit import truth_of
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.states import cached_features, checked_precision
 
@@ -54,6 +54,8 @@ def compare_backbones(
     Raises:
         BadInput: no candidate could be measured, or rows are too few for three folds.
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # here: no other verb needs scikit-learn
+
     rows = dataset.split("train", "validation")[:MOST_ROWS]
     truth_N = truth_of(rows, dataset.labels)
     if len(rows) < 10 * FOLDS:

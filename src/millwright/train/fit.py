@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import resource
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +12,19 @@ from torch import Tensor
 
 from millwright.data.dataset import Dataset
 from millwright.errors import BadInput
+from millwright.progress import Progress
 from millwright.records import JsonObject, Row
 from millwright.settings import Settings
 from millwright.train.backbones import Backbone, load_backbone
 from millwright.train.calibrate import fit_temperature, softmax
 from millwright.train.classifier import Classifier, assemble
+from millwright.train.cost import Clock
 from millwright.train.events import Events
 from millwright.train.heads import DEFAULT_STRENGTH, choose_strength, fit_head, log_loss
 from millwright.train.methods import METHODS, build_network, state_depth, tuned_tensors
 from millwright.train.network import Network
 from millwright.train.states import cached_features, cached_states, checked_precision, device, tokenize
 from millwright.train.tune import Plan, Rows, features, logits, tune
-
-Progress = Callable[[str, float], None]
 
 AUTO_ROWS_A_LABEL = 100
 AUTO_GOOD_ENOUGH = 0.9
@@ -42,23 +39,6 @@ class Fitted:
     method: str
     why: str
     facts: JsonObject
-
-
-@dataclass
-class _Clock:
-    """Seconds and rows of each stage."""
-
-    stages: dict[str, JsonObject] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str, rows: int) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        seconds = time.perf_counter() - start
-        self.stages[name] = {
-            "seconds": round(seconds, 3),
-            "rows_per_second": round(rows / max(seconds, 1e-9), 1),
-        }
 
 
 def fit(dataset: Dataset, settings: Settings, *, kept: Path, progress: Progress) -> Fitted:
@@ -82,7 +62,7 @@ def fit(dataset: Dataset, settings: Settings, *, kept: Path, progress: Progress)
     labels = tuple(sorted({row.label for row in dataset.split("train")}))
     if len(labels) < 2:
         raise BadInput(f"training rows have the labels {list(labels)}; at least two are needed: add rows")
-    clock = _Clock()
+    clock = Clock()
     with clock.stage("backbone", 1):
         backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens)
     work = _Work(dataset, settings, backbone, labels, kept, progress, clock)
@@ -92,7 +72,7 @@ def fit(dataset: Dataset, settings: Settings, *, kept: Path, progress: Progress)
         method, why = ("head", why) if method == "head" else _choose(work, accuracy)
     if method != "head":
         fitted = _fit_tuned(work, method)
-    facts = {**fitted.facts, "stages": clock.stages, "peak_memory_bytes": _peak_memory_bytes()}
+    facts = {**fitted.facts, "stages": clock.stages, "peak_memory_bytes": clock.peak_memory_bytes()}
     return Fitted(fitted.classifier, method, why, facts)
 
 
@@ -112,7 +92,7 @@ class _Work:
     labels: tuple[str, ...]
     kept: Path
     progress: Progress
-    clock: _Clock
+    clock: Clock
 
     def rows(self, split: str) -> tuple[list[str], np.ndarray]:
         """Texts and label numbers of a split, rows with a label that training lacks left out."""
@@ -122,7 +102,7 @@ class _Work:
     def run_folder(self, method: str) -> Path:
         """One folder for one dataset, backbone, method and settings."""
         about = [self.dataset.id, self.backbone.sha256, self.backbone.max_tokens, method]
-        about.append({**self.settings.train.model_dump(), "method": method})
+        about.append({**self.settings.train.model_dump(exclude={"cache_bytes"}), "method": method})
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
         return self.kept / "runs" / f"{method}-{key}"
 
@@ -134,21 +114,24 @@ def _fit_head(work: _Work) -> tuple[Fitted, float]:
     precision = checked_precision(work.backbone, texts)
     with work.clock.stage("features", len(texts)):
         feature_ND, made = cached_features(
-            work.backbone, texts, precision, work.kept / "cache", lambda done: work.progress("features", done)
+            work.backbone,
+            texts,
+            precision,
+            work.kept / "cache",
+            lambda done: work.progress("features", done),
+            work.settings.train.cache_bytes,
         )
     feature, cut = feature_ND.numpy(), len(train_texts)
     with work.clock.stage("head", len(texts)):
         work.progress("head", 0.0)
-        validation = (feature[cut:], held_truth)
-        strength, temperature = choose_strength((feature[:cut], train_truth), validation, len(work.labels))
-        weight, bias = fit_head(feature[:cut], train_truth, len(work.labels), strength)
-        right = (validation[0] @ weight.T + bias).argmax(1) == held_truth if len(held_texts) else np.ones(1)
+        strength, temperature, accuracy = choose_strength(
+            (feature[:cut], train_truth), (feature[cut:], held_truth), len(work.labels)
+        )
         # With strength and temperature chosen, validation rows have done their work and may teach.
         weight, bias = fit_head(
             feature, np.concatenate([train_truth, held_truth]), len(work.labels), strength
         )
         work.progress("head", 1.0)
-    accuracy = float(right.mean())
     with Events(work.run_folder("head")) as events:
         events.add_scalar("validation/accuracy", accuracy, 0)
     tuned = {"head.weight": torch.from_numpy(weight), "head.bias": torch.from_numpy(bias)}
@@ -262,9 +245,6 @@ def _inputs(work: _Work, texts: list[str], precision: torch.dtype, depth: int) -
             precision,
             work.kept / "cache",
             lambda done: work.progress("states", done),
+            work.settings.train.cache_bytes,
         )
     return states
-
-
-def _peak_memory_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -5,22 +5,24 @@ give the same head. Shape suffixes: N rows, D features, C labels.
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from millwright.train.calibrate import fit_temperature, softmax
+from millwright.train.solver import Solution, eigenbasis, one_thread_each, solve
 
-STRENGTHS = (1.0, 5.0, 20.0)  # inverse regularisation; unit-length features want little
+STRENGTHS = (0.3, 1.0, 5.0, 20.0, 80.0)  # inverse regularisation, weakest penalty last
 DEFAULT_STRENGTH = 5.0
-MAX_ITERATIONS = 1_000
+FINAL_TOLERANCE = 1e-5
+TRIAL_TOLERANCE = 1e-4
+NO_ROWS_BIAS = -1e4
 
 
 def fit_head(
     feature_ND: np.ndarray, truth_N: np.ndarray, labels: int, strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [C, D] and bias [C] of the minimum of log loss plus |W|² / (2 strength).
+    """Weights [C, D] and bias [C] of the minimum of log loss plus a penalty; see solver.py.
 
     Args:
-        feature_ND: float32 features.
+        feature_ND: float32 features in canonical order of rows.
         truth_N: label numbers; a label without rows gets a bias that never wins.
         labels: how many labels there are, C.
         strength: inverse of the penalty, over 0.
@@ -28,20 +30,20 @@ def fit_head(
     Returns:
         Weights and bias in float32.
     """
-    solved = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS).fit(feature_ND, truth_N)
-    weight, bias = solved.coef_, solved.intercept_
-    if len(solved.classes_) == 2:
-        weight, bias = np.vstack([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])
-    weight_CD = np.zeros((labels, feature_ND.shape[1]), np.float32)
-    bias_C = np.full(labels, -1e4, np.float32)
-    weight_CD[solved.classes_], bias_C[solved.classes_] = weight, bias
-    return weight_CD, bias_C
+    present_P, place_N = np.unique(truth_N, return_inverse=True)
+    with one_thread_each() as pool:
+        basis = eigenbasis(feature_ND, pool)
+        solution = solve(basis, place_N, len(present_P), strength, pool, tolerance=FINAL_TOLERANCE)
+    return _spread(solution, present_P, labels)
 
 
 def choose_strength(
     train: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray], labels: int
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
     """The strength and temperature with the least log loss on validation rows.
+
+    Strengths are tried from the strongest penalty on, each from the solution before it, until one is
+    worse than the one before.
 
     Args:
         train: features and label numbers to fit on.
@@ -49,24 +51,38 @@ def choose_strength(
         labels: how many labels there are.
 
     Returns:
-        The strength and the temperature that goes with it.
+        The strength, the temperature that goes with it, and the accuracy on all validation rows.
     """
     feature_MD, truth_M = validation
-    known = np.isin(truth_M, np.unique(train[1]))
-    feature_MD, truth_M = feature_MD[known], truth_M[known]
-    if len(truth_M) < 2:
-        return DEFAULT_STRENGTH, 1.0
-    tried: list[tuple[float, float, float]] = []
-    for strength in STRENGTHS:
-        weight_CD, bias_C = fit_head(*train, labels, strength)
-        logit_MC = feature_MD @ weight_CD.T + bias_C
-        temperature = fit_temperature(logit_MC, truth_M)
-        tried.append((log_loss(softmax(logit_MC, temperature), truth_M), strength, temperature))
-    _, strength, temperature = min(tried)
-    return strength, temperature
+    present_P, place_N = np.unique(train[1], return_inverse=True)
+    known_M = np.isin(truth_M, present_P)
+    if known_M.sum() < 2:
+        return DEFAULT_STRENGTH, 1.0, 1.0
+    best, solution = (np.inf, DEFAULT_STRENGTH, 1.0, 1.0), None
+    with one_thread_each() as pool:
+        basis = eigenbasis(train[0], pool)
+        for strength in STRENGTHS:
+            solution = solve(
+                basis, place_N, len(present_P), strength, pool, tolerance=TRIAL_TOLERANCE, start=solution
+            )
+            weight_CD, bias_C = _spread(solution, present_P, labels)
+            logit_MC = feature_MD @ weight_CD.T + bias_C
+            temperature = fit_temperature(logit_MC[known_M], truth_M[known_M])
+            loss = log_loss(softmax(logit_MC[known_M], temperature), truth_M[known_M])
+            if loss > best[0]:
+                break
+            best = (loss, strength, temperature, float((logit_MC.argmax(1) == truth_M).mean()))
+    return best[1:]
 
 
 def log_loss(probability_NC: np.ndarray, truth_N: np.ndarray | Sequence[int]) -> float:
     """Mean negative log probability of the true labels."""
     chosen = probability_NC[np.arange(len(truth_N)), truth_N]
     return float(-np.log(np.clip(chosen, 1e-15, None)).mean())
+
+
+def _spread(solution: Solution, present_P: np.ndarray, labels: int) -> tuple[np.ndarray, np.ndarray]:
+    weight_CD = np.zeros((labels, solution.weight_CD.shape[1]), np.float32)
+    bias_C = np.full(labels, NO_ROWS_BIAS, np.float32)
+    weight_CD[present_P], bias_C[present_P] = solution.weight_CD, solution.bias_C
+    return weight_CD, bias_C

@@ -11,9 +11,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from peft import AdaLoraConfig, LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from millwright.errors import BadInput, one_of
@@ -107,6 +107,8 @@ def _full(backbone: Backbone, labels: int, settings: TrainSection, steps: int) -
 
 
 def _lora(backbone: Backbone, labels: int, settings: TrainSection, steps: int) -> Network:
+    from peft import LoraConfig  # here, since it costs a second that other methods need not pay
+
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=2 * settings.rank,
@@ -123,6 +125,8 @@ def _adalora(backbone: Backbone, labels: int, settings: TrainSection, steps: int
             "raise train.epochs or use lora",
             field="train.epochs",
         )
+    from peft import AdaLoraConfig
+
     config = AdaLoraConfig(
         init_r=max(settings.rank + 1, round(1.5 * settings.rank)),
         target_r=settings.rank,
@@ -137,7 +141,9 @@ def _adalora(backbone: Backbone, labels: int, settings: TrainSection, steps: int
     return _peft(backbone, labels, config)
 
 
-def _peft(backbone: Backbone, labels: int, config: LoraConfig) -> Network:
+def _peft(backbone: Backbone, labels: int, config: Any) -> Network:
+    from peft import get_peft_model
+
     network = _frozen(whole_network(backbone, labels))
     network.encoder = get_peft_model(network.encoder, config)
     return network

@@ -150,8 +150,8 @@ def _all_right(rows: int) -> tuple[str, ...]:
     """
     bound = 0.05 ** (1 / rows)
     return (
-        "every row was right, so intervals have no width; what that many rows show is an accuracy "
-        f"over {bound:.3f} (95 %)",
+        f"every row was right, so intervals have no width; {rows:,} rows show no more than an accuracy "
+        f"over {bound:.3f}",
     )
 
 

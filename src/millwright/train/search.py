@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from millwright.data.dataset import Dataset
 from millwright.errors import BadInput, MissingExtra
+from millwright.progress import Progress
 from millwright.records import JsonObject
 from millwright.settings import Settings, TrainSection, change_settings
 from millwright.store.files import read_json, write_json
-from millwright.train.fit import Progress, fit
+from millwright.train.fit import fit
 from millwright.train.methods import METHODS
 
 if TYPE_CHECKING:

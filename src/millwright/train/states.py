@@ -1,25 +1,30 @@
 """Runs the frozen layers once per text and keeps what they made, on disk, by text and backbone.
 
-Shape suffixes: T tokens of one text, H hidden width, D features.
+A text runs in a batch whose shape is a function of its own length, on one thread: what is made of it is
+the same to the byte whatever runs beside it and however many cores there are.
+
+Shape suffixes: B texts of a batch, T tokens, H hidden width, D features.
 """
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from millwright.store.files import write_bytes
 from millwright.train.backbones import Backbone
+from millwright.train.cache import Made, fetch, text_key
 from millwright.train.network import Network, lower_encoder, pad, whole_network
+from millwright.train.solver import one_thread_each
 
 TOKENS_A_BATCH = 4_096
+TOKENS_A_SHAPE = {"cpu": 1_024, "cuda": 32_768}
+WIDTH_STEP = 4
 LEAST_AGREEMENT = 0.999
-logger = logging.getLogger(__name__)
+MOST_CACHE_BYTES = 4_000_000_000
+
+Run = Callable[[Tensor, Tensor], list[Tensor]]
 
 
 def device() -> torch.device:
@@ -41,18 +46,19 @@ def checked_precision(backbone: Backbone, texts: Sequence[str]) -> torch.dtype:
     sample = list(texts[:16])
     if fast == torch.float32 or not sample:
         return torch.float32
-    token_ids = tokenize(backbone, sample)
-    exact, quick = (
-        torch.stack(list(_run(_feature_maker(backbone, dtype), token_ids, backbone.pad_id)))
-        for dtype in (torch.float32, fast)
-    )
+    ids_BT, mask_BT = pad(tokenize(backbone, sample), backbone.pad_id)
+    with torch.inference_mode():
+        exact, quick = (
+            torch.stack(_feature_run(backbone, dtype)(ids_BT.to(device()), mask_BT.to(device())))
+            for dtype in (torch.float32, fast)
+        )
     agreement = nn.functional.cosine_similarity(exact, quick).min().item()
     return fast if agreement > LEAST_AGREEMENT else torch.float32
 
 
 def tokenize(backbone: Backbone, texts: Sequence[str]) -> list[Tensor]:
     """Token ids [T] of each text, special tokens included, cut at the backbone's `max_tokens`."""
-    return [torch.tensor(encoding.ids) for encoding in backbone.tokenizer.encode_batch(list(texts))]
+    return [torch.tensor(encoding.ids) for encoding in backbone.tokenizer.encode_batch_fast(list(texts))]
 
 
 def batches_by_length(lengths: Sequence[int], tokens_a_batch: int = TOKENS_A_BATCH) -> Iterator[list[int]]:
@@ -67,42 +73,19 @@ def batches_by_length(lengths: Sequence[int], tokens_a_batch: int = TOKENS_A_BAT
         yield batch
 
 
-class StateCache:
-    """Tensors by text for one maker (backbone, depth, precision), in content-named shards.
+def batches_by_shape(lengths: Sequence[int], tokens_a_shape: int) -> Iterator[tuple[list[int], int, int]]:
+    """Indices in batches with the number of texts and of tokens to which each is to be filled up.
 
-    The name of a shard is the hash of its bytes: one that was truncated or edited is dropped and
-    what it held is made again.
+    Both are functions of a text's length alone: tokens are its length rounded up, texts as many as make
+    `tokens_a_shape` tokens.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._found: dict[str, Tensor] = {}
-        for path in sorted(folder.glob("*.safetensors")):
-            self._found.update(_read_shard(path))
-
-    def fetch(
-        self, keys: Sequence[str], make: Callable[[list[int]], Iterator[Tensor]]
-    ) -> tuple[list[Tensor], int]:
-        """The tensor of each key, made and stored where it is missing.
-
-        Args:
-            keys: one key a text.
-            make: given the places of the missing, yields their tensors [t, width] in that order.
-
-        Returns:
-            The tensors in the order of `keys`, and how many had to be made.
-        """
-        missing = {key: place for place, key in enumerate(keys) if key not in self._found}
-        if missing:
-            made = list(make(list(missing.values())))
-            self._found.update(zip(missing, made, strict=True))
-            _write_shard(self.folder, list(missing), made)
-        return [self._found[key] for key in keys], len(missing)
-
-
-def text_key(text: str) -> str:
-    """The key of a text in a cache: 32 hex digits of its sha256."""
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    by_width: dict[int, list[int]] = {}
+    for index, length in enumerate(lengths):
+        by_width.setdefault(-(-length // WIDTH_STEP) * WIDTH_STEP, []).append(index)
+    for width, indices in sorted(by_width.items()):
+        size = max(1, tokens_a_shape // width)
+        for start in range(0, len(indices), size):
+            yield indices[start : start + size], size, width
 
 
 def cached_features(
@@ -111,16 +94,16 @@ def cached_features(
     precision: torch.dtype,
     cache: Path,
     progress: Callable[[float], None],
+    most_bytes: int = MOST_CACHE_BYTES,
 ) -> tuple[Tensor, int]:
     """Features [N, D] of the frozen backbone, and how many texts had to be run."""
-    store = StateCache(cache / _maker_key(backbone, "features", precision))
 
-    def make(places: list[int]) -> Iterator[Tensor]:
-        token_ids = tokenize(backbone, [texts[place] for place in places])
-        run = _feature_maker(backbone, precision)
-        return (feature.unsqueeze(0) for feature in _run(run, token_ids, backbone.pad_id, progress))
+    def make(places: list[int]) -> Made:
+        run = _feature_run(backbone, precision)
+        return _run(run, backbone, [texts[place] for place in places], places, progress)
 
-    found, made = store.fetch([text_key(text) for text in texts], make)
+    folder = cache / _maker_key(backbone, "features", precision)
+    found, made = fetch(folder, [text_key(text) for text in texts], make, most_bytes)
     return torch.cat(found), made
 
 
@@ -131,23 +114,22 @@ def cached_states(
     precision: torch.dtype,
     cache: Path,
     progress: Callable[[float], None],
+    most_bytes: int = MOST_CACHE_BYTES,
 ) -> tuple[list[Tensor], int]:
     """States [T, H] of each text after `depth` layers, and how many texts had to be run."""
-    store = StateCache(cache / _maker_key(backbone, f"states-{depth}", precision))
 
-    def make(places: list[int]) -> Iterator[Tensor]:
-        token_ids = tokenize(backbone, [texts[place] for place in places])
+    def make(places: list[int]) -> Made:
         encoder = lower_encoder(backbone, depth).to(device(), precision).eval()
 
         def run(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
-            states = encoder(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state.to(torch.bfloat16)
-            return [
-                state[:length].clone() for state, length in zip(states, mask_BT.sum(1).tolist(), strict=True)
-            ]
+            state_BTH = encoder(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state.to(torch.bfloat16)
+            lengths = mask_BT.sum(1).tolist()
+            return [state[:length].clone() for state, length in zip(state_BTH, lengths, strict=True)]
 
-        return _run(run, token_ids, backbone.pad_id, progress)
+        return _run(run, backbone, [texts[place] for place in places], places, progress)
 
-    return store.fetch([text_key(text) for text in texts], make)
+    folder = cache / _maker_key(backbone, f"states-{depth}", precision)
+    return fetch(folder, [text_key(text) for text in texts], make, most_bytes)
 
 
 def _maker_key(backbone: Backbone, kind: str, precision: torch.dtype) -> str:
@@ -155,49 +137,34 @@ def _maker_key(backbone: Backbone, kind: str, precision: torch.dtype) -> str:
     return f"{kind}-{hashlib.sha256(made_by.encode()).hexdigest()[:16]}"
 
 
-def _feature_maker(backbone: Backbone, precision: torch.dtype) -> Callable[[Tensor, Tensor], list[Tensor]]:
+def _feature_run(backbone: Backbone, precision: torch.dtype) -> Run:
     network: Network = whole_network(backbone, 1).to(device(), precision).eval()
-    return lambda ids_BT, mask_BT: list(network.features(ids_BT, mask_BT))
+    return lambda ids_BT, mask_BT: [feature[None].cpu() for feature in network.features(ids_BT, mask_BT)]
 
 
 def _run(
-    run: Callable[[Tensor, Tensor], list[Tensor]],
-    token_ids: list[Tensor],
-    pad_id: int,
-    progress: Callable[[float], None] = lambda _: None,
-) -> Iterator[Tensor]:
-    found: list[Tensor | None] = [None] * len(token_ids)
+    run: Run, backbone: Backbone, texts: list[str], places: list[int], progress: Callable[[float], None]
+) -> Made:
+    """Place and result of each text, as batches are done."""
+    token_ids = tokenize(backbone, texts)
+    kind = device().type
+
+    def one(batch: tuple[list[int], int, int]) -> tuple[list[int], list[Tensor]]:
+        indices, size, width = batch
+        items = [token_ids[index] for index in indices]
+        items += [items[-1]] * (size - len(items))
+        ids_BT, mask_BT = pad(items, backbone.pad_id)
+        short = (0, width - ids_BT.shape[1])
+        ids_BT = nn.functional.pad(ids_BT, short, value=backbone.pad_id)
+        mask_BT = nn.functional.pad(mask_BT, short)
+        with torch.inference_mode():
+            made = run(ids_BT.to(device()), mask_BT.to(device()))
+        return indices, [tensor.cpu() for tensor in made[: len(indices)]]
+
+    batches = list(batches_by_shape([len(ids) for ids in token_ids], TOKENS_A_SHAPE[kind]))
     done = 0
-    with torch.inference_mode():
-        for batch in batches_by_length([len(ids) for ids in token_ids]):
-            ids_BT, mask_BT = pad([token_ids[index] for index in batch], pad_id)
-            for index, result in zip(batch, run(ids_BT.to(device()), mask_BT.to(device())), strict=True):
-                found[index] = result.cpu()
-            done += len(batch)
-            progress(done / len(token_ids))
-    return (result for result in found if result is not None)
-
-
-def _write_shard(folder: Path, keys: list[str], tensors: list[Tensor]) -> None:
-    content = save(
-        {
-            "keys": torch.tensor([list(bytes.fromhex(key)) for key in keys], dtype=torch.uint8),
-            "lengths": torch.tensor([len(tensor) for tensor in tensors]),
-            "values": torch.cat(tensors),
-        }
-    )
-    write_bytes(folder / f"{hashlib.sha256(content).hexdigest()[:32]}.safetensors", content)
-
-
-def _read_shard(path: Path) -> dict[str, Tensor]:
-    content = path.read_bytes()
-    try:
-        if hashlib.sha256(content).hexdigest()[:32] != path.stem:
-            raise SafetensorError("its bytes are not those that its name was made of")
-        shard = load(content)
-    except SafetensorError as error:
-        logger.warning("dropping damaged cache shard %s: %s", path, error)
-        path.unlink()
-        return {}
-    keys = [bytes(key).hex() for key in shard["keys"].tolist()]
-    return dict(zip(keys, shard["values"].split(shard["lengths"].tolist()), strict=True))
+    with one_thread_each(1 if kind == "cuda" else None) as pool:
+        for indices, made in pool.map(one, batches):
+            yield from zip([places[index] for index in indices], made, strict=True)
+            done += len(indices)
+            progress(done / len(texts))

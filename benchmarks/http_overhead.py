@@ -1,0 +1,160 @@
+"""What the service costs besides its model, against bare uvicorn and bare Granian.
+
+    python benchmarks/http_overhead.py
+
+Millwright's service with a model that does nothing (noop_app.py), and applications that only parse and
+answer JSON (echo_app.py: bare ASGI, and FastAPI for comparison), each hosted by uvicorn (httptools,
+uvloop) and by Granian (uvloop), one worker; the load comes from wrk beside them on the same cores. All take
+turns. Millwright validates, batches, counts, and writes every prediction to its database; the bare servers
+do none of it.
+"""
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+from load import Load, alone, closed_loop, generator_name
+from record import BENCH, Row, print_table, write_record
+from servers import Server, free_port, only, started
+from trained import messages, trained_project
+
+HERE = Path(__file__).parent
+HOSTS = {
+    "uvicorn": [
+        "uvicorn",
+        "--loop",
+        "uvloop",
+        "--http",
+        "httptools",
+        "--no-access-log",
+        "--log-level",
+        "warning",
+    ],
+    "granian": ["granian", "--interface", "asgi", "--loop", "uvloop", "--workers", "1", "--no-access-log"],
+}
+APPS = {"bare": "echo_app:app", "FastAPI": "echo_app:framed", "millwright": "noop_app:app"}
+ROUTE = "/v1/predictions"
+WARM_UP_S = 2
+COLUMNS = (
+    "app",
+    "host",
+    "concurrency",
+    "per_s",
+    "p50_ms",
+    "p99_ms",
+    "errors",
+    "share_of_same_host",
+    "share_low",
+    "share_high",
+    "share_of_best_bare",
+)
+
+Key = tuple[str, str]
+
+
+@contextmanager
+def hosted(app: str, host: str, project: Path) -> Iterator[Server]:
+    """One application in one server, as a process."""
+    port = free_port()
+    flags = ["--app-dir", str(HERE)] if host == "uvicorn" else ["--working-dir", str(HERE)]
+    command = [
+        sys.executable,
+        "-m",
+        *HOSTS[host],
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        *flags,
+        APPS[app],
+    ]
+    url = f"http://127.0.0.1:{port}{ROUTE}"
+
+    def answers(client: httpx.Client) -> None:
+        answer = client.post(url, json={"inputs": ["Where is my card?"]}).raise_for_status().json()
+        answer["predictions"][0]["label"]
+
+    with started(command, {**os.environ, "PROJECT": str(project)}, url, answers) as server:
+        yield server
+
+
+def measure(
+    servers: dict[Key, Server], file: Path, concurrency: int, seconds: float, rounds: int
+) -> dict[Key, list[Load]]:
+    """All servers in turns, each round beginning with another."""
+    keys = list(servers)
+    found: dict[Key, list[Load]] = {key: [] for key in keys}
+    for number in range(rounds):
+        first = number % len(keys)
+        for key in keys[first:] + keys[:first]:
+            only(servers[key], servers.values())
+            if number == 0:
+                closed_loop(servers[key].url, file, concurrency, WARM_UP_S)
+            found[key].append(closed_loop(servers[key].url, file, concurrency, seconds))
+    return found
+
+
+def rows_of(found: dict[Key, list[Load]], concurrency: int) -> list[Row]:
+    """One row a server; shares are of the bare application in the same round."""
+    rates = {key: [load.requests_per_s for load in loads] for key, loads in found.items()}
+    best_bare = max((key for key in rates if key[0] == "bare"), key=lambda key: statistics.median(rates[key]))
+    rows = []
+    for (app, host), loads in found.items():
+        own, same, best = rates[app, host], rates["bare", host], rates[best_bare]
+        shares = [a / b for a, b in zip(own, same, strict=True)]
+        rows.append(
+            {
+                "app": app,
+                "host": host,
+                "concurrency": concurrency,
+                "per_s": statistics.median(own),
+                "p50_ms": statistics.median(load.p50_ms for load in loads),
+                "p99_ms": statistics.median(load.p99_ms for load in loads),
+                "errors": sum(load.errors for load in loads),
+                "share_of_same_host": statistics.median(shares),
+                "share_low": min(shares),
+                "share_high": max(shares),
+                "share_of_best_bare": statistics.median(a / b for a, b in zip(own, best, strict=True)),
+                "rounds": len(loads),
+                "load_generator": generator_name(),
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    """Measure, print, write the record."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--seconds", type=float, default=4, help="length of one measurement")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--lock", type=Path, help="on a shared machine, lock this file while timing")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # an exception, so that servers are ended
+    project = trained_project("head")
+    file = BENCH / "bodies-http.jsonl"
+    file.write_text("".join(json.dumps({"inputs": [text]}) + "\n" for text in messages()))
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        servers = {
+            (app, host): stack.enter_context(hosted(app, host, project)) for app in APPS for host in HOSTS
+        }
+        for concurrency in given.concurrency:
+            with alone(given.lock):
+                found = measure(servers, file, concurrency, given.seconds, given.rounds)
+            rows += rows_of(found, concurrency)
+            print_table(rows[-len(servers) :], COLUMNS)
+    write_record("http_overhead", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""Writes docs/benchmarks.md from the records in docs/benchmarks: a table and a picture for each.
+
+    python benchmarks/pages.py
+
+A record without a section below still gets a table of all its columns.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pictures import bars, lines
+from record import RECORDS, ROOT, Row
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+INTRODUCTION = """# Benchmarks
+
+Written by `python benchmarks/pages.py` from the records in `docs/benchmarks/`; each section names the
+command that made its record. Machines differ and are noisy: read ratios, which come from runs that took
+turns on one machine, and compare absolute figures only within a table. Contestants answer the same inputs
+with the same network, and that they agree is checked before anything is timed. All of it runs on the
+machine's own cores, load generator included.
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """How a record is shown: words, the columns of the table with their headings, and a picture."""
+
+    title: str
+    text: str
+    columns: dict[str, str] = field(default_factory=dict)
+    picture: Callable[[list[Row]], str] | None = None
+
+
+def _serving_picture(rows: list[Row]) -> str:
+    measured = [row for row in rows if "missing" not in row]
+    most = max(int(str(row["concurrency"])) for row in measured)
+    shown = [row for row in measured if row["concurrency"] == most]
+    values = {"ours_per_s": "Millwright, in turns with it", "peer_per_s": "the peer"}
+    return bars(shown, lambda row: str(row["title"]), values, f"requests a second, {most} connections")
+
+
+def _ceiling_picture(rows: list[Row]) -> str:
+    shown = [row for row in rows if "ceiling" in row]
+    values = {"measured": "measured", "ceiling": "the bound by matrix products alone"}
+    return bars(shown, lambda row: f"{row['what']}, {row['precision']}", values, "sentences a second")
+
+
+def _overhead_picture(rows: list[Row]) -> str:
+    most = max(int(str(row["concurrency"])) for row in rows)
+    shown = [row for row in rows if row["concurrency"] == most]
+    unit = f"requests a second, {most} connections"
+    return bars(shown, lambda row: f"{row['app']} in {row['host']}", {"per_s": "requests/s"}, unit)
+
+
+def _wheel_picture(rows: list[Row]) -> str:
+    shown = [row for row in rows if "scale" in row]
+    return lines(shown, "rows", "processor_seconds", "stage", ("rows", "processor seconds"))
+
+
+def _preparation_picture(rows: list[Row]) -> str:
+    return lines(rows, "rows", "seconds", "contestant", ("rows", "seconds"))
+
+
+SECTIONS = {
+    "serving": Section(
+        "Serving",
+        "A head tuned on Banking77, its test sentences one a request. Every peer runs the exported network "
+        "in PyTorch with the settings that were fastest of those tried (`--tune`), in bfloat16 where that "
+        "was faster and its answers agree; FastAPI with a pipeline stays as tutorials write it, float32 "
+        "and one text at a time. Ratio: Millwright's requests a second over the peer's, the median of the "
+        "pairs and their range. The last column is Millwright's p99 when requests arrive at random at the "
+        "peer's own rate (an open loop, whose latency counts from the arrival), to be held against the "
+        "peer's p50.",
+        {
+            "title": "peer",
+            "concurrency": "connections",
+            "ours_per_s": "ours, requests/s",
+            "peer_per_s": "peer, requests/s",
+            "ratio": "ratio",
+            "ratio_low": "lowest",
+            "ratio_high": "highest",
+            "ours_p50_ms": "ours p50, ms",
+            "peer_p50_ms": "peer p50, ms",
+            "ours_p99_ms": "ours p99, ms",
+            "peer_p99_ms": "peer p99, ms",
+            "ours_p99_ms_at_peers_rate": "ours p99 at the peer's rate, ms",
+            "errors": "errors",
+            "peer_agreement": "peer agrees",
+            "peer_settings": "peer's settings",
+        },
+        _serving_picture,
+    ),
+    "ceiling": Section(
+        "Ceiling",
+        "What the machine multiplies, copies and tokenizes at most, and how near the encoder comes. The "
+        "bound of a precision is its best matrix-product rate over the operations of a mean Banking77 "
+        "sentence, so it leaves out attention's softmax, normalisation, memory and tokenization.",
+        {
+            "what": "what",
+            "precision": "precision",
+            "measured": "measured",
+            "low": "lowest",
+            "high": "highest",
+            "unit": "unit",
+            "ceiling": "bound",
+            "times_from_ceiling": "times from the bound",
+            "agreement": "agrees with float32",
+        },
+        _ceiling_picture,
+    ),
+    "http_overhead": Section(
+        "HTTP overhead",
+        "Millwright's service over a model that does nothing, against applications that only parse and "
+        "answer JSON. Shares are of the bare application in the same round.",
+        {
+            "app": "application",
+            "host": "server",
+            "concurrency": "connections",
+            "per_s": "requests/s",
+            "p50_ms": "p50, ms",
+            "p99_ms": "p99, ms",
+            "errors": "errors",
+            "share_of_same_host": "share of bare, same server",
+            "share_low": "lowest",
+            "share_high": "highest",
+            "share_of_best_bare": "share of the better bare server",
+        },
+        _overhead_picture,
+    ),
+    "wheel_cost": Section(
+        "The whole wheel",
+        "New, train, serve and hear, turn, on the demo's data and on 10 and 100 times its rows, which are "
+        "recombined messages of the same intent. An exponent of 1 is cost that grows as the rows do.",
+        {
+            "stage": "stage",
+            "scale": "times",
+            "rows": "rows",
+            "messages": "messages",
+            "seconds": "seconds",
+            "processor_seconds": "processor seconds",
+            "peak_mib": "peak MiB",
+            "exponent_seconds": "exponent of seconds",
+            "exponent_processor_seconds": "exponent of processor seconds",
+        },
+        _wheel_picture,
+    ),
+    "preparation": Section(
+        "Data preparation",
+        "`millwright prepare` on invented messages with planted duplicates, which each contestant must find.",
+        {
+            "rows": "rows",
+            "contestant": "contestant",
+            "seconds": "seconds",
+            "seconds_range": "range",
+            "rows_per_second": "rows/s",
+            "peak_mb": "peak MB",
+            "exact": "exact duplicates",
+            "near": "near duplicates",
+            "times_faster": "times faster",
+            "times_faster_range": "range",
+            "time_exponent": "exponent of time",
+            "memory_exponent": "exponent of memory",
+        },
+        _preparation_picture,
+    ),
+}
+
+
+def page(records: Sequence[dict[str, object]]) -> str:
+    """The page as Markdown, sections in the order of SECTIONS and unknown records after them."""
+    parts = [INTRODUCTION]
+    for record in records:
+        name, rows = str(record["name"]), _rows(record)
+        section = SECTIONS.get(name) or Section(name.replace("_", " ").capitalize(), "")
+        parts += [f"## {section.title}", ""]
+        parts += [section.text, ""] if section.text else []
+        if (RECORDS / f"{name}.svg").exists():
+            parts += [f"![{section.title}](benchmarks/{name}.svg)", ""]
+        parts += [table(rows, section.columns or _all_columns(rows)), _absent(rows), _made_by(record), ""]
+    return "\n".join(part for part in parts if part is not None)
+
+
+def table(rows: Sequence[Row], columns: dict[str, str]) -> str:
+    """Rows as a Markdown table; columns that no row fills are left out."""
+    measured = [row for row in rows if "missing" not in row]
+    shown = {key: name for key, name in columns.items() if any(row.get(key) is not None for row in measured)}
+    head = ["| " + " | ".join(shown.values()) + " |", "|" + "---|" * len(shown)]
+    body = ["| " + " | ".join(cell(row.get(key)) for key in shown) + " |" for row in measured]
+    return "\n".join([*head, *body, ""])
+
+
+def cell(value: object) -> str:
+    """A value for people: three digits, or all of a number over a hundred."""
+    if isinstance(value, bool) or value is None:
+        return "" if value is None else ("yes" if value else "no")
+    if isinstance(value, list):
+        return " to ".join(map(cell, value))
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value).replace("|", "\\|")
+
+
+def _absent(rows: Sequence[Row]) -> str | None:
+    found = [f"- {row['title']} was not measured: {row['missing']}" for row in rows if "missing" in row]
+    return "\n".join([*found, ""]) if found else None
+
+
+def _made_by(record: dict[str, object]) -> str:
+    machine, versions = record["machine"], record["versions"]
+    assert isinstance(machine, dict)
+    assert isinstance(versions, dict)
+    parts = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "millwright")
+    instructions = ", ".join(machine.get("instructions") or [])
+    where = f"{machine.get('processor')} with {machine.get('cores')} cores ({instructions})"
+    return (
+        f"`{record['made_by']}`, last `{record.get('last_run', record['made_by'])}` on "
+        f"{record.get('date', 'an unknown day')}; {where}, {machine.get('memory_gib')} GiB, "
+        f"Python {machine.get('python')}; Millwright {versions.get('millwright')}, {parts}.\n"
+    )
+
+
+def _rows(record: dict[str, object]) -> list[Row]:
+    rows = record["rows"]
+    assert isinstance(rows, list)
+    return rows
+
+
+def _all_columns(rows: Sequence[Row]) -> dict[str, str]:
+    return {
+        key: key.replace("_", " ")
+        for row in rows
+        for key, value in row.items()
+        if not isinstance(value, dict)
+    }
+
+
+def main() -> None:
+    """Draw and write."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(Path(RECORDS).glob("*.json"))}
+    records = [found.pop(name) for name in SECTIONS if name in found] + list(found.values())
+    for record in records:
+        section = SECTIONS.get(record["name"])
+        if section and section.picture:
+            (RECORDS / f"{record['name']}.svg").write_text(section.picture(record["rows"]))
+    PAGE.write_text(page(records))
+    print(f"wrote {PAGE.relative_to(ROOT)} from {len(records)} records")
+
+
+if __name__ == "__main__":
+    main()

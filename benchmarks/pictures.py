@@ -1,0 +1,94 @@
+"""Charts of benchmark rows as SVG text: bars side by side, and lines on logarithmic axes."""
+
+import io
+from collections.abc import Callable, Sequence
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from record import Row
+
+from millwright.reports.charts import ACCENT, INK, QUIET
+
+COLOURS = (ACCENT, QUIET, INK, "#d97706", "#7c3aed", "#be123c", "#0369a1", "#4d7c0f")
+GRID = "#e2e8f0"
+
+
+def bars(rows: Sequence[Row], label: Callable[[Row], str], values: dict[str, str], unit: str) -> str:
+    """Horizontal bars, one group a row and one bar a value.
+
+    Args:
+        rows: from top to bottom.
+        label: names a row.
+        values: what to draw: the key of a row, and its name in the legend.
+        unit: what the axis counts.
+
+    Returns:
+        The picture.
+    """
+    figure, axes = _canvas(7.2, 0.9 + 0.3 * len(values) * len(rows), "x")
+    height = 0.8 / len(values)
+    for place, (key, name) in enumerate(values.items()):
+        at = [number + (place - (len(values) - 1) / 2) * height for number in range(len(rows))]
+        width = [float(str(row.get(key) or 0)) for row in rows]
+        drawn = axes.barh(at, width, height=0.9 * height, color=COLOURS[place], label=name)
+        axes.bar_label(drawn, [f"{value:,.0f}" if value >= 10 else f"{value:.2g}" for value in width],
+                       padding=3, fontsize=8, color=INK)  # fmt: skip
+    axes.set_yticks(range(len(rows)), [label(row) for row in rows])
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlabel(unit)
+    if len(values) > 1:
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
+    return _svg(figure)
+
+
+def lines(rows: Sequence[Row], across: str, up: str, series: str, names: tuple[str, str]) -> str:
+    """One line a series over two axes; an axis is logarithmic where its values span a factor of 20.
+
+    Args:
+        rows: points in any order.
+        across: the key on the horizontal axis.
+        up: the key on the vertical axis.
+        series: the key that tells the lines apart.
+        names: of the axes.
+
+    Returns:
+        The picture.
+    """
+    figure, axes = _canvas(7.2, 3.9, "both")
+    for place, name in enumerate(dict.fromkeys(str(row[series]) for row in rows)):
+        own = sorted(
+            (float(str(row[across])), float(str(row[up]))) for row in rows if str(row[series]) == name
+        )
+        colour = COLOURS[place % len(COLOURS)]
+        axes.plot(*zip(*own, strict=True), "o-", color=colour, ms=5, label=name)
+    for key, scale in ((across, axes.set_xscale), (up, axes.set_yscale)):
+        found = [float(str(row[key])) for row in rows]
+        if min(found) > 0 and max(found) / min(found) > 20:
+            scale("log")
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(names[1])
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def _canvas(width: float, height: float, grid: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(QUIET)
+    axes.tick_params(colors=INK, labelsize=8)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    axes.grid(axis=grid, color=GRID, lw=0.6)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _svg(figure: Figure) -> str:
+    out = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "millwright", "svg.fonttype": "none", "font.family": "sans-serif"}):
+        figure.savefig(out, format="svg", metadata={"Date": None}, facecolor="white")
+    text = out.getvalue()
+    return text[text.index("<svg") :]

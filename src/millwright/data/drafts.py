@@ -1,0 +1,265 @@
+"""Drafts: the usable rows of one piece of a file, or of the feedback, on their way into a dataset.
+
+A draft frame has the columns of DRAFT and one string column for each slice. `place` orders rows as they
+were read: the number of their source, then their number in it. `unit` is the hash of the row's group, which
+decides its split.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+from sqlalchemy import Engine, select
+
+from millwright.data.columns import check_text_is_not_numbers
+from millwright.data.split import splits_of, units_of
+from millwright.data.table import ROW, Table
+from millwright.data.texts import canonical_all, clean_all, digests
+from millwright.errors import one_of
+from millwright.modalities.text import canonical
+from millwright.records import SPLITS, Excluded, Row
+from millwright.settings import DataSection
+from millwright.store.tables import proposed_rows
+
+ROW_BITS = 40  # of a place; the bits above it number the source
+TEST = SPLITS.index("test")
+FEEDBACK_ROWS = 50_000
+DRAFT = {
+    "place": pl.UInt64,
+    "text": pl.String,
+    "label": pl.String,
+    "group": pl.String,  # the whole name, as `group_name` gives it
+    "subject": pl.String,
+    "canonical": pl.String,
+    "unit": pl.UInt64,
+    "split": pl.UInt8,  # its place in SPLITS
+}
+
+
+def group_name(data: DataSection, text: str, group: str | None, subject: str | None) -> str:
+    """The name whose hash decides a row's split.
+
+    Args:
+        data: the [data] settings.
+        text: the row's input.
+        group: its value in the group column, if any.
+        subject: its value in the subject column, if any.
+
+    Returns:
+        The group where there is one, else the text itself, so that exact duplicates stay together.
+    """
+    value = subject if data.group is not None and data.group == data.subject else group
+    return f"g:{value}" if value else f"t:{canonical(text)}"
+
+
+def cleaned(rows: pl.DataFrame) -> pl.DataFrame:
+    """Repair the texts and labels of rows.
+
+    Every row of every file and of the feedback passes through here once, before anything of it is
+    compared, hashed or written: what must happen to all rows happens here.
+
+    Args:
+        rows: columns text, label, group, subject and slices, as they were read.
+
+    Returns:
+        The same rows with the same columns.
+    """
+    return rows.with_columns(clean_all(rows["text"]), clean_all(rows["label"]))
+
+
+def file_drafts(
+    table: Table, data: DataSection, source: int, *, only_test: bool
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The usable rows of a table, and those that are not.
+
+    Args:
+        table: a file or a piece of it; a column that it lacks is empty.
+        data: the [data] settings.
+        source: the file's number among the sources.
+        only_test: whether every row belongs to the test split.
+
+    Returns:
+        A draft frame; and a frame of `row` and `reason`. Both in the file's order.
+    """
+    rows = cleaned(_raw(table, data))
+    text, label = pl.col("text"), pl.col("label")
+    too_long = pl.lit(f"longer than {data.max_characters} characters")
+    rows = rows.with_columns(
+        reason=pl.when(text == "")
+        .then(pl.lit("empty text"))
+        .when(label == "")
+        .then(pl.lit("empty label"))
+        .when(text.str.len_chars() > data.max_characters)
+        .then(too_long)
+    )
+    unreadable = pl.DataFrame(
+        {
+            "row": [item.row for item in table.unreadable],
+            "reason": [item.reason for item in table.unreadable],
+        },
+        schema={"row": pl.Int64, "reason": pl.String},
+    )
+    unusable = rows.filter(pl.col("reason").is_not_null()).select("row", "reason")
+    usable = rows.filter(pl.col("reason").is_null())
+    test_share = 0.0 if data.test_files else data.test_share
+    drafts = _with_groups(
+        usable.with_columns(place=pl.col("row").cast(pl.UInt64) + (source << ROW_BITS)), data
+    )
+    split_N = splits_of(drafts["unit"].to_numpy(), data.validation_share, test_share)
+    if only_test:
+        split_N = np.full(len(drafts), TEST, np.uint8)
+    drafts = drafts.with_columns(split=pl.Series(split_N, dtype=pl.UInt8))
+    return drafts.select(*DRAFT, *slice_columns(data)), pl.concat([unreadable, unusable]).sort("row")
+
+
+def _raw(table: Table, data: DataSection) -> pl.DataFrame:
+    """The settings' columns under the names of DRAFT; empty groups and subjects are null."""
+
+    def column(name: str | None) -> pl.Expr:
+        return pl.col(name) if name in table.columns else pl.lit("")
+
+    def or_null(name: str | None) -> pl.Expr:
+        return pl.when(column(name) != "").then(column(name))
+
+    return table.frame.select(
+        row=pl.col(ROW),
+        text=column(data.text),
+        label=column(data.label),
+        group=or_null(data.group).cast(pl.String),
+        subject=or_null(data.subject).cast(pl.String),
+        **{own: column(name) for own, name in zip(slice_columns(data), data.slices, strict=True)},
+    )
+
+
+def slice_columns(data: DataSection) -> list[str]:
+    """What the slices are called in a frame, whatever the file calls them."""
+    return [f"slice_{number}" for number in range(len(data.slices))]
+
+
+def _with_groups(rows: pl.DataFrame, data: DataSection) -> pl.DataFrame:
+    """Rows with canonical text, the group's name and its unit."""
+    value = pl.col("subject") if data.group is not None and data.group == data.subject else pl.col("group")
+    rows = rows.with_columns(canonical_all(rows["text"]).alias("canonical"))
+    rows = rows.with_columns(
+        group=pl.when(value.is_not_null() & (value != ""))
+        .then(pl.concat_str(pl.lit("g:"), value))
+        .otherwise(pl.concat_str(pl.lit("t:"), pl.col("canonical")))
+    )
+    return rows.with_columns(
+        unit=pl.Series(units_of(rows["group"].to_list(), data.split_seed), dtype=pl.UInt64)
+    )
+
+
+def feedback_drafts(
+    database: Engine, data: DataSection, source: int
+) -> Iterator[tuple[pl.DataFrame, list[str]]]:
+    """The rows that users' corrections made in earlier turns and in the one under way.
+
+    Args:
+        database: the project's database.
+        data: the [data] settings; they name each row's group as `group_name` does.
+        source: the feedback's number among the sources.
+
+    Yields:
+        A draft frame and the prediction of each of its rows, ordered by prediction; a row's number
+        is its place in this order, from 0.
+    """
+    columns = ("text", "label", "subject", "split")
+    query = select(proposed_rows.c.prediction, *(proposed_rows.c[name] for name in columns))
+    number = 0
+    with database.connect() as connection:
+        ordered = query.order_by(proposed_rows.c.prediction)
+        for part in connection.execute(ordered, execution_options={"yield_per": FEEDBACK_ROWS}).partitions():
+            predictions = [row.prediction for row in part]
+            rows = pl.DataFrame(
+                {name: [getattr(row, name) for row in part] for name in columns},
+                schema=dict.fromkeys(columns, pl.String),
+            )
+            rows = rows.with_columns(
+                pl.lit(None, pl.String).alias("group"),
+                pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)), return_dtype=pl.UInt8),
+                *(pl.lit(None, pl.String).alias(name) for name in slice_columns(data)),
+                place=pl.int_range(number, number + len(part), dtype=pl.UInt64) + (source << ROW_BITS),
+            )
+            number += len(part)
+            yield _with_groups(cleaned(rows), data).select(*DRAFT, *slice_columns(data)), predictions
+
+
+def ids_of(drafts: pl.DataFrame) -> np.ndarray:
+    """Each row's id as a number: a hash of what the row says, not of where it stands.
+
+    The 1 at its end is how often the row was said: rows that say the same are exact duplicates, of
+    which a dataset keeps one.
+    """
+    says = drafts.select(
+        pl.concat_str(
+            "text",
+            "label",
+            "group",
+            pl.when(pl.col("split") == TEST).then(pl.lit("test")).otherwise(pl.lit("")),
+            pl.lit("1"),
+            separator="\0",
+        )
+    ).to_series()
+    sha256 = hashlib.sha256
+    digest = b"".join([sha256(said.encode()).digest()[:8] for said in says])
+    return np.frombuffer(digest, ">u8").astype(np.uint64)
+
+
+def text_keys(drafts: pl.DataFrame) -> np.ndarray:
+    """A hash of 128 bits of each row's canonical text, in two words."""
+    return digests(drafts["canonical"].to_list(), before="", size=16)
+
+
+def rows_of(
+    table: Table, data: DataSection, shown: str, *, only_test: bool
+) -> tuple[list[Row], list[Excluded]]:
+    """The usable rows of a file, without ids, and those that are not, with the reason.
+
+    Args:
+        table: a loaded file.
+        data: the [data] settings.
+        shown: the file's name in sources and lists.
+        only_test: whether every row belongs to the test split.
+
+    Returns:
+        Rows and exclusions, in the file's order.
+
+    Raises:
+        NotFound: a column of the settings is not in the file.
+        BadInput: the text column holds numbers.
+    """
+    check_columns(table, data)
+    check_text_is_not_numbers(table, data.text)
+    drafts, excluded = file_drafts(table, data, 0, only_test=only_test)
+    sources = [f"file:{shown}:{row}" for row in drafts["place"].to_list()]
+    return _rows(drafts, data, sources), [Excluded(shown, *item) for item in excluded.rows()]
+
+
+def feedback_rows(database: Engine, data: DataSection) -> list[Row]:
+    """Every row of `feedback_drafts`, without ids."""
+    return [
+        row
+        for drafts, predictions in feedback_drafts(database, data, 0)
+        for row in _rows(drafts, data, [f"feedback:{prediction}" for prediction in predictions])
+    ]
+
+
+def check_columns(table: Table, data: DataSection) -> None:
+    """Raise NotFound if a column that the settings name is not in the file."""
+    named = [("text", data.text), ("label", data.label), ("group", data.group), ("subject", data.subject)]
+    for kind, name in [*named, *(("slices", name) for name in data.slices)]:
+        if name is not None:
+            one_of(f"column in {table.path.name} (data.{kind})", name, table.columns)
+
+
+def _rows(drafts: pl.DataFrame, data: DataSection, sources: Sequence[str]) -> list[Row]:
+    columns = [drafts[name].to_list() for name in ("text", "label", "split", "group", "subject")]
+    slices = [drafts[name].to_list() for name in slice_columns(data)]
+    found = []
+    for place, (text, label, split, group, subject) in enumerate(zip(*columns, strict=True)):
+        values = [(name, column[place]) for name, column in zip(data.slices, slices, strict=True)]
+        own = tuple((name, value) for name, value in values if value is not None)
+        found.append(Row("", text, label, SPLITS[split], sources[place], group, subject, own))
+    return found

@@ -1,0 +1,134 @@
+"""Takes the rows of all files and of the feedback into a spill, piece by piece, with their keys."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from millwright.data.columns import SAMPLE_ROWS, check_text_is_not_numbers
+from millwright.data.drafts import TEST, check_columns, feedback_drafts, file_drafts, ids_of, text_keys
+from millwright.data.lines import json_lines, quoted
+from millwright.data.load import JSON_ENDINGS, PIECE_BYTES, ending_of, stream_table
+from millwright.data.repeats import KEY, Parts
+from millwright.data.sources import Sources, shown_names
+from millwright.data.spill import Spill
+from millwright.data.table import Table
+from millwright.errors import BadInput
+from millwright.project import Project
+from millwright.settings import DataSection
+
+MOST_LABELS_READ = 100_000  # more are refused before all are counted
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What was taken in: `labels` by code, notes, and how many rows were left out for which reason."""
+
+    sources: Sources
+    labels: tuple[str, ...]
+    notes: tuple[str, ...]
+    excluded: Counter[str]
+
+
+def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float], object]) -> Intake:
+    """Read everything once.
+
+    Args:
+        project: an open project.
+        spill: takes the streams "keys" and "rows", and "unusable": excluded rows as JSON lines.
+        parts: how rows are divided.
+        seen: called with the fraction that was read.
+
+    Returns:
+        What was taken in.
+
+    Raises:
+        NotFound: a file or a column that millwright.toml names is missing.
+        BadInput: a file cannot be read, its text column holds numbers, or it has too many labels.
+    """
+    data = project.settings.data
+    names = [*data.files, *data.test_files]
+    paths = [project.folder / name for name in names]
+    sources = Sources(shown_names(names))
+    codes: dict[str, int] = {}
+    notes, reasons = [], Counter[str]()
+    total, done = sum(map(_size, paths)), 0
+    for number, (path, shown) in enumerate(zip(paths, sources.names, strict=True)):
+
+        def part_seen(part: float, done: int = done, path: Path = path) -> None:
+            seen((done + part * _size(path)) / (total or 1))
+
+        encoding = "utf-8"
+        for table in _checked_pieces(path, data, part_seen):
+            only_test = names[number] in data.test_files
+            drafts, excluded = file_drafts(table, data, number, only_test=only_test)
+            _store(spill, parts, drafts, codes)
+            reasons.update(excluded["reason"].to_list())
+            spill.append("unusable", excluded_lines(excluded.with_columns(file=pl.lit(shown))))
+            encoding = table.encoding
+        done += _size(path)
+        if encoding not in ("utf-8", "parquet"):
+            notes.append(f"{shown} was read as {encoding}")
+    for drafts, predictions in feedback_drafts(project.database, data, len(names)):
+        _store(spill, parts, drafts, codes)
+        sources.predictions.extend(predictions)
+    return Intake(sources, tuple(codes), tuple(notes), reasons)
+
+
+def excluded_lines(excluded: pl.DataFrame) -> bytes:
+    """Rows that are left out, as JSON lines; columns file, row and reason."""
+    row = pl.col("row").cast(pl.String)
+    return json_lines(
+        excluded, {"file": quoted(pl.col("file")), "row": row, "reason": quoted(pl.col("reason"))}
+    )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _checked_pieces(path: Path, data: DataSection, seen: Callable[[float], object]) -> Iterator[Table]:
+    """The pieces of a file, which is refused as soon as it shows that it cannot be used."""
+    head: list[pl.DataFrame] = []
+    is_json, is_checked, table = ending_of(path) in JSON_ENDINGS, False, None
+    for table in stream_table(path, size=PIECE_BYTES, seen=seen):
+        if not is_json:  # a key may be missing in the first objects
+            check_columns(table, data)
+        if not is_checked and data.text in table.columns:
+            head.append(table.frame.select(data.text))
+            if sum(map(len, head)) >= SAMPLE_ROWS:
+                check_text_is_not_numbers(replace(table, frame=pl.concat(head)), data.text)
+                is_checked = True
+        yield table
+    assert table is not None
+    check_columns(table, data)
+    if not is_checked:
+        check_text_is_not_numbers(replace(table, frame=pl.concat(head)), data.text)
+
+
+def _store(spill: Spill, parts: Parts, drafts: pl.DataFrame, codes: dict[str, int]) -> None:
+    found = drafts["label"].unique(maintain_order=True).to_list()
+    for label in found:
+        codes.setdefault(label, len(codes))
+    if len(codes) > MOST_LABELS_READ:
+        raise BadInput(
+            f"there are more than {MOST_LABELS_READ:,} labels; merge rare ones, or name another column "
+            "with --label"
+        )
+    own = {label: codes[label] for label in found}
+    key_N2 = text_keys(drafts)
+    rows = drafts.with_columns(
+        pl.Series("high", key_N2[:, 0]),
+        pl.Series("low", key_N2[:, 1]),
+        pl.Series("id", ids_of(drafts)),
+        pl.col("label").replace_strict(own, return_dtype=pl.UInt32).alias("code"),
+    )
+    parts.append(spill, "keys", rows.select(*KEY), "high")
+    # A row that repeats one of the same piece need not be held until all repeats are known.
+    is_test = (pl.col("split") == TEST).alias("is_test")
+    rows = rows.with_columns(is_test).unique(
+        ["high", "low", "code", "is_test"], keep="first", maintain_order=True
+    )
+    parts.append(spill, "rows", rows.drop("high", "low", "canonical", "is_test"), "id")
