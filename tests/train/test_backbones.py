@@ -1,12 +1,17 @@
 """Backbones by name: the built-in one is the original, others load from a folder, the rest is refused."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from millwright.errors import BadInput, Corrupt, NotFound
 from millwright.train import backbones
 from millwright.train.backbones import MINILM_SHA256, load_backbone, weights_sha256, wrap
+from tests.desk import save_encoder
 from tests.train.conftest import CONFIGS, make_backbone, tiny_tokenizer
 
 
@@ -63,3 +68,72 @@ def test_the_digest_changes_with_one_weight():
 def test_inputs_are_cut_at_what_the_encoder_can_take():
     assert make_backbone("bert").max_tokens == 32
     assert wrap("b", make_backbone("bert").model, tiny_tokenizer(), 0, 4_096).max_tokens == 40
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return save_encoder(tmp_path / "encoder")
+
+
+def test_a_backbone_without_a_saved_pooler_is_the_same_each_time(folder):
+    first, second = (load_backbone(str(folder), 32) for _ in range(2))
+    assert "pooler" not in " ".join(load_file(folder / "model.safetensors"))
+    assert first.sha256 == second.sha256
+
+
+def test_a_pooler_that_is_saved_does_not_matter(folder):
+    bare = load_backbone(str(folder), 32)
+    weights = load_file(folder / "model.safetensors")
+    weights |= {"pooler.dense.weight": torch.rand(32, 32), "pooler.dense.bias": torch.rand(32)}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert load_backbone(str(folder), 32).sha256 == bare.sha256
+
+
+def test_weights_without_a_layer_are_refused_instead_of_being_drawn(folder):
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if "layer.3" not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    lacking = len(weights) - len(kept)
+    with pytest.raises(
+        Corrupt, match=rf"lack 'encoder\.layer\.3\..* and {lacking - 1} more, which would be random"
+    ):
+        load_backbone(str(folder), 32)
+
+
+@pytest.mark.parametrize("keep", [0, 8, 1_000, 100_000])
+def test_truncated_weights_are_refused(folder, keep):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(Corrupt, match="the weights of backbone .* are damaged"):
+        load_backbone(str(folder), 32)
+
+
+def test_a_backbone_without_its_tokenizer_is_refused(folder):
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(
+        Corrupt, match=r"tokenizer of backbone .* has 5 tokens, its weights are for 64; fetch"
+    ):
+        load_backbone(str(folder), 32)
+
+
+def test_a_tokenizer_of_another_backbone_is_refused(folder):
+    larger = Tokenizer(models.WordLevel({f"w{n}": n for n in range(100)}, unk_token="w0"))
+    PreTrainedTokenizerFast(tokenizer_object=larger, pad_token="w0").save_pretrained(folder)
+    with pytest.raises(Corrupt, match="has 100 tokens, its weights are for 64"):
+        load_backbone(str(folder), 32)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_folder_with_broken_json_is_named(folder, name):
+    (folder / name).write_text("{")
+    with pytest.raises(NotFound, match="no backbone '.*encoder'.* use 'minilm' or a local folder"):
+        load_backbone(str(folder), 32)
+
+
+def test_weights_that_are_pickled_are_never_loaded(folder):
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(NotFound, match="model.safetensors"):
+        load_backbone(str(folder), 32)
