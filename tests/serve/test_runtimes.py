@@ -187,3 +187,17 @@ def test_texts_are_cut_into_groups_where_padding_costs_more_than_a_call():
     assert groups_by_length([5, 5 + CALL_TOKENS + 1, 5]) == [[1], [0, 2]]
     assert groups_by_length([9, 3, 7]) == [[0, 2, 1]]
     assert groups_by_length([]) == []
+
+
+def test_the_first_texts_may_come_from_many_threads_at_once(project):
+    runtimes.choose_runtime(forced(project, "openvino-float32"), "v1")
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from millwright.project import open_project\nfrom millwright.serve.loading import Loader\n"
+        f"body = Loader(open_project({str(project.folder)!r})).load('v1').body\n"
+        "with ThreadPoolExecutor(8) as threads:\n"
+        "    found = list(threads.map(lambda n: body.features(['card']).tobytes(), range(64)))\n"
+        "assert len(set(found)) == 1"
+    )
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

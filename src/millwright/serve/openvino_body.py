@@ -57,6 +57,9 @@ class OpenVinoBody:
         self.streams = int(compiled.get_property("NUM_STREAMS"))
         self._compiled = compiled
         self._own = threading.local()
+        # OpenVINO's binding sets itself up in the first call; two threads in it at once wait for ever.
+        one_BT = np.ones((1, STEP_TOKENS), np.int64)
+        self._infer(one_BT, one_BT)
 
     def features(self, texts: Sequence[str]) -> np.ndarray:
         """Features [N, D] in float32, in the order of the texts."""
