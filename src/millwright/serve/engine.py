@@ -6,12 +6,10 @@ Shape suffixes: N texts, D features, C labels.
 """
 
 import asyncio
-import logging
 import math
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -19,11 +17,9 @@ import numpy as np
 from millwright.errors import DeadlinePassed, NotFound, QueueFull, Unavailable
 from millwright.serve.answer_cache import AnswerCache
 from millwright.serve.batches import Batch, BatchQueue
+from millwright.serve.workers import Workers
 
-REPLACE_AFTER_S = 1.0  # a worker that dies again and again must not spin
 RECENT = 0.2  # weight of the newest batch in the running mean of seconds an input
-
-log = logging.getLogger(__name__)
 
 
 class Body(Protocol):
@@ -65,7 +61,7 @@ class Limits:
     deadline_s: float = 30.0
     workers: int = 2
     cache_answers: int = 0
-    replace_after_s: float = REPLACE_AFTER_S
+    replace_after_s: float = 1.0
 
 
 @dataclass(eq=False)
@@ -88,21 +84,13 @@ class _Input:
 
     @property
     def body(self) -> Body:
+        """What runs it."""
         return self.request.model.body
 
     @property
     def streams(self) -> int:
+        """How many batches its body runs at once."""
         return self.request.model.body.streams
-
-
-@dataclass(eq=False)
-class _Worker:
-    """A thread, the batch it has in hand and since when; `is_lost` once nothing is expected of it."""
-
-    thread: threading.Thread | None = None
-    batch: Batch[_Input] | None = None
-    since: float = math.inf
-    is_lost: bool = False
 
 
 @dataclass
@@ -124,13 +112,12 @@ class Engine:
     def __init__(self, limits: Limits, on_batch: Callable[[int], None] = lambda _: None) -> None:
         self.limits = limits
         self.waiting_inputs = 0
-        self.workers_replaced = 0
         self.cache = AnswerCache(limits.cache_answers)
         self._on_batch = on_batch
         self._models: Mapping[str, Answering] = {}
         self._names: Mapping[str, str] = {}
         self._queue: BatchQueue[_Input] = BatchQueue(limits.max_batch)
-        self._workers: list[_Worker] = []
+        self._workers = Workers(self._queue, limits.workers, self._run)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._seconds_an_input = 0.0
         self._is_draining = False
@@ -139,7 +126,12 @@ class Engine:
     @property
     def is_ready(self) -> bool:
         """True while a model is loaded, every worker lives, and requests are taken."""
-        return bool(self._models) and self._takes_requests and not any(w.is_lost for w in self._workers)
+        return bool(self._models) and not self._is_draining and self._workers.is_whole
+
+    @property
+    def workers_replaced(self) -> int:
+        """How many workers died or hung since the start."""
+        return self._workers.replaced
 
     @property
     def loaded(self) -> tuple[str, ...]:
@@ -162,7 +154,7 @@ class Engine:
     async def start(self) -> None:
         """Start taking requests."""
         self._loop = asyncio.get_running_loop()
-        self._workers = [self._hire() for _ in range(self.limits.workers)]
+        self._workers.start(self._fail, self.limits.replace_after_s)
 
     async def answer(
         self, model: Answering, texts: Sequence[str], deadline_s: float | None = None
@@ -212,13 +204,7 @@ class Engine:
         if self.waiting_inputs:
             await self._drained.wait()
         self._queue.close()
-        for worker in self._workers:
-            if worker.thread is not None and not worker.is_lost:
-                await asyncio.to_thread(worker.thread.join)
-
-    @property
-    def _takes_requests(self) -> bool:
-        return self._loop is not None and not self._is_draining
+        await self._workers.join()
 
     def _admit(self, inputs: int) -> asyncio.AbstractEventLoop:
         if self._loop is None or self._is_draining:
@@ -237,97 +223,57 @@ class Engine:
             request.answer.set_exception(
                 DeadlinePassed(f"no answer within {seconds:g} s; try again, or send fewer inputs at a time")
             )
-        for worker in self._workers:
-            batch = worker.batch
-            if batch is not None and any(item.request is request for item in batch.items):
-                self._suspect(worker, batch)
+        # A batch that is under way for as long as any request may take is no longer waited for.
+        self._workers.suspect(lambda item: item.request is request, self.limits.deadline_s)
 
-    def _suspect(self, worker: _Worker, batch: Batch[_Input]) -> None:
-        """Give a worker up that has had one batch in hand for longer than any request may take."""
-        assert self._loop is not None
-        rest_s = worker.since + self.limits.deadline_s - time.monotonic()
-        if worker.batch is batch and not worker.is_lost:
-            if rest_s > 0:
-                self._loop.call_later(rest_s, self._suspect, worker, batch)
-            else:
-                self._lose(worker, "hangs")
+    def _fail(self, batch: Batch[_Input]) -> None:
+        lost = Unavailable("the server lost the worker that had this request; try again in a moment")
+        _deliver([_Outcome(batch.items, error=lost)])
 
-    def _lose(self, worker: _Worker, why: str) -> None:
-        """Fail what a worker had in hand and hire another in a moment; runs in the event loop."""
-        assert self._loop is not None
-        log.error("a worker %s and will be replaced", why)
-        worker.is_lost = True
-        if worker.batch is not None:
-            self._queue.release(worker.batch)
-            gone = Unavailable("the server lost the worker that had this request; try again in a moment")
-            self._deliver([_Outcome(worker.batch.items, error=gone)], 0.0)
-        self._loop.call_later(self.limits.replace_after_s, self._replace, worker)
+    def _run(self, batch: Batch[_Input]) -> Callable[[float], None]:
+        """Run a batch in a worker's thread; what it returns is called in the event loop."""
+        items = [item for item in batch.items if not item.request.answer.done()]
+        return partial(self._finish, _outcomes(items) if items else [], len(items))
 
-    def _replace(self, worker: _Worker) -> None:
-        self._workers.remove(worker)
-        self._workers.append(self._hire())
-        self.workers_replaced += 1
-
-    def _hire(self) -> _Worker:
-        worker = _Worker()
-        worker.thread = threading.Thread(target=self._live, args=(worker,), name="model", daemon=True)
-        worker.thread.start()
-        return worker
-
-    def _live(self, worker: _Worker) -> None:
-        assert self._loop is not None
-        try:
-            self._work(worker, self._loop)
-        except BaseException as error:  # whatever ends a thread, the engine must learn of it
-            self._loop.call_soon_threadsafe(self._lose, worker, f"died of {type(error).__name__}")
-
-    def _work(self, worker: _Worker, loop: asyncio.AbstractEventLoop) -> None:
-        while not worker.is_lost and (batch := self._queue.take()) is not None:
-            worker.batch, worker.since = batch, time.monotonic()
-            outcomes = self._run([item for item in batch.items if not item.request.answer.done()])
-            if worker.is_lost:
-                return
-            seconds = time.monotonic() - worker.since
-            worker.batch = None
-            self._queue.release(batch)
-            loop.call_soon_threadsafe(self._deliver, outcomes, seconds)
-
-    def _run(self, items: list[_Input]) -> list[_Outcome]:
-        """Features once a distinct text, then each version's head over the features of its own inputs."""
-        if not items:  # nobody waits for any of them
-            return []
-        texts = {text: place for place, text in enumerate(dict.fromkeys(item.text for item in items))}
-        try:
-            feature_ND = items[0].body.features(list(texts))
-            by_model: dict[int, list[_Input]] = {}
-            for item in items:
-                by_model.setdefault(id(item.request.model), []).append(item)
-            return [
-                _Outcome(same, same[0].request.model.probabilities(feature_ND[[texts[i.text] for i in same]]))
-                for same in by_model.values()
-            ]
-        except Exception as error:  # whatever the model raised belongs to the requests that caused it
-            requests = {id(item.request): item.request for item in items}
-            if len(requests) == 1:
-                return [_Outcome(items, error=error)]
-            alone = ([item for item in items if item.request is request] for request in requests.values())
-            return [outcome for same in alone for outcome in self._run(same)]
-
-    def _deliver(self, outcomes: list[_Outcome], seconds: float) -> None:
-        inputs = sum(len(outcome.items) for outcome in outcomes)
-        if seconds and inputs:
+    def _finish(self, outcomes: list[_Outcome], inputs: int, seconds: float) -> None:
+        if inputs:
             self._on_batch(inputs)
-            newest = seconds / inputs / len(self._workers)
+            newest = seconds / inputs / self.limits.workers
             self._seconds_an_input += RECENT * (newest - self._seconds_an_input)
-        for outcome in outcomes:
-            for place, item in enumerate(outcome.items):
-                request = item.request
-                if outcome.probability_NC is not None:
-                    request.probability_NC[item.place] = outcome.probability_NC[place]
-                    request.left -= 1
-                if request.answer.done():
-                    continue
-                if outcome.error is not None:
-                    request.answer.set_exception(outcome.error)
-                elif not request.left:
-                    request.answer.set_result(None)
+        _deliver(outcomes)
+
+
+def _outcomes(items: list[_Input]) -> list[_Outcome]:
+    """Features once a distinct text, then each version's head over the features of its own inputs."""
+    texts = {text: place for place, text in enumerate(dict.fromkeys(item.text for item in items))}
+    try:
+        feature_ND = items[0].body.features(list(texts))
+        by_model: dict[int, list[_Input]] = {}
+        for item in items:
+            by_model.setdefault(id(item.request.model), []).append(item)
+        return [
+            _Outcome(same, same[0].request.model.probabilities(feature_ND[[texts[i.text] for i in same]]))
+            for same in by_model.values()
+        ]
+    except Exception as error:  # whatever the model raised belongs to the requests that caused it
+        requests = {id(item.request): item.request for item in items}
+        if len(requests) == 1:
+            return [_Outcome(items, error=error)]
+        alone = ([item for item in items if item.request is request] for request in requests.values())
+        return [outcome for same in alone for outcome in _outcomes(same)]
+
+
+def _deliver(outcomes: list[_Outcome]) -> None:
+    """Hand answers and errors to who waits for them; runs in the event loop."""
+    for outcome in outcomes:
+        for place, item in enumerate(outcome.items):
+            request = item.request
+            if outcome.probability_NC is not None:
+                request.probability_NC[item.place] = outcome.probability_NC[place]
+                request.left -= 1
+            if request.answer.done():
+                continue
+            if outcome.error is not None:
+                request.answer.set_exception(outcome.error)
+            elif not request.left:
+                request.answer.set_result(None)
