@@ -203,7 +203,7 @@ def ids_of(drafts: pl.DataFrame) -> np.ndarray:
         )
     ).to_series()
     sha256 = hashlib.sha256
-    digest = b"".join([sha256(said.encode()).digest()[:8] for said in says])
+    digest = b"".join([sha256(said.encode()).digest()[:8] for said in says.to_list()])
     return np.frombuffer(digest, ">u8").astype(np.uint64)
 
 
