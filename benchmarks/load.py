@@ -8,18 +8,18 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from typing import TextIO
 
 HERE = Path(__file__).parent
 TIMEOUT_S = 30
-LOCK_WAIT_S = 900
+LOCK_WAIT_S = 120
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,22 @@ def alone(lock: Path | None) -> Iterator[None]:
     if lock is None:
         yield
         return
+    end = time.monotonic() + LOCK_WAIT_S
     with lock.open("a") as file:
-        signal.signal(signal.SIGALRM, _waited_long_enough)
-        signal.alarm(LOCK_WAIT_S)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except TimeoutError:
-            print(f"nobody let go of {lock} in {LOCK_WAIT_S} s: timing without it", flush=True)
-        finally:
-            signal.alarm(0)
+        while not _taken(file):
+            if time.monotonic() > end:
+                print(f"nobody let go of {lock} in {LOCK_WAIT_S} s: timing without it", flush=True)
+                break
+            time.sleep(0.02)
         yield
 
 
-def _waited_long_enough(number: int, frame: FrameType | None) -> None:
-    raise TimeoutError
+def _taken(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def generator_name() -> str:

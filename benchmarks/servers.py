@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 
 START_S = 240
-STOP_S = 30
+STOP_S = 10
 
 
 class NotStarted(Exception):

@@ -95,10 +95,17 @@ def bodies(contestant: Contestant, course: Course) -> Path:
 
 
 def agreement(url: str, contestant: Contestant, course: Course) -> float:
-    """Share of the checked texts whose label is that of the exported network in float32."""
+    """Share of the checked texts whose label is that of the exported network in float32.
+
+    Raises:
+        NotStarted: a request failed.
+    """
     with httpx.Client(timeout=60) as client, ThreadPoolExecutor(8) as pool:
         checked = course.texts[: len(course.truth)]
-        answers = list(pool.map(lambda text: ask(client, url, contestant, text), checked))
+        try:
+            answers = list(pool.map(lambda text: ask(client, url, contestant, text), checked))
+        except httpx.HTTPError as error:
+            raise NotStarted(f"a request failed: {error}".splitlines()[0]) from None
     return statistics.fmean(a == b for a, b in zip(answers, course.truth, strict=True))
 
 
@@ -120,8 +127,8 @@ def compare(peer: Contestant, course: Course, plan: Plan) -> list[Row]:
                 rate = statistics.median(theirs.requests_per_s for _, theirs in pairs)
                 only(servers[MILLWRIGHT.name], servers.values())
                 equal = open_loop(servers[MILLWRIGHT.name].url, files[MILLWRIGHT.name], rate, plan.seconds)
-                row = _row(peer, concurrency, pairs, equal, agreed)
-                rows.append(row | {"ours_runtime": course.runtime, "seconds": plan.seconds})
+                about = {"ours_runtime": course.runtime, "seconds": plan.seconds}
+                rows.append(_row(peer, concurrency, pairs, equal, agreed) | about)
         print_table(rows, SHOWN)
         return rows
 
@@ -136,10 +143,11 @@ def tune(peer: Contestant, course: Course, plan: Plan) -> Contestant:
         for place, trial in enumerate(trials):
             try:
                 server = stack.enter_context(running(trial, course.project, course.model))
+                agreed = agreement(server.url, trial, course)
             except NotStarted as reason:
                 print(f"{peer.name} with {trial.described()}: {reason}", flush=True)
                 continue
-            if agreement(server.url, trial, course) >= LEAST_AGREEMENT:
+            if agreed >= LEAST_AGREEMENT:
                 servers[place], found[place] = server, []
             server.pause()
         with alone(plan.lock):
