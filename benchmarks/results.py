@@ -9,7 +9,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,11 +40,9 @@ def measure(run: Run) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         project = str(Path(folder) / "project")
         train, test = DATA / run.train, DATA / run.test
-        start = time.perf_counter()
         named = ["--text", "text", "--label", run.label]
         millwright("new", project, "--data", str(train), "--test-data", str(test), *named)
         made = millwright("train", "--project", project, "--method", run.method)
-        seconds = time.perf_counter() - start
         millwright("evaluate", "--project", project, "--data", str(test))
         (report,) = Path(project).glob("reports/evaluation-v1-*.json")
         found = json.loads(report.read_text())
@@ -56,7 +53,6 @@ def measure(run: Run) -> dict[str, object]:
         "accuracy": found["accuracy"],
         "macro_f1": found["macro_f1"],
         "calibration_error": found["calibration_error"],
-        "seconds": round(seconds, 1),
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
     }
 
@@ -73,16 +69,16 @@ def page(results: dict[str, dict[str, object]]) -> str:
     lines = [
         "# Results",
         "",
-        "Test accuracy on the datasets' own test files, which training never sees; 95 % bootstrap intervals.",
-        "Time is from the CSV to a saved, evaluated version, all included, on two cores. One run each.",
+        "Figures on the datasets' own test files, which training never sees; 95 % bootstrap intervals.",
+        "One run each. What a stage costs stands in each version's record: `millwright versions show`.",
         "",
-        "| run | method taken | test rows | accuracy | macro F1 | calibration error | seconds | made by |",
-        "|---|---|---|---|---|---|---|---|",
+        "| run | method taken | test rows | accuracy | macro F1 | calibration error | made by |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, found in results.items():
         figures = [interval(found[key]) for key in ("accuracy", "macro_f1", "calibration_error")]
         made_by = f"`python benchmarks/results.py --only {name}`"
-        cells = [name, found["method"], found["rows"], *figures, found["seconds"], made_by]
+        cells = [name, found["method"], found["rows"], *figures, made_by]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"
 
