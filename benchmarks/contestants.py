@@ -115,8 +115,8 @@ ALL_PEERS = (
         lambda text: {"texts": [text]},
         lambda answer: _label(answer[0]),
         "bentoml",
-        {"DTYPE": "bfloat16", "BATCH": "64", "WAIT_MS": "10000", "WORKERS": "2", "THREADS": "1"},
-        _batching({"WAIT_MS": "10000"}, {"WAIT_MS": "60000"}),
+        {"DTYPE": "bfloat16", "BATCH": "64", "WAIT_MS": "60000", "WORKERS": "2", "THREADS": "1"},
+        _batching({"WAIT_MS": "60000"}, {"WAIT_MS": "10000"}),
     ),
     Contestant(
         "infinity",

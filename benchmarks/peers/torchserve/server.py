@@ -27,6 +27,7 @@ model = {
     f"inference_address=http://127.0.0.1:{port}\n"
     f"management_address=http://127.0.0.1:{port + 1}\n"
     f"metrics_address=http://127.0.0.1:{port + 2}\n"
+    f"grpc_inference_port={port + 3}\ngrpc_management_port={port + 4}\ninitial_worker_port={port + 10}\n"
     "enable_envvars_config=false\ndisable_token_authorization=true\nload_models=texts.mar\n"
     f"model_store={folder}\n"
     f"models={json.dumps({'texts': model})}\n"
