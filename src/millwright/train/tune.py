@@ -90,7 +90,8 @@ def tune(
     network.to(device())
     masters = Masters(network, plan.method in HALVED and fast_precision() == torch.bfloat16)
     optimizer = _optimizer(masters, plan)
-    state, best = _State(), {}
+    state = _State()
+    best: dict[str, Tensor] = {}
     if (run / "checkpoint.safetensors").exists():
         state, best = _resume(network, masters, optimizer, run)
     lengths = [len(item) for item in train.inputs]
