@@ -1,8 +1,10 @@
 """A desk whose words a tiny random encoder knows: real projects that train in a fraction of a second."""
 
+import json
 import random
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,10 +12,10 @@ import torch
 from sqlalchemy import insert
 from transformers import PreTrainedTokenizerFast
 
-from millwright.data.dataset import Dataset
+from millwright.data.dataset import Dataset, seal_dataset, write_lines
 from millwright.data.prepare import prepare
 from millwright.project import Project, open_project
-from millwright.records import Row
+from millwright.records import SPLITS, Row
 from millwright.registry.classifiers import register
 from millwright.registry.versions import VersionInfo
 from millwright.settings import FILENAME, TrainSection, check_settings, dump_settings
@@ -112,6 +114,19 @@ def add_version(project: Project, seed: int = 0, dataset: Dataset | None = None)
     probabilities = made.classifier.probabilities([row.text for row in rows])
     evaluation = evaluate(probabilities, torch.tensor(truth).numpy(), made.classifier.labels, {})
     return register(project, dataset, made, evaluation)
+
+
+def dataset_of(rows: Iterable[Row], folder: Path) -> Dataset:
+    """A sealed dataset of rows as they are, whatever `prepare` would have made of them."""
+    rows = sorted(rows, key=lambda row: row.id)
+    lines = [json.dumps({**asdict(row), "slices": dict(row.slices)}).encode() + b"\n" for row in rows]
+    folder.mkdir(parents=True, exist_ok=True)
+    sha256 = write_lines(folder / "rows.jsonl", lines)
+    report = {
+        "labels": dict.fromkeys({row.label for row in rows}, {}),
+        "splits": {split: sum(row.split == split for row in rows) for split in SPLITS},
+    }
+    return seal_dataset(folder / "datasets", folder / "rows.jsonl", sha256, report, [])
 
 
 def opine(

@@ -105,3 +105,13 @@ def test_a_file_where_datasets_must_stand_cannot_store(tmp_path):
     (tmp_path / "datasets").write_text("x")
     with pytest.raises(CannotStore):
         write_dataset(tmp_path / "datasets", ROWS)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "report.json", "excluded.jsonl", "seal.json"])
+@pytest.mark.parametrize("harm", ["cut", "gone"])
+def test_a_damaged_dataset_is_mended_when_it_is_made_again(tmp_path, name, harm):
+    path = tmp_path / "sets" / write_dataset(tmp_path / "sets", ROWS).id / name
+    _ = path.write_bytes(path.read_bytes()[:-2]) if harm == "cut" else path.unlink()
+    again = write_dataset(tmp_path / "sets", ROWS)
+    assert read_dataset(tmp_path / "sets", again.id).rows == again.rows
+    assert [folder.name for folder in (tmp_path / "sets").iterdir()] == [again.id]

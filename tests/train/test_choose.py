@@ -16,7 +16,7 @@ from millwright.records import Interval
 from millwright.train.backbones import load_backbone
 from millwright.train.choose import BackboneScore, _recommend, compare_backbones
 from millwright.train.states import cached_features
-from tests.desk import LABELS, make_desk, puzzling_rows, save_encoder, telling_rows, texts_of
+from tests.desk import LABELS, dataset_of, make_desk, puzzling_rows, save_encoder, telling_rows, texts_of
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def test_size_width_and_depth_are_those_of_the_network(project, encoder):
 
 def test_test_rows_are_not_used(project, encoder):
     dataset = prepare(project)
-    spoilt = replace(
-        dataset, rows=tuple(replace(row, text="x") if row.split == "test" else row for row in dataset.rows)
+    spoilt = dataset_of(
+        [replace(row, text="x") if row.split == "test" else row for row in dataset.rows], project.folder
     )
     first, second = (
         compare_backbones(

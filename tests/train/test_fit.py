@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from millwright.train.fit import Fitted, fit, truth_of
 from millwright.train.heads import log_loss
 from millwright.train.methods import METHODS
 from tests.conftest import full_disk
-from tests.desk import LABELS, make_desk, puzzling_rows, telling_rows
+from tests.desk import LABELS, dataset_of, make_desk, puzzling_rows, telling_rows
 
 TUNED = [name for name in METHODS if name != "head"]
 
@@ -37,8 +38,8 @@ def all_bytes(found: Fitted) -> dict[str, bytes]:
     return {name: tensor.numpy().tobytes() for name, tensor in found.classifier.tuned.items()}
 
 
-def with_rows(dataset: Dataset, change: Callable[[Row], Row]) -> Dataset:
-    return replace(dataset, rows=tuple(change(row) for row in dataset.rows))
+def with_rows(project: Project, dataset: Dataset, change: Callable[[Row], Row]) -> Dataset:
+    return dataset_of([change(row) for row in dataset.rows], project.folder / uuid4().hex)
 
 
 def others(label: str) -> str:
@@ -132,7 +133,9 @@ def test_test_rows_are_never_looked_at(project, method):
     def spoil(row: Row) -> Row:
         return replace(row, text="help", label=others(row.label)) if row.split == "test" else row
 
-    first, second = (fitted(project, some, method=method) for some in (dataset, with_rows(dataset, spoil)))
+    first, second = (
+        fitted(project, some, method=method) for some in (dataset, with_rows(project, dataset, spoil))
+    )
     assert all_bytes(first) == all_bytes(second)
     assert first.classifier.temperature == second.classifier.temperature
 
@@ -145,7 +148,9 @@ def test_validation_rows_teach_once_they_have_chosen(project, method):
     def spoil(row: Row) -> Row:
         return replace(row, label=others(row.label)) if row == held else row
 
-    first, second = (fitted(project, some, method=method) for some in (dataset, with_rows(dataset, spoil)))
+    first, second = (
+        fitted(project, some, method=method) for some in (dataset, with_rows(project, dataset, spoil))
+    )
     assert first.facts["taught_by"] == len(dataset.split("train", "validation"))
     assert all_bytes(first) != all_bytes(second)
 
@@ -169,7 +174,7 @@ def test_what_the_validation_rows_said_is_measured_before_they_teach(tmp_path, e
 def test_without_validation_rows_every_row_teaches_and_nothing_is_claimed(project):
     dataset = prepare(project)
     trained = with_rows(
-        dataset, lambda row: replace(row, split="train") if row.split == "validation" else row
+        project, dataset, lambda row: replace(row, split="train") if row.split == "validation" else row
     )
     found = fitted(project, trained, method="top")
     assert found.facts["validation_accuracy"] is None
@@ -182,14 +187,14 @@ def test_without_validation_rows_every_row_teaches_and_nothing_is_claimed(projec
 def test_a_label_that_only_validation_rows_have_is_left_out(project):
     dataset = prepare(project)
     held = dataset.split("validation")[0]
-    strange = with_rows(dataset, lambda row: replace(row, label="strange") if row == held else row)
+    strange = with_rows(project, dataset, lambda row: replace(row, label="strange") if row == held else row)
     found = fitted(project, strange)
     assert found.classifier.labels == LABELS
     assert found.facts["taught_by"] == len(dataset.split("train", "validation")) - 1
 
 
 def test_one_label_in_training_is_refused_before_a_backbone_is_loaded(project):
-    dataset = with_rows(prepare(project), lambda row: replace(row, label="card"))
+    dataset = with_rows(project, prepare(project), lambda row: replace(row, label="card"))
     nowhere = change_settings(project.settings, "backbone", name="/nowhere")
     with pytest.raises(BadInput, match=r"training rows have the labels \['card'\]; at least two"):
         fit(dataset, nowhere, kept=project.kept, progress=lambda stage, done: None)

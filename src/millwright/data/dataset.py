@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,15 @@ from pathlib import Path
 
 from millwright.errors import Corrupt
 from millwright.records import SPLITS, JsonObject, Row
-from millwright.store.files import read_json, sealed_folder, storing, verify, write_json
+from millwright.store.files import (
+    is_whole,
+    make_folder,
+    read_json,
+    sealed_folder,
+    storing,
+    verify,
+    write_json,
+)
 
 DATASET_FORMAT = 1
 ROWS, EXCLUDED, REPORT = "rows.jsonl", "excluded.jsonl", "report.json"
@@ -90,8 +99,10 @@ def seal_dataset(
         rows.rename(target / ROWS)
         write_json(target / REPORT, {"format": DATASET_FORMAT, **report})
         write_lines(target / EXCLUDED, excluded)
+    make_folder(folder)
     with storing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / name).exists() and not is_whole(folder / name):
+            shutil.rmtree(folder / name)  # what is damaged is made again
         if not (folder / name).exists():
             (rows.parent / name).rename(folder / name)
     return Dataset(name, folder / name, report)

@@ -128,7 +128,7 @@ def sealed_folder(target: Path) -> Iterator[Path]:
                 if path.is_file()
             }
             write_json(temporary / SEAL, {"format": SEAL_FORMAT, "sha256": hashes})
-            if target.exists() and not _is_whole(target):
+            if target.exists() and not is_whole(target):
                 shutil.rmtree(target)
             if not target.exists():
                 temporary.rename(target)
@@ -136,7 +136,8 @@ def sealed_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _is_whole(folder: Path) -> bool:
+def is_whole(folder: Path) -> bool:
+    """True if a sealed folder is what was sealed; see `verify`."""
     try:
         verify(folder)
     except Corrupt:
