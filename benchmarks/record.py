@@ -1,0 +1,96 @@
+"""What a benchmark leaves behind: docs/benchmarks/NAME.json with its command, machine, versions and rows."""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data"
+BENCH = ROOT / ".bench"  # not in git: the peers' environments, trained projects, request files
+RECORDS = ROOT / "docs" / "benchmarks"
+OURS = ("torch", "transformers", "tokenizers", "openvino", "nncf", "uvicorn", "granian", "fastapi", "numpy")
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+
+Row = dict[str, object]
+
+
+def machine() -> dict[str, object]:
+    """What the figures depend on: processor, its instructions, cores, memory, system."""
+    try:
+        cpu = Path("/proc/cpuinfo").read_text()
+        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+    except OSError:
+        cpu, memory = "", 0
+    model = re.search(r"model name\s*: (.*)", cpu)
+    flags = set((re.search(r"flags\s*: (.*)", cpu) or re.search("()", "")).group(1).split())  # type: ignore[union-attr]
+    return {
+        "processor": model.group(1) if model else platform.processor(),
+        "instructions": [name for name in INSTRUCTIONS if name in flags],
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": memory,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def versions(names: Sequence[str] = OURS) -> dict[str, str]:
+    """Versions of the packages that are installed here, and Millwright's commit."""
+    found = {"millwright": _commit()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def read_rows(name: str) -> list[Row]:
+    """The rows that stand in a record, none where there is no record."""
+    path = RECORDS / f"{name}.json"
+    return list(json.loads(path.read_text())["rows"]) if path.exists() else []
+
+
+def write_record(name: str, rows: Sequence[Row], more_versions: dict[str, str] | None = None) -> Path:
+    """Write docs/benchmarks/NAME.json; versions of peers that were recorded earlier stay."""
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    path = RECORDS / f"{name}.json"
+    earlier = json.loads(path.read_text())["versions"] if path.exists() else {}
+    record = {
+        "name": name,
+        "made_by": f"python benchmarks/{name}.py",
+        "last_run": " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]]),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "versions": {**earlier, **versions(), **(more_versions or {})},
+        "rows": list(rows),
+    }
+    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def print_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
+    """Print rows under their columns' names."""
+    lines = [list(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
+    for line in lines:
+        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)), flush=True)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return "" if value is None else str(value)
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
