@@ -1,0 +1,149 @@
+"""Time from a CSV to a saved, evaluated classifier, against the peers, on Banking77's own split.
+
+    python benchmarks/time_to_accuracy.py                    everything (hours on two cores)
+    python benchmarks/time_to_accuracy.py --only head top    some contestants; the rest of the record stays
+
+Each contestant is a process of its own that reads train.csv and test.csv and leaves a model on disk; its
+seconds count from the start of that process, imports included. For Millwright that is `millwright train`
+(prepare, train, evaluate, register) in a project that `millwright new` made before, with `serve.runtime`
+set to "torch", since measuring how to serve is no part of training. Accuracy is on the test file, which no
+contestant trains on or chooses by.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from record import DATA, print_table, read_rows, write_record
+
+HERE = Path(__file__).parent
+TRAIN, TEST = DATA / "banking77" / "train.csv", DATA / "banking77" / "test.csv"
+GOALS = (0.93, 0.94)
+COLUMNS = ("contestant", "title", "seconds", "accuracy", "reached_93_s", "reached_94_s", "load")
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Somebody who trains: `run` returns accuracy by seconds, the last one of the finished model."""
+
+    name: str
+    title: str
+    run: Callable[[], list[tuple[float, float]]]
+
+
+def millwright(method: str) -> list[tuple[float, float]]:
+    """`millwright train` in a fresh project."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder) / "project"
+        named = ["--text", "text", "--label", "category"]
+        _millwright("new", str(project), "--data", str(TRAIN), "--test-data", str(TEST), *named)
+        settings = project / "millwright.toml"
+        settings.write_text(settings.read_text().replace('runtime = "auto"', 'runtime = "torch"'))
+        start = time.perf_counter()
+        _millwright("train", "--project", str(project), "--method", method)
+        seconds = time.perf_counter() - start
+        (manifest,) = project.glob(".millwright/versions/v1/manifest.json")
+        accuracy = json.loads(manifest.read_text())["metrics"]["accuracy"]["value"]
+    return [(seconds, accuracy)]
+
+
+def trainer(*settings: str) -> list[tuple[float, float]]:
+    """Hugging Face's Trainer over all layers; its curve has a point an epoch."""
+    return _script("trainer.py", *settings)
+
+
+def scikit_learn() -> list[tuple[float, float]]:
+    """LogisticRegression on embeddings of sentence-transformers."""
+    return _script("scikit_learn.py")
+
+
+CONTESTANTS = (
+    Contestant("head", "Millwright, method head", lambda: millwright("head")),
+    Contestant("top", "Millwright, method top", lambda: millwright("top")),
+    Contestant("scikit-learn", "sentence-transformers + LogisticRegression", scikit_learn),
+    Contestant(
+        "trainer-default",
+        "Hugging Face Trainer, its defaults",
+        lambda: trainer("--epochs", "3", "--rate", "5e-5"),
+    ),
+    *(
+        Contestant(
+            f"trainer-{rate}",
+            f"Hugging Face Trainer, bfloat16, batches by length, rate {rate}",
+            lambda rate=rate: trainer("--epochs", "6", "--rate", rate, "--tuned"),
+        )
+        for rate in ("1e-4", "3e-4", "5e-4")
+    ),
+)
+
+
+def _script(name: str, *arguments: str) -> list[tuple[float, float]]:
+    """Run benchmarks/trainers/NAME on the two files; each line it prints is [seconds, accuracy] in JSON."""
+    started = {**os.environ, "MILLWRIGHT_STARTED": str(time.time())}
+    command = [sys.executable, str(HERE / "trainers" / name), str(TRAIN), str(TEST), *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=started)
+    points = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    return [(float(seconds), float(accuracy)) for seconds, accuracy in points]
+
+
+def _millwright(*arguments: str) -> None:
+    command = [sys.executable, "-m", "millwright.surfaces.cli", *arguments, "--json"]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def measure(contestant: Contestant, runs: int) -> dict[str, object]:
+    """The median run of a contestant, and when it first reached each goal."""
+    found = []
+    for _ in range(runs):
+        curve = contestant.run()
+        found.append(curve)
+        print(f"{contestant.name}: {curve[-1][0]:.1f} s, {curve[-1][1]:.2%}", flush=True)
+    found.sort(key=lambda curve: curve[-1][0])
+    curve = found[len(found) // 2]
+    reached = {
+        f"reached_{goal:.0%}_s".replace("%", ""): next((s for s, accuracy in curve if accuracy >= goal), None)
+        for goal in GOALS
+    }
+    return {
+        "contestant": contestant.name,
+        "title": contestant.title,
+        "seconds": round(curve[-1][0], 1),
+        "seconds_range": [round(one[-1][0], 1) for one in (found[0], found[-1])],
+        "runs": runs,
+        "accuracy": round(curve[-1][1], 4),
+        **{key: None if value is None else round(value, 1) for key, value in reached.items()},
+        "curve": [[round(s, 1), round(accuracy, 4)] for s, accuracy in curve],
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def main() -> None:
+    """Measure who was asked for; what others left in the record stays."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [contestant.name for contestant in CONTESTANTS]
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument("--runs", type=int, default=1, help="runs of each; the median counts")
+    given = parser.parse_args()
+    with TRAIN.open(encoding="utf-8") as file:
+        assert next(csv.reader(file)) == ["text", "category"], "the file is not Banking77's"
+    rows = {str(row["contestant"]): row for row in read_rows("time_to_accuracy")}
+    for contestant in CONTESTANTS:
+        if contestant.name in given.only:
+            rows[contestant.name] = measure(contestant, given.runs)
+            ordered = [rows[name] for name in names if name in rows]
+            write_record("time_to_accuracy", ordered)
+    print_table([rows[name] for name in names if name in rows], COLUMNS)
+
+
+if __name__ == "__main__":
+    main()
