@@ -13,6 +13,7 @@ since some servers poll while they are idle. Server and load generator share the
 import argparse
 import json
 import math
+import os
 import signal
 import statistics
 import sys
@@ -122,12 +123,17 @@ def compare(peer: Contestant, course: Course, plan: Plan) -> list[Row]:
                 raise SystemExit(f"{name} gives other answers than the network; nothing was timed")
         rows = []
         with alone(plan.lock):
+            load_before = round(os.getloadavg()[0], 1)
             for concurrency in plan.concurrency:
                 pairs = _pairs(peer.name, servers, files, concurrency, plan)
                 rate = statistics.median(theirs.requests_per_s for _, theirs in pairs)
                 only(servers[MILLWRIGHT.name], servers.values())
                 equal = open_loop(servers[MILLWRIGHT.name].url, files[MILLWRIGHT.name], rate, plan.seconds)
-                about = {"ours_runtime": course.runtime, "seconds": plan.seconds}
+                about = {
+                    "ours_runtime": course.runtime,
+                    "seconds": plan.seconds,
+                    "load_before": load_before,
+                }
                 rows.append(_row(peer, concurrency, pairs, equal, agreed) | about)
         print_table(rows, SHOWN)
         return rows

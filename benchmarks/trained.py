@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from millwright.project import open_project
-from millwright.registry.versions import load_classifier, resolve
+from millwright.registry.classifiers import load_classifier
+from millwright.registry.versions import resolve
 from millwright.serve.runtime_record import read_runtime
 
 BANKING = DATA / "banking77"

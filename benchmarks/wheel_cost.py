@@ -27,9 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from generator import Connection
 from load import alone
 from record import ROOT, Row, print_table, read_rows, write_record
+
+from millwright.bench.generator import Connection
 
 TEMPLATE = ROOT / "src" / "millwright" / "templates" / "customer-desk"
 COLUMNS = ["ticket", "received_at", "channel", "customer", "message", "intent"]

@@ -28,8 +28,8 @@ class Connection:
         self.reader: asyncio.StreamReader | None = None
         self.writer: asyncio.StreamWriter | None = None
 
-    async def post(self, request: bytes) -> bool:
-        """Send a request and read its answer; False for an error or a status outside 2xx."""
+    async def post(self, request: bytes) -> bytes | None:
+        """Send a request and read its answer's body; None for an error or a status outside 2xx."""
         try:
             if self.writer is None or self.reader is None:
                 self.reader, self.writer = await asyncio.open_connection(self.host, self.port)
@@ -37,19 +37,20 @@ class Connection:
             return await _read_answer(self.reader)
         except (OSError, asyncio.IncompleteReadError, ValueError):
             self.writer = None
-            return False
+            return None
 
 
-async def _read_answer(reader: asyncio.StreamReader) -> bool:
+async def _read_answer(reader: asyncio.StreamReader) -> bytes | None:
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     status = int(head.split(b" ", 2)[1])
     if b"transfer-encoding: chunked" in head:
+        body = b""
         while (size := int(await reader.readline(), 16)) > 0:
-            await reader.readexactly(size + 2)
+            body += (await reader.readexactly(size + 2))[:-2]
         await reader.readline()
     else:
-        await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
-    return 200 <= status < 300
+        body = await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
+    return body if 200 <= status < 300 else None
 
 
 async def closed_loop(
@@ -62,7 +63,7 @@ async def closed_loop(
     async def send(connection: Connection) -> int:
         errors = 0
         while (start := time.perf_counter()) < end:
-            if await connection.post(next(requests)):
+            if await connection.post(next(requests)) is not None:
                 latencies.append(1000 * (time.perf_counter() - start))
             else:
                 errors += 1
@@ -85,7 +86,7 @@ async def open_loop(
     async def send(arrival: float, request: bytes) -> None:
         nonlocal errors
         connection = await free.get()
-        if await connection.post(request):
+        if await connection.post(request) is not None:
             latencies.append(1000 * (time.perf_counter() - arrival))
         else:
             errors += 1
