@@ -60,11 +60,51 @@ def _wheel_picture(rows: list[Row]) -> str:
     return lines(shown, "rows", "processor_seconds", "stage", ("rows", "processor seconds"))
 
 
+def _few_shot_picture(rows: list[Row]) -> str:
+    return lines(rows, "shots", "accuracy", "contestant", ("rows a class", "accuracy on test rows"))
+
+
+def _accuracy_picture(rows: list[Row]) -> str:
+    points = [
+        {"title": row["title"], "seconds": seconds, "accuracy": accuracy}
+        for row in rows
+        for seconds, accuracy in row.get("curve") or [[row["seconds"], row["accuracy"]]]
+    ]
+    return lines(points, "seconds", "accuracy", "title", ("seconds from the CSV", "accuracy on test rows"))
+
+
 def _preparation_picture(rows: list[Row]) -> str:
     return lines(rows, "rows", "seconds", "contestant", ("rows", "seconds"))
 
 
 SECTIONS = {
+    "time_to_accuracy": Section(
+        "Time to accuracy",
+        "Banking77, official split, the built-in backbone, from the CSV to a trained model; accuracy is on "
+        "the test rows, which training never sees.",
+        {
+            "title": "contestant",
+            "seconds": "seconds",
+            "seconds_range": "range",
+            "runs": "runs",
+            "accuracy": "accuracy",
+        },
+        _accuracy_picture,
+    ),
+    "few_shot": Section(
+        "Few rows a class",
+        "The median over draws of training rows, and their range.",
+        {
+            "contestant": "contestant",
+            "shots": "rows a class",
+            "draws": "draws",
+            "accuracy": "accuracy",
+            "low": "lowest",
+            "high": "highest",
+            "seconds": "seconds",
+        },
+        _few_shot_picture,
+    ),
     "serving": Section(
         "Serving",
         "A head tuned on Banking77, its test sentences one a request. Every peer runs the exported network "
@@ -88,6 +128,8 @@ SECTIONS = {
             "peer_p99_ms": "peer p99, ms",
             "ours_p99_ms_at_peers_rate": "ours p99 at the peer's rate, ms",
             "errors": "errors",
+            "pairs": "pairs",
+            "load_before": "load average before",
             "peer_agreement": "peer agrees",
             "peer_settings": "peer's settings",
         },
@@ -161,6 +203,7 @@ SECTIONS = {
             "near": "near duplicates",
             "times_faster": "times faster",
             "times_faster_range": "range",
+            "load_before_and_after": "load average before, after",
             "time_exponent": "exponent of time",
             "memory_exponent": "exponent of memory",
         },
@@ -235,7 +278,7 @@ def _all_columns(rows: Sequence[Row]) -> dict[str, str]:
         key: key.replace("_", " ")
         for row in rows
         for key, value in row.items()
-        if not isinstance(value, dict)
+        if not isinstance(value, (dict, list))
     }
 
 
@@ -245,7 +288,7 @@ def main() -> None:
     records = [found.pop(name) for name in SECTIONS if name in found] + list(found.values())
     for record in records:
         section = SECTIONS.get(record["name"])
-        if section and section.picture:
+        if section and section.picture and record["rows"]:
             (RECORDS / f"{record['name']}.svg").write_text(section.picture(record["rows"]))
     PAGE.write_text(page(records))
     print(f"wrote {PAGE.relative_to(ROOT)} from {len(records)} records")

@@ -17,7 +17,7 @@ from millwright.records import JsonObject, Row
 from millwright.settings import Settings
 from millwright.train.backbones import Backbone, load_backbone
 from millwright.train.calibrate import fit_temperature
-from millwright.train.classifier import REBUILT_STEPS, Classifier, assemble
+from millwright.train.classifier import Classifier, assemble
 from millwright.train.cost import Clock
 from millwright.train.events import Events
 from millwright.train.heads import DEFAULT_STRENGTH, choose_strength, fit_head
@@ -29,7 +29,6 @@ from millwright.train.tune import Plan, Rows, features, logits, tune
 AUTO_ROWS_A_LABEL = 100
 AUTO_GOOD_ENOUGH = 0.9
 AUTO_MOST_TOKENS = 1_000_000
-ABSORBING = 0.3  # share of the usual rates at which validation rows teach a tuned network
 
 
 @dataclass(frozen=True)
@@ -199,10 +198,10 @@ def _fit_tuned(work: _Work, method: str) -> Fitted:
     )
     temperature = fit_temperature(logit_NC, held_truth) if len(held_truth) > 1 else 1.0
     moved = sum(tensor.numel() for tensor in tuned_tensors(network).values())
-    taught_by = cut
-    if held_texts and method != "adalora":  # whose budget of ranks is spent
+    if held_texts:
         # Epochs and temperature are chosen, so validation rows have done their work and may teach.
-        tuned, taught_by = _absorb(work, tuned, train, validation, plan, run / "absorb"), len(texts)
+        everything = Rows(inputs, np.concatenate([train_truth, held_truth]))
+        tuned = _tune_from_start(work, method, everything, replace(plan, epochs=best_epoch), run / "all")
     classifier = assemble(work.labels, method, work.backbone, settings, temperature, precision, tuned)
     for done in run.rglob("checkpoint.safetensors"):
         done.unlink()
@@ -211,31 +210,19 @@ def _fit_tuned(work: _Work, method: str) -> Fitted:
         "best_epoch": best_epoch,
         "parameters_moved": moved,
         "validation_accuracy": float((logit_NC.argmax(1) == held_truth).mean()) if held_texts else None,
-        "taught_by": taught_by,
+        "taught_by": len(texts),
     }
     return Fitted(classifier, method, "", facts)
 
 
-def _absorb(
-    work: _Work, tuned: dict[str, Tensor], train: Rows, validation: Rows, plan: Plan, run: Path
-) -> dict[str, Tensor]:
-    """Let validation rows teach a tuned network, as many training rows beside them, in one gentle pass.
-
-    It takes a fraction of the time of training from the start on all rows. The temperature was fitted
-    before, so it stays honest.
-    """
-    network = build_network(plan.method, work.backbone, len(work.labels), work.settings.train, REBUILT_STEPS)
-    network.load_state_dict(tuned, strict=False)
-    beside = np.random.default_rng(plan.seed).permutation(len(train.inputs))[: len(validation.inputs)]
-    rows = Rows(
-        [*validation.inputs, *(train.inputs[place] for place in beside)],
-        np.concatenate([validation.truth_N, train.truth_N[beside]]),
-    )
-    gentle = replace(plan, epochs=1, learning_rate=ABSORBING * plan.learning_rate, head_share=ABSORBING)
+def _tune_from_start(work: _Work, method: str, rows: Rows, plan: Plan, run: Path) -> dict[str, Tensor]:
+    steps = plan.epochs * -(-len(rows.truth_N) // plan.batch_size)
+    network = build_network(method, work.backbone, len(work.labels), work.settings.train, max(steps, 10))
+    _start_head(network, rows, plan.pad_id)
     nobody = Rows([], rows.truth_N[:0])
-    with work.clock.stage("absorb", len(rows.truth_N)):
-        absorbed, _ = tune(network, rows, nobody, gentle, run, lambda done: work.progress("absorb", done))
-    return absorbed
+    with work.clock.stage("tune on all", len(rows.truth_N)):
+        tuned, _ = tune(network, rows, nobody, plan, run, lambda done: work.progress("tune on all", done))
+    return tuned
 
 
 def _start_head(network: Network, rows: Rows, pad_id: int) -> None:

@@ -47,7 +47,6 @@ class Plan:
     label_smoothing: float
     seed: int
     pad_id: int
-    head_share: float = 1.0  # of the head's usual rate
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,7 @@ def _optimizer(masters: Masters, plan: Plan) -> torch.optim.Optimizer:
     head = [weight for name, weight in masters.weights.items() if name.startswith("head.")]
     groups = [
         {"params": body, "peak": plan.learning_rate, "weight_decay": 0.01},
-        {"params": head, "peak": HEAD_RATE * plan.head_share, "weight_decay": 0.0},
+        {"params": head, "peak": HEAD_RATE, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]], lr=plan.learning_rate, fused=True
