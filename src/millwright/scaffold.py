@@ -99,6 +99,7 @@ def _test_table(path: Path, found: Columns) -> Table:
 
 def _data_section(folder: Path, table: Table, tested: Table | None, found: Columns) -> DataSection:
     def relative(path: Path) -> str:
+        """A path as it is seen from the project's folder."""
         return os.path.relpath(path.resolve(), folder.resolve())
 
     section = DataSection(

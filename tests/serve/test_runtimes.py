@@ -21,6 +21,7 @@ from millwright.serve.promotion import promote
 from millwright.serve.runtime_record import read_runtime, write_runtime
 from millwright.settings import change_settings
 from millwright.store.files import read_json
+from tests.desk import make_desk, puzzling_rows
 from tests.serve.trained import add_trained, tiny_project
 from tests.train.conftest import CONFIGS
 
@@ -201,3 +202,9 @@ def test_the_first_texts_may_come_from_many_threads_at_once(project):
     )
     for _ in range(3):
         subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_pytorch_may_always_serve_since_it_is_what_was_measured(tmp_path, encoder):
+    unsure = make_desk(tmp_path / "desk", encoder, puzzling_rows(150))  # ties fall otherwise in bfloat16
+    version = add_trained(unsure)
+    assert runtimes.choose_runtime(unsure, version) == "torch"

@@ -61,6 +61,7 @@ async def closed_loop(
     end = time.perf_counter() + seconds
 
     async def send(connection: Connection) -> int:
+        """Post on one connection until the end; the number of refusals."""
         errors = 0
         while (start := time.perf_counter()) < end:
             if await connection.post(next(requests)) is not None:
@@ -84,6 +85,7 @@ async def open_loop(
     errors = 0
 
     async def send(arrival: float, request: bytes) -> None:
+        """Post at an arrival on the next free connection, and note how long it took."""
         nonlocal errors
         connection = await free.get()
         if await connection.post(request) is not None:

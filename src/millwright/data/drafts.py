@@ -117,9 +117,11 @@ def _raw(table: Table, data: DataSection) -> pl.DataFrame:
     """The settings' columns under the names of DRAFT; empty groups and subjects are null."""
 
     def column(name: str | None) -> pl.Expr:
+        """A column's cells; empty ones where the table has no such column."""
         return pl.col(name) if name in table.columns else pl.lit("")
 
     def or_null(name: str | None) -> pl.Expr:
+        """A column's cells, null where they are empty."""
         return pl.when(column(name) != "").then(column(name))
 
     return table.frame.select(

@@ -58,6 +58,7 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
     for number, (path, shown) in enumerate(zip(paths, sources.names, strict=True)):
 
         def part_seen(part: float, done: int = done, path: Path = path) -> None:
+            """Tell how much of all files is read, given the part of this one."""
             seen((done + part * _size(path)) / (total or 1))
 
         encoding = "utf-8"

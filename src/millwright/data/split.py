@@ -78,6 +78,7 @@ def most_even_seed(
     expected_CS = np.bincount(label_N, minlength=len(names))[:, None] * shares
 
     def unevenness(seed: int) -> tuple[int, float]:
+        """How many labels training lacks under a seed, and how far shares are from even."""
         unit_G = np.array([unit_of(group, seed) for group in unique_groups])
         split_G = np.where(unit_G < test_share, 2, np.where(unit_G < test_share + validation_share, 1, 0))
         split_N = split_G[group_N]

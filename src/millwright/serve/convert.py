@@ -105,6 +105,7 @@ class _Features(nn.Module):
         self.network = network
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Features [B, D] of token ids and their mask [B, T]."""
         return self.network.features(ids, mask)
 
 

@@ -92,7 +92,7 @@ def choose_runtime(project: Project, version: str, progress: Progress = lambda _
     judged, chosen = _first_that_agrees(bodies, classifier, dataset, timed)
     candidates = [*judged, *refused]
     progress("runtime", 1.0)
-    if chosen is None and wanted != "auto":
+    if chosen is None and wanted not in ("auto", TORCH):  # PyTorch is what was trained and measured
         raise BadInput(
             f"serve.runtime is {wanted!r}, which cannot serve {version}: {candidates[0].refused}; "
             "set it to 'auto'",

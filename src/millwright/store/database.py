@@ -105,6 +105,7 @@ def _refusing(path: Path) -> Callable[[ExceptionContext], None]:
     """Make what SQLite says of a full disk or of damage an error of ours, whenever it says so."""
 
     def refuse(context: ExceptionContext) -> None:
+        """Raise what the error means to a user, if it means anything to one."""
         error = context.original_exception
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits are details
         if code in DAMAGED:

@@ -299,6 +299,7 @@ def serve(
     log_as_json(requests=settings.serve.log == "requests")
 
     def ready(url: str) -> None:
+        """Say where the service listens."""
         if json:
             screen.show_json({"url": url})
         else:

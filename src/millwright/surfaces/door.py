@@ -38,6 +38,7 @@ class Door:
         scope["request_id"] = request_id
 
         async def answer(message: Message) -> None:
+            """Note the status of the answer and give it the request's id."""
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]

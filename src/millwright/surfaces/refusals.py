@@ -19,14 +19,17 @@ def add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(MillwrightError)
     async def millwright_error(_: Request, error: MillwrightError) -> Response:
+        """Answer an error of ours."""
         return refusal(error)
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(_: Request, error: RequestValidationError) -> Response:
+        """Answer a body that does not fit the route's message."""
         return invalid(error.errors())
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
+        """Answer an unknown route, a wrong method or a body that is no JSON."""
         if error.status_code == 400:  # FastAPI's word for a body that it cannot even decode
             return _error(422, "the body is not JSON in UTF-8", "body", None, "send a JSON object")
         remedy = "see /docs for the routes and their methods"

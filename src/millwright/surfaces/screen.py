@@ -86,6 +86,7 @@ def progress_bars(as_json: bool) -> Iterator[Callable[[str, float], None]]:
         tasks: dict[str, Any] = {}
 
         def progress(stage: str, fraction: float) -> None:
+            """Move the bar of a stage, which appears when it is first named."""
             if stage not in tasks:
                 tasks[stage] = bars.add_task(escape(stage), total=1.0)
             bars.update(tasks[stage], completed=fraction)

@@ -46,6 +46,7 @@ def create_app(project: Project, load: Load | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        """Start the service with the application and stop it with it."""
         await service.start()
         yield
         await service.stop()
@@ -117,6 +118,7 @@ class _Announcing(uvicorn.Server):
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
         await super().startup(sockets)
         if self.started:
             self._ready()

@@ -16,11 +16,11 @@ from millwright.progress import Progress
 from millwright.records import JsonObject, Row
 from millwright.settings import Settings
 from millwright.train.backbones import Backbone, load_backbone
-from millwright.train.calibrate import fit_temperature
+from millwright.train.calibrate import fit_temperature, softmax
 from millwright.train.classifier import Classifier, assemble
 from millwright.train.cost import Clock
 from millwright.train.events import Events
-from millwright.train.heads import DEFAULT_STRENGTH, choose_strength, fit_head
+from millwright.train.heads import DEFAULT_STRENGTH, choose_strength, fit_head, log_loss
 from millwright.train.methods import METHODS, build_network, state_depth, tuned_tensors
 from millwright.train.network import Network
 from millwright.train.states import cached_features, cached_states, checked_precision, device, tokenize
@@ -210,6 +210,7 @@ def _fit_tuned(work: _Work, method: str) -> Fitted:
         "best_epoch": best_epoch,
         "parameters_moved": moved,
         "validation_accuracy": float((logit_NC.argmax(1) == held_truth).mean()) if held_texts else None,
+        "validation_log_loss": log_loss(softmax(logit_NC, temperature), held_truth) if held_texts else None,
         "taught_by": len(texts),
     }
     return Fitted(classifier, method, "", facts)

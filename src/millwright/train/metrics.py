@@ -119,6 +119,7 @@ def evaluate(
     exact_1N = np.ones((1, len(truth_N)))
 
     def interval(figure: Callable[[np.ndarray], np.ndarray]) -> Interval:
+        """A figure over all rows, with its interval over the resamples."""
         return _interval(figure(exact_1N)[0], figure(weight_RN))
 
     counts = _counts(truth_N, predicted_N, len(labels))
@@ -177,6 +178,7 @@ def _counts(truth_N: np.ndarray, predicted_N: np.ndarray, labels: int) -> Counts
 
 def _averages(counts: Counts, kind: str) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
     def figures(weight_RN: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Averaged precision, recall and F1 of each resample."""
         truth_RC, predicted_RC, both_RC = (weight_RN @ indicator for indicator in counts)
         scores = _scores(truth_RC, predicted_RC, both_RC)
         share_RC = truth_RC if kind == "weighted" else ((truth_RC + predicted_RC) > 0).astype(float)

@@ -117,9 +117,11 @@ def solve(
     penalty_E1 = torch.cat([penalty_D, penalty_D.new_zeros(1)]).unsqueeze(1)
 
     def objective(scaled_EC: Tensor) -> tuple[float, Tensor]:
+        """Loss and gradient at scaled coordinates, summed over the blocks in their order."""
         weight_EC = scaled_EC * scale_E1
 
         def part(block: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+            """Loss and gradient of one block."""
             log_p = torch.addmm(weight_EC[-1], block, weight_EC[:-1]).log_softmax(1)
             residual = log_p.exp() - target
             slope = torch.cat([(residual.T @ block).T, residual.sum(0, keepdim=True)])

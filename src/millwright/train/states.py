@@ -99,6 +99,7 @@ def cached_features(
     """Features [N, D] of the frozen backbone, and how many texts had to be run."""
 
     def make(places: list[int]) -> Made:
+        """Features of the texts at these places."""
         run = _feature_run(backbone, precision)
         return _run(run, backbone, [texts[place] for place in places], places, progress)
 
@@ -119,9 +120,11 @@ def cached_states(
     """States [T, H] of each text after `depth` layers, and how many texts had to be run."""
 
     def make(places: list[int]) -> Made:
+        """States of the texts at these places."""
         encoder = lower_encoder(backbone, depth).to(device(), precision).eval()
 
         def run(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
+            """States of a batch, each cut to its own tokens."""
             state_BTH = encoder(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state.to(torch.bfloat16)
             lengths = mask_BT.sum(1).tolist()
             return [state[:length].clone() for state, length in zip(state_BTH, lengths, strict=True)]
@@ -150,6 +153,7 @@ def _run(
     kind = device().type
 
     def one(batch: tuple[list[int], int, int]) -> tuple[list[int], list[Tensor]]:
+        """Run one batch, padded to its size and width."""
         indices, size, width = batch
         items = [token_ids[index] for index in indices]
         items += [items[-1]] * (size - len(items))
