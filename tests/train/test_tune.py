@@ -26,6 +26,15 @@ KILLED_AT = (2, 11, 21)  # before the first checkpoint, after one in mid-epoch, 
 CHECKPOINT_STEPS = 4  # so that a checkpoint stands in mid-epoch too
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """The killed runs have one thread; with another number, sums come in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory) -> Path:
     """A folder for each method and step, as a run that SIGKILL ended left it."""

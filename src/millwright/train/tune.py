@@ -22,13 +22,11 @@ from millwright.errors import Corrupt
 from millwright.store.files import write_bytes
 from millwright.train.calibrate import fit_temperature
 from millwright.train.events import Events
-from millwright.train.masters import Masters
-from millwright.train.methods import orthogonality
+from millwright.train.methods import orthogonality, tuned_tensors
 from millwright.train.network import Network, pad
 from millwright.train.states import batches_by_length, device, fast_precision
 
 HEAD_RATE = 5e-3
-HALVED = ("top", "full")  # whose weights can be bfloat16 while float32 originals take the steps
 WARMUP = 0.1
 ORTHOGONALITY_WEIGHT = 0.5
 CHECKPOINT_STEPS = 500
@@ -87,29 +85,26 @@ def tune(
         Corrupt: the checkpoint in `run` is damaged.
     """
     network.to(device())
-    masters = Masters(network, plan.method in HALVED and fast_precision() == torch.bfloat16)
-    optimizer = _optimizer(masters, plan)
-    state = _State()
-    best: dict[str, Tensor] = {}
-    if (run / "checkpoint.safetensors").exists():
-        state, best = _resume(network, masters, optimizer, run)
+    optimizer = _optimizer(network, plan)
+    state, best = (
+        _resume(network, optimizer, run) if (run / "checkpoint.safetensors").exists() else (_State(), {})
+    )
     lengths = [len(item) for item in train.inputs]
     steps_an_epoch = math.ceil(len(lengths) / plan.batch_size)
-    steps = steps_an_epoch * plan.epochs
     with Events(run) as events, torch.random.fork_rng():
         for epoch in range(state.step // steps_an_epoch, plan.epochs):
             if state.stopped:
                 break
             for batch in list(_shuffled(lengths, plan, epoch))[state.step % steps_an_epoch :]:
-                loss = _step(network, masters, optimizer, train, batch, plan, (state.step, steps))
+                loss = _step(network, optimizer, train, batch, plan, state.step, steps_an_epoch * plan.epochs)
                 state.step += 1
                 events.add_scalar("train/loss", loss, state.step)
-                progress(state.step / steps)
+                progress(state.step / (steps_an_epoch * plan.epochs))
                 if state.step % CHECKPOINT_STEPS == 0 and state.step % steps_an_epoch:
-                    _checkpoint(network, masters, optimizer, state, best, run)
-            best = _end_of_epoch((network, masters), validation, plan, state, best, epoch + 1, events)
+                    _checkpoint(network, optimizer, state, best, run)
+            best = _end_of_epoch(network, validation, plan, state, best, epoch + 1, events)
             events.flush()
-            _checkpoint(network, masters, optimizer, state, best, run)
+            _checkpoint(network, optimizer, state, best, run)
     return best, state.best_epoch
 
 
@@ -119,8 +114,8 @@ def logits(network: Network, inputs: Sequence[Tensor], pad_id: int) -> np.ndarra
     found = np.zeros((len(inputs), network.head.out_features), np.float32)
     with torch.inference_mode():
         for batch in batches_by_length([len(item) for item in inputs]):
-            input_BT, mask_BT = _padded(network, [inputs[index] for index in batch], pad_id)
-            with _autocast(network):
+            input_BT, mask_BT = _padded([inputs[index] for index in batch], pad_id)
+            with _autocast():
                 found[batch] = network(input_BT, mask_BT).float().cpu().numpy()
     return found
 
@@ -131,42 +126,40 @@ def features(network: Network, inputs: Sequence[Tensor], pad_id: int) -> np.ndar
     found = np.zeros((len(inputs), network.head.in_features), np.float32)
     with torch.inference_mode():
         for batch in batches_by_length([len(item) for item in inputs]):
-            input_BT, mask_BT = _padded(network, [inputs[index] for index in batch], pad_id)
-            with _autocast(network):
+            input_BT, mask_BT = _padded([inputs[index] for index in batch], pad_id)
+            with _autocast():
                 found[batch] = network.features(input_BT, mask_BT).float().cpu().numpy()
     return found
 
 
 def _step(
     network: Network,
-    masters: Masters,
     optimizer: torch.optim.Optimizer,
     train: Rows,
     batch: list[int],
     plan: Plan,
-    place: tuple[int, int],
+    step: int,
+    steps: int,
 ) -> float:
-    """One step; `place` is its number and how many there are."""
-    step, steps = place
     torch.manual_seed(plan.seed * 1_000_003 + step)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * _schedule(step, steps)
     network.train()
-    input_BT, mask_BT = _padded(network, [train.inputs[index] for index in batch], plan.pad_id)
+    input_BT, mask_BT = _padded([train.inputs[index] for index in batch], plan.pad_id)
     truth_B = torch.from_numpy(train.truth_N[batch]).to(device())
-    with _autocast(network):
+    with _autocast():
         logit_BC = network(input_BT, mask_BT)
     loss = nn.functional.cross_entropy(logit_BC.float(), truth_B, label_smoothing=plan.label_smoothing)
     if plan.method == "adalora":
         loss = loss + ORTHOGONALITY_WEIGHT * orthogonality(network)
     loss.backward()  # type: ignore[no-untyped-call]
-    masters.take_gradients()
-    nn.utils.clip_grad_norm_(masters.weights.values(), 1.0)
+    nn.utils.clip_grad_norm_(
+        [parameter for parameter in network.parameters() if parameter.requires_grad], 1.0
+    )
     optimizer.step()
     if plan.method == "adalora":
         network.encoder.base_model.update_and_allocate(step)
     optimizer.zero_grad()
-    masters.give_back()
     return loss.item()
 
 
@@ -179,7 +172,7 @@ def _schedule(step: int, steps: int) -> float:
 
 
 def _end_of_epoch(
-    trained: tuple[Network, Masters],
+    network: Network,
     validation: Rows,
     plan: Plan,
     state: _State,
@@ -189,7 +182,7 @@ def _end_of_epoch(
 ) -> dict[str, Tensor]:
     loss = -float(epoch)
     if len(validation.truth_N):
-        logit_NC = torch.from_numpy(logits(trained[0], validation.inputs, plan.pad_id))
+        logit_NC = torch.from_numpy(logits(network, validation.inputs, plan.pad_id))
         truth_N = torch.from_numpy(validation.truth_N)
         # The loss at the best temperature: calibration comes after, so sharpness alone must not stop us.
         scaled = logit_NC / fit_temperature(logit_NC.numpy(), validation.truth_N)
@@ -200,22 +193,20 @@ def _end_of_epoch(
         )
     if loss < state.best_loss:
         state.best_loss, state.best_epoch = loss, epoch
-        best = {name: tensor.cpu().clone() for name, tensor in trained[1].tensors().items()}
+        best = {name: tensor.cpu().clone() for name, tensor in tuned_tensors(network).items()}
     # AdaLoRA must reach its budget before anything may stop it.
     state.stopped = plan.method != "adalora" and epoch - state.best_epoch >= plan.patience
     return best
 
 
-def _optimizer(masters: Masters, plan: Plan) -> torch.optim.Optimizer:
-    body = [weight for name, weight in masters.weights.items() if not name.startswith("head.")]
-    head = [weight for name, weight in masters.weights.items() if name.startswith("head.")]
+def _optimizer(network: Network, plan: Plan) -> torch.optim.Optimizer:
+    head = {id(parameter) for parameter in network.head.parameters()}
+    body = [p for p in network.parameters() if p.requires_grad and id(p) not in head]
     groups = [
         {"params": body, "peak": plan.learning_rate, "weight_decay": 0.01},
-        {"params": head, "peak": HEAD_RATE, "weight_decay": 0.0},
+        {"params": list(network.head.parameters()), "peak": HEAD_RATE, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=plan.learning_rate, fused=True
-    )
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=plan.learning_rate)
 
 
 def _shuffled(lengths: Sequence[int], plan: Plan, epoch: int) -> Iterator[list[int]]:
@@ -231,34 +222,22 @@ def _shuffled(lengths: Sequence[int], plan: Plan, epoch: int) -> Iterator[list[i
         yield batches[place]
 
 
-def _padded(network: Network, items: Sequence[Tensor], pad_id: int) -> tuple[Tensor, Tensor]:
+def _padded(items: Sequence[Tensor], pad_id: int) -> tuple[Tensor, Tensor]:
     is_tokens = not items[0].is_floating_point()
     input_BT, mask_BT = pad(items, pad_id if is_tokens else 0.0)
-    if not is_tokens and _is_halved(network):
-        input_BT = input_BT.bfloat16()
-    elif not is_tokens and fast_precision() == torch.float32:
+    if not is_tokens and fast_precision() == torch.float32:
         input_BT = input_BT.float()
     return input_BT.to(device()), mask_BT.to(device())
 
 
-def _is_halved(network: Network) -> bool:
-    return bool(network.encoder.dtype == torch.bfloat16)
-
-
-def _autocast(network: Network) -> torch.autocast:
-    mixed = fast_precision() == torch.bfloat16 and not _is_halved(network)
-    return torch.autocast(device().type, torch.bfloat16, enabled=mixed)
+def _autocast() -> torch.autocast:
+    return torch.autocast(device().type, torch.bfloat16, enabled=fast_precision() == torch.bfloat16)
 
 
 def _checkpoint(
-    network: Network,
-    masters: Masters,
-    optimizer: torch.optim.Optimizer,
-    state: _State,
-    best: dict[str, Tensor],
-    run: Path,
+    network: Network, optimizer: torch.optim.Optimizer, state: _State, best: dict[str, Tensor], run: Path
 ) -> None:
-    tensors = {f"now/{name}": tensor for name, tensor in masters.tensors().items()}
+    tensors = {f"now/{name}": tensor for name, tensor in tuned_tensors(network).items()}
     tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
     for place, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{place}/{name}": tensor for name, tensor in moments.items()}
@@ -273,7 +252,7 @@ def _checkpoint(
 
 
 def _resume(
-    network: Network, masters: Masters, optimizer: torch.optim.Optimizer, run: Path
+    network: Network, optimizer: torch.optim.Optimizer, run: Path
 ) -> tuple[_State, dict[str, Tensor]]:
     path = run / "checkpoint.safetensors"
     try:
@@ -286,7 +265,7 @@ def _resume(
     for full_name, tensor in tensors.items():
         kind, _, name = full_name.partition("/")
         kinds.setdefault(kind, {})[name] = tensor
-    masters.load(kinds["now"])
+    network.load_state_dict(kinds["now"], strict=False)
     moments: dict[int, dict[str, Tensor]] = {}
     for key, tensor in kinds.get("optimizer", {}).items():
         place, _, name = key.partition("/")
