@@ -9,6 +9,9 @@ from transformers import AutoModel, BertConfig, DistilBertConfig, ModernBertConf
 
 from millwright.train.backbones import Backbone, wrap
 
+# Tensors here are tiny: a second thread costs more than it brings, and sums in another order.
+torch.set_num_threads(1)
+
 WORDS = [
     *("card", "lost", "stolen", "pin", "forgot", "blocked", "transfer", "pending"),
     *("money", "sent", "where", "please", "help", "my", "the", "is"),
