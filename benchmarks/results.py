@@ -48,7 +48,7 @@ def measure(run: Run) -> dict[str, object]:
         found = json.loads(report.read_text())
     return {
         "name": run.name,
-        "method": made["method"],
+        "method": made["version"]["method"],
         "rows": found["rows"],
         "accuracy": found["accuracy"],
         "macro_f1": found["macro_f1"],
@@ -57,7 +57,7 @@ def measure(run: Run) -> dict[str, object]:
     }
 
 
-def millwright(*arguments: str) -> dict[str, object]:
+def millwright(*arguments: str) -> dict[str, dict[str, object]]:
     """Run a verb with --json and return what it printed."""
     command = [sys.executable, "-m", "millwright.surfaces.cli", *arguments, "--json"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
