@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from millwright.data.dataset import read_dataset
 from millwright.data.prepare import dataset_folder
 from millwright.errors import BadInput
+from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.versions import CHAMPION, resolve, version_manifest
@@ -29,7 +30,6 @@ from millwright.store.files import storing, write_text
 MOST_MESSAGES = 3_000
 WARM_UP_S = 1.0
 LINKED = ("versions", "runtimes", "bodies", "datasets")
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def bench(
     concurrencies: Sequence[int] = (1, 8, 32, 64),
     seconds: float = 5.0,
     price_per_core_hour: float | None = None,
-    progress: Progress = lambda _stage, _done: None,
+    progress: Progress = quiet,
 ) -> list[LoadFigures]:
     """Measure the champion under load from another process on the same cores.
 

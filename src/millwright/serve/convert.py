@@ -58,7 +58,7 @@ def quantise_body(classifier: Classifier, rows: Sequence[Row], folder: Path) -> 
     """
     if folder.exists():
         return
-    openvino = import_openvino()  # first: it keeps NNCF from sending usage data
+    import_openvino()  # first: it keeps NNCF from sending usage data
     try:
         import nncf
     except ImportError:
@@ -80,7 +80,6 @@ def quantise_body(classifier: Classifier, rows: Sequence[Row], folder: Path) -> 
             ignored_scope=nncf.IgnoredScope(names=_feed_forward_outputs(classifier, converted)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=alphas),
         )
-    assert openvino is not None
     _write(quantised, classifier, folder, tuple(row.id for row in chosen))
 
 

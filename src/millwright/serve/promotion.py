@@ -1,13 +1,10 @@
 """Promotes a version: measures how it runs best on this machine, then points the alias at it."""
 
-from collections.abc import Callable
-
+from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.registry.versions import CHAMPION, resolve
 from millwright.registry.versions import promote as point
 from millwright.serve.runtime_record import is_measured
-
-Progress = Callable[[str, float], None]
 
 
 def promote(
@@ -15,7 +12,7 @@ def promote(
     name: str,
     reason: str,
     alias_name: str = CHAMPION,
-    progress: Progress = lambda _stage, _done: None,
+    progress: Progress = quiet,
 ) -> str:
     """Choose a version's runtime, then let an alias mean it; servers notice within about a second.
 

@@ -8,7 +8,7 @@ Shape suffixes: N rows, M validation rows, D features, C labels.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -18,6 +18,7 @@ from scipy.stats import binomtest
 from millwright.data.dataset import Dataset, read_dataset
 from millwright.data.prepare import dataset_folder
 from millwright.errors import BadInput, MillwrightError
+from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Row
 from millwright.registry.classifiers import load_classifier
@@ -43,7 +44,6 @@ NOISE = 0.05  # a candidate is worse if an exact paired test says so at this lev
 MOST_TIMED, MOST_JUDGED, MOST_HELD = 256, 3_000, 500
 ROUNDS, BATCH = 3, 32
 OPENVINO = ("openvino-float32", "openvino-bfloat16", "openvino-int8")
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class _Judge:
     exact_is_right_M: np.ndarray
 
 
-def choose_runtime(project: Project, version: str, progress: Progress = lambda _stage, _done: None) -> str:
+def choose_runtime(project: Project, version: str, progress: Progress = quiet) -> str:
     """Measure every way to run a version, keep the figures and the fastest that may serve.
 
     Args:
