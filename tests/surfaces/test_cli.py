@@ -46,10 +46,10 @@ def test_help_of_each_verb_shows_an_example_of_it_and_offers_json(verb, capsys, 
 
 
 def test_every_verb_is_among_those_tested():
-    groups = {"versions": cli.versions_app, "backbones": cli.backbones_app}
     names = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
-    for group, app in groups.items():
-        names += [f"{group} {item.name or item.callback.__name__}" for item in app.registered_commands]
+    for group in cli.app.registered_groups:
+        for item in group.typer_instance.registered_commands:
+            names.append(f"{group.typer_instance.info.name} {item.name or item.callback.__name__}")
     assert sorted(names) == sorted(VERBS)
 
 

@@ -18,6 +18,7 @@ from millwright.errors import Busy, Corrupt, NotFound
 from millwright.project import Project
 from millwright.settings import change_settings
 from millwright.store.tables import opinions, predictions
+from millwright.surfaces import door
 from millwright.surfaces.service import Load
 from millwright.surfaces.web import create_app, serve
 from tests.conftest import csv_of, desk_rows
@@ -310,7 +311,7 @@ def test_a_request_keeps_the_id_it_came_with_and_gets_one_otherwise(project, cap
         refused = await client.get("/nowhere", headers={"x-request-id": "desk-8"})
         assert refused.headers["x-request-id"] == "desk-8"
 
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger=door.log.name):
         run(project, scenario)
     lines = [record.fields for record in caplog.records if hasattr(record, "fields")]
     assert [(line["request"], line["route"], line["status"]) for line in lines[::2]] == [

@@ -5,23 +5,20 @@ torch.
 """
 
 import os
-import shlex
 import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from millwright.errors import BadInput, MillwrightError, NotFound
-from millwright.records import JsonObject
 from millwright.settings import Settings, change_settings, dump_settings, explain_settings
-from millwright.surfaces import screen
-
-if TYPE_CHECKING:
-    from millwright.project import Project
+from millwright.surfaces import backbones_cli, screen, versions_cli
+from millwright.surfaces.options import AsJson, ProjectFolder, Version, open_at, project_option
+from millwright.surfaces.versions_cli import show_figures
 
 INTERRUPTED = 130
 WHEEL, AROUND = "Turn the wheel", "Look and steer"  # panels of the help
@@ -30,14 +27,8 @@ app = typer.Typer(
     name="millwright", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-versions_app = typer.Typer(no_args_is_help=True, help="List, show, promote and roll back versions.")
-backbones_app = typer.Typer(no_args_is_help=True, help="Compare pretrained networks on your rows.")
-app.add_typer(versions_app, name="versions", rich_help_panel=AROUND)
-app.add_typer(backbones_app, name="backbones", rich_help_panel=AROUND)
-
-ProjectFolder = Annotated[Path, typer.Option("--project", help="Folder of the project, or one below it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
-Version = Annotated[str, typer.Option("--version", help="A version such as v2, or an alias.")]
+for group in (versions_cli, backbones_cli):
+    app.add_typer(group.app, rich_help_panel=AROUND)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -89,17 +80,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _project_option(folder: Path) -> str:
-    """What to add to a command that is to work on `folder` too."""
-    return "" if folder == Path(".") else f" --project {shlex.quote(str(folder))}"
-
-
-def _open(folder: Path) -> "Project":
-    from millwright.project import open_project
-
-    return open_project(folder)
-
-
 @app.callback()
 def _everything(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
@@ -141,7 +121,7 @@ def new(
     for reason in reasons:
         screen.out.print(reason, markup=False)
     screen.show_path("made", made.folder)
-    screen.show_next(f"millwright prepare{_project_option(folder)}")
+    screen.show_next(f"millwright prepare{project_option(folder)}")
 
 
 @app.command(rich_help_panel=WHEEL)
@@ -154,7 +134,7 @@ def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     from millwright.data.prepare import prepare as prepare_data
     from millwright.reports.pages import write_data_report
 
-    opened = _open(project)
+    opened = open_at(project)
     with screen.progress_bars(json) as progress:
         dataset = prepare_data(opened, progress=progress)
     page = write_data_report(opened, dataset)
@@ -165,7 +145,7 @@ def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     if dataset.report["excluded"]:
         screen.show_path("each row left out:", dataset_folder(opened) / dataset.id / "excluded.jsonl")
     screen.show_path("report:", page)
-    screen.show_next(f"millwright train{_project_option(project)}")
+    screen.show_next(f"millwright train{project_option(project)}")
 
 
 @app.command(rich_help_panel=WHEEL)
@@ -181,7 +161,7 @@ def train(
 
     Example: millwright train --project desk --method lora --search 10
     """
-    opened = _open(project)
+    opened = open_at(project)
     settings = change_settings(opened.settings, "train", method=method, epochs=epochs, seed=seed)
 
     from millwright.registry.versions import version_manifest
@@ -198,18 +178,8 @@ def train(
     if json:
         screen.show_json({"version": made, "why": manifest["why"], "metrics": manifest["metrics"]})
         return
-    _show_figures(opened, manifest)
-    screen.show_next(f"millwright evaluate{_project_option(project)}")
-
-
-def _show_figures(project: "Project", manifest: JsonObject) -> None:
-    from millwright.registry.versions import list_versions
-    from millwright.serve.runtime_record import read_runtime
-
-    aliases = [info.aliases for info in list_versions(project) if info.name == manifest["name"]]
-    screen.out.print(screen.version_table(manifest, aliases[0]))
-    if (record := read_runtime(project, manifest["name"])) is not None:
-        screen.out.print(screen.runtime_table(record))
+    show_figures(opened, manifest)
+    screen.show_next(f"millwright evaluate{project_option(project)}")
 
 
 @app.command(rich_help_panel=WHEEL)
@@ -223,7 +193,7 @@ def evaluate(
 
     Example: millwright evaluate --project desk --version v2
     """
-    opened = _open(project)
+    opened = open_at(project)
     from millwright.steps import evaluate as evaluate_version
 
     with screen.progress_bars(json) as progress:
@@ -247,7 +217,7 @@ def predict(
 
     Example: millwright predict "my card was swallowed" --project desk
     """
-    opened = _open(project)
+    opened = open_at(project)
     given = texts or _lines_of_stdin()
     from millwright.steps import predict as predict_texts
 
@@ -291,7 +261,7 @@ def serve(
 
     Example: millwright serve --project desk --port 8000
     """
-    opened = _open(project)
+    opened = open_at(project)
     settings = change_settings(opened.settings, "serve", host=host, port=port)
     from millwright.surfaces.logs import log_as_json
     from millwright.surfaces.web import serve as serve_project
@@ -314,7 +284,7 @@ def turn(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
 
     Example: millwright turn --project desk
     """
-    opened = _open(project)
+    opened = open_at(project)
     from millwright.loop import turn as turn_wheel
 
     with screen.progress_bars(json) as progress:
@@ -324,111 +294,6 @@ def turn(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
         return
     screen.show_line(screen.turn_lines(record))
     screen.show_path("chart:", opened.reports / "turns.html")
-
-
-@versions_app.command("list")
-def list_all(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
-    """List the versions, and which is champion.
-
-    Example: millwright versions list --project desk
-    """
-    opened = _open(project)
-    from millwright.registry.versions import list_versions
-
-    found = list_versions(opened)
-    if json:
-        screen.show_json({"versions": found})
-        return
-    if not found:
-        screen.show_line("no version yet")
-        screen.show_next(f"millwright train{_project_option(project)}")
-        return
-    screen.out.print(screen.versions_table(found))
-
-
-@versions_app.command()
-def show(
-    version: Annotated[str, typer.Argument(help="A version such as v2, or an alias.")] = "champion",
-    project: ProjectFolder = Path("."),
-    json: AsJson = False,
-) -> None:
-    """Show where a version came from and what was measured.
-
-    Example: millwright versions show v2 --project desk
-    """
-    opened = _open(project)
-    from millwright.registry.versions import resolve, version_manifest
-    from millwright.serve.runtime_record import read_runtime
-
-    manifest = version_manifest(opened, resolve(opened, version))
-    if json:
-        screen.show_json({**manifest, "runtime": read_runtime(opened, manifest["name"])})
-    else:
-        _show_figures(opened, manifest)
-
-
-@versions_app.command()
-def promote(
-    version: Annotated[str, typer.Argument(help="A version such as v2.")],
-    reason: Annotated[str, typer.Option(help="Why; it is kept in the history.")] = "promoted by hand",
-    project: ProjectFolder = Path("."),
-    json: AsJson = False,
-) -> None:
-    """Make a version the champion; a running server takes it up by itself.
-
-    Example: millwright versions promote v2 --reason "asked by the desk" --project desk
-    """
-    opened = _open(project)
-    from millwright.serve.promotion import promote as promote_version
-
-    with screen.progress_bars(json) as progress:
-        name = promote_version(opened, version, reason, progress=progress)
-    _show_champion(name, json)
-
-
-@versions_app.command()
-def rollback(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
-    """Make the previous champion champion again.
-
-    Example: millwright versions rollback --project desk
-    """
-    opened = _open(project)
-    from millwright.registry.versions import roll_back
-
-    _show_champion(roll_back(opened), json)
-
-
-def _show_champion(name: str, json: bool) -> None:
-    if json:
-        screen.show_json({"champion": name})
-    else:
-        screen.show_line(f"champion is {name}")
-
-
-@backbones_app.command()
-def compare(
-    names: Annotated[list[str], typer.Argument(help="minilm, ids on the Hugging Face Hub, or folders.")],
-    project: ProjectFolder = Path("."),
-    json: AsJson = False,
-) -> None:
-    """Measure pretrained networks on your own rows: accuracy of a frozen head, speed, size.
-
-    Example: millwright backbones compare minilm ./my-encoder --project desk
-    """
-    opened = _open(project)
-    from millwright.data.prepare import prepare as prepare_data
-    from millwright.train.choose import compare_backbones
-
-    with screen.progress_bars(json) as progress:
-        dataset = prepare_data(opened, progress=progress)
-        scores, advice = compare_backbones(
-            dataset, names, opened.settings, kept=opened.kept, progress=progress
-        )
-    if json:
-        screen.show_json({"scores": scores, "recommendation": advice})
-        return
-    screen.out.print(screen.backbones_table(scores))
-    screen.out.print(advice, markup=False)
 
 
 @app.command(rich_help_panel=AROUND)
@@ -446,7 +311,7 @@ def settings(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
 
 def _settings_here(folder: Path) -> Settings:
     try:
-        return _open(folder).settings
+        return open_at(folder).settings
     except NotFound:
         return Settings()
 
@@ -466,7 +331,7 @@ def bench(
 
     Example: millwright bench --project desk --price 0.04
     """
-    opened = _open(project)
+    opened = open_at(project)
     from millwright.bench.measure import bench as bench_project
 
     with screen.progress_bars(json) as progress:
