@@ -7,6 +7,7 @@ from millwright.data.prepare import feedback_rows, group_name
 from millwright.data.split import split_of
 from millwright.errors import BadInput, NotFound
 from millwright.feedback import check_opinion, check_prediction, count_waiting, is_asked, propose_rows
+from millwright.privacy.mask import UNMASKED
 from millwright.project import Project
 from millwright.records import Opinion
 from millwright.store.tables import opinions, predictions, proposed_rows
@@ -98,7 +99,7 @@ def test_a_label_becomes_a_row_with_its_provenance(project):
     (row,) = proposed(project)
     assert (row.prediction, row.opinion, row.text, row.label) == ("p", said, "pin lost", "pin")
     assert (row.subject, row.turn) == ("ada", 2)
-    (kept,) = feedback_rows(project.database, project.settings.data)
+    (kept,) = feedback_rows(project.database, project.settings.data, UNMASKED)
     assert (kept.text, kept.label, kept.source) == ("pin lost", "pin", "feedback:p")
 
 

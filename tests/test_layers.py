@@ -10,8 +10,20 @@ import millwright.errors
 
 ROOT = Path(millwright.errors.__file__).parent
 LAYERS = (
-    *("errors", "progress", "records", "settings", "store", "project", "modalities", "data", "scaffold"),
-    *("train", "registry", "serve", "feedback", "experiment", "reports", "steps", "loop", "bench", "demo"),
+    *("errors", "progress", "records", "settings", "store", "project", "modalities", "privacy", "data"),
+    *(
+        "scaffold",
+        "train",
+        "registry",
+        "serve",
+        "feedback",
+        "experiment",
+        "reports",
+        "steps",
+        "loop",
+        "bench",
+        "demo",
+    ),
     "surfaces",
 )
 DATA_ONLY = {"templates"}

@@ -19,6 +19,15 @@ Method = Literal["auto", "head", "top", "full", "lora", "adalora", "adapter"]
 
 Runtime = Literal["auto", "torch", "openvino-float32", "openvino-bfloat16", "openvino-int8"]
 
+Policy = Literal["keep", "mask", "surrogate", "pseudonymise"]
+
+Entity = Literal[
+    "PERSON", "ADDRESS", "POSTCODE", "EMAIL_ADDRESS", "PHONE_NUMBER", "URL", "IP_ADDRESS", "IBAN_CODE",
+    "CREDIT_CARD", "ACCOUNT_NUMBER", "US_SSN", "NATIONAL_ID", "CN_RESIDENT_ID", "CN_SOCIAL_CREDIT_CODE",
+    "PASSPORT", "DRIVER_LICENSE", "LICENSE_PLATE", "DATE_OF_BIRTH", "SECRET", "ORGANIZATION", "LOCATION",
+    "NATIONALITY", "DATE", "AGE", "TITLE",
+]  # fmt: skip
+
 
 class Section(BaseModel):
     """One table of millwright.toml."""
@@ -58,6 +67,22 @@ class DataSection(Section):
         0.85, gt=0.3, le=1, description="Jaccard similarity of words and pairs that makes near duplicates."
     )
     max_characters: int = Field(20_000, ge=100, description="Longer texts are excluded, and listed.")
+
+
+class PrivacySection(Section):
+    """[privacy]: what becomes of personal data on the way in."""
+
+    mask: bool = Field(
+        True, description="Whether personal data is replaced before anything is stored, learnt or answered."
+    )
+    names: bool = Field(
+        True,
+        description="Whether names of people, organisations and places are looked for, not patterns alone.",
+    )
+    policies: dict[Entity, Policy] = Field(
+        {},
+        description='What becomes of an entity: "keep", "mask", "surrogate", "pseudonymise".',
+    )
 
 
 class BackboneSection(Section):
@@ -131,6 +156,7 @@ class Settings(Section):
 
     project: ProjectSection = ProjectSection()
     data: DataSection = DataSection()
+    privacy: PrivacySection = PrivacySection()
     backbone: BackboneSection = BackboneSection()
     train: TrainSection = TrainSection()
     serve: ServeSection = ServeSection()
@@ -212,6 +238,8 @@ def _toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, (int, float)):
         return repr(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
     # A JSON string is a TOML string, but for DEL, which TOML wants escaped.

@@ -6,6 +6,7 @@ from sqlalchemy import insert, select
 from millwright.data.dataset import read_dataset
 from millwright.data.prepare import dataset_folder, feedback_rows, group_name, prepare
 from millwright.errors import BadInput, CannotStore, NotFound
+from millwright.privacy.mask import UNMASKED
 from millwright.settings import DataSection
 from millwright.store.database import now
 from millwright.store.tables import datasets, opinions, predictions, proposed_rows
@@ -195,7 +196,7 @@ def test_corrections_without_a_subject_are_grouped_by_their_text(make_project):
     project = make_project(csv_of(desk_rows(10)))
     accept(project, 1, "First text!", "card")
     accept(project, 2, "second text", "card")
-    rows = feedback_rows(project.database, project.settings.data)
+    rows = feedback_rows(project.database, project.settings.data, UNMASKED)
     assert [row.group for row in rows] == ["t:first text", "t:second text"]
 
 
@@ -204,7 +205,7 @@ def test_corrections_of_a_subject_are_grouped_as_the_files_rows_of_that_subject(
     header = ["text", "label", "user"]
     project = make_project(csv_of(rows, header), group="user", subject="user")
     accept(project, 1, "text", "card", subject="anna")
-    (correction,) = feedback_rows(project.database, project.settings.data)
+    (correction,) = feedback_rows(project.database, project.settings.data, UNMASKED)
     assert {row.group for row in prepare(project).rows} == {correction.group}
 
 

@@ -6,6 +6,7 @@ decides its split.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ from millwright.data.table import ROW, Table
 from millwright.data.texts import canonical_all, clean_all, digests
 from millwright.errors import one_of
 from millwright.modalities.text import canonical
+from millwright.privacy.mask import Masker
 from millwright.records import SPLITS, Excluded, Row
 from millwright.settings import DataSection
 from millwright.store.tables import proposed_rows
@@ -53,23 +55,39 @@ def group_name(data: DataSection, text: str, group: str | None, subject: str | N
     return f"g:{value}" if value else f"t:{canonical(text)}"
 
 
-def cleaned(rows: pl.DataFrame) -> pl.DataFrame:
-    """Repair the texts and labels of rows.
+def cleaned(rows: pl.DataFrame, masker: Masker, masked: Counter[str]) -> pl.DataFrame:
+    """Repair the texts and labels of rows, and replace personal data in the texts.
 
     Every row of every file and of the feedback passes through here once, before anything of it is
     compared, hashed or written: what must happen to all rows happens here.
 
     Args:
         rows: columns text, label, group, subject and slices, as they were read.
+        masker: what becomes of personal data.
+        masked: takes how often each entity was replaced.
 
     Returns:
         The same rows with the same columns.
     """
-    return rows.with_columns(clean_all(rows["text"]), clean_all(rows["label"]))
+    text = clean_all(rows["text"])
+    return rows.with_columns(mask_all(text, masker, masked), clean_all(rows["label"]))
+
+
+def mask_all(texts: pl.Series, masker: Masker, masked: Counter[str]) -> pl.Series:
+    """A column of texts with personal data replaced, under its own name."""
+    if masker.detector is None:
+        return texts
+    return pl.Series(texts.name, masker.mask_all(texts.to_list(), masked), dtype=pl.String)
 
 
 def file_drafts(
-    table: Table, data: DataSection, source: int, *, only_test: bool
+    table: Table,
+    data: DataSection,
+    source: int,
+    *,
+    only_test: bool,
+    masker: Masker,
+    masked: Counter[str],
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The usable rows of a table, and those that are not.
 
@@ -78,11 +96,13 @@ def file_drafts(
         data: the [data] settings.
         source: the file's number among the sources.
         only_test: whether every row belongs to the test split.
+        masker: what becomes of personal data.
+        masked: takes how often each entity was replaced.
 
     Returns:
         A draft frame; and a frame of `row` and `reason`. Both in the file's order.
     """
-    rows = cleaned(_raw(table, data))
+    rows = cleaned(_raw(table, data), masker, masked)
     text, label = pl.col("text"), pl.col("label")
     too_long = pl.lit(f"longer than {data.max_characters} characters")
     rows = rows.with_columns(
@@ -154,7 +174,7 @@ def _with_groups(rows: pl.DataFrame, data: DataSection) -> pl.DataFrame:
 
 
 def feedback_drafts(
-    database: Engine, data: DataSection, source: int
+    database: Engine, data: DataSection, source: int, masker: Masker, masked: Counter[str]
 ) -> Iterator[tuple[pl.DataFrame, list[str]]]:
     """The rows that users' corrections made in earlier turns and in the one under way.
 
@@ -162,6 +182,8 @@ def feedback_drafts(
         database: the project's database.
         data: the [data] settings; they name each row's group as `group_name` does.
         source: the feedback's number among the sources.
+        masker: what becomes of personal data; what was masked when it came stays as it is.
+        masked: takes how often each entity was replaced.
 
     Yields:
         A draft frame and the prediction of each of its rows, ordered by prediction; a row's number
@@ -185,7 +207,10 @@ def feedback_drafts(
                 place=pl.int_range(number, number + len(part), dtype=pl.UInt64) + (source << ROW_BITS),
             )
             number += len(part)
-            yield _with_groups(cleaned(rows), data).select(*DRAFT, *slice_columns(data)), predictions
+            yield (
+                _with_groups(cleaned(rows, masker, masked), data).select(*DRAFT, *slice_columns(data)),
+                predictions,
+            )
 
 
 def ids_of(drafts: pl.DataFrame) -> np.ndarray:
@@ -215,7 +240,7 @@ def text_keys(drafts: pl.DataFrame) -> np.ndarray:
 
 
 def rows_of(
-    table: Table, data: DataSection, shown: str, *, only_test: bool
+    table: Table, data: DataSection, shown: str, *, only_test: bool, masker: Masker
 ) -> tuple[list[Row], list[Excluded]]:
     """The usable rows of a file, without ids, and those that are not, with the reason.
 
@@ -224,6 +249,7 @@ def rows_of(
         data: the [data] settings.
         shown: the file's name in sources and lists.
         only_test: whether every row belongs to the test split.
+        masker: what becomes of personal data.
 
     Returns:
         Rows and exclusions, in the file's order.
@@ -234,16 +260,16 @@ def rows_of(
     """
     check_columns(table, data)
     check_text_is_not_numbers(table, data.text)
-    drafts, excluded = file_drafts(table, data, 0, only_test=only_test)
+    drafts, excluded = file_drafts(table, data, 0, only_test=only_test, masker=masker, masked=Counter())
     sources = [f"file:{shown}:{row}" for row in drafts["place"].to_list()]
     return _rows(drafts, data, sources), [Excluded(shown, *item) for item in excluded.rows()]
 
 
-def feedback_rows(database: Engine, data: DataSection) -> list[Row]:
+def feedback_rows(database: Engine, data: DataSection, masker: Masker) -> list[Row]:
     """Every row of `feedback_drafts`, without ids."""
     return [
         row
-        for drafts, predictions in feedback_drafts(database, data, 0)
+        for drafts, predictions in feedback_drafts(database, data, 0, masker, Counter())
         for row in _rows(drafts, data, [f"feedback:{prediction}" for prediction in predictions])
     ]
 

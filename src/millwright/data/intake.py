@@ -16,6 +16,7 @@ from millwright.data.sources import Sources, shown_names
 from millwright.data.spill import Spill
 from millwright.data.table import Table
 from millwright.errors import BadInput
+from millwright.privacy.mask import masker
 from millwright.project import Project
 from millwright.settings import DataSection
 
@@ -24,12 +25,15 @@ MOST_LABELS_READ = 100_000  # more are refused before all are counted
 
 @dataclass(frozen=True)
 class Intake:
-    """What was taken in: `labels` by code, notes, and how many rows were left out for which reason."""
+    """What was taken in: `labels` by code, notes, how many rows were left out for which reason, and how
+    often each kind of personal data was replaced.
+    """
 
     sources: Sources
     labels: tuple[str, ...]
     notes: tuple[str, ...]
     excluded: Counter[str]
+    masked: Counter[str]
 
 
 def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float], object]) -> Intake:
@@ -53,7 +57,8 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
     paths = [project.folder / name for name in names]
     sources = Sources(shown_names(names))
     codes: dict[str, int] = {}
-    notes, reasons = [], Counter[str]()
+    notes, reasons, masked = [], Counter[str](), Counter[str]()
+    masking = masker(project.settings.privacy, project.kept)
     total, done = sum(map(_size, paths)), 0
     for number, (path, shown) in enumerate(zip(paths, sources.names, strict=True)):
 
@@ -64,7 +69,9 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
         encoding = "utf-8"
         for table in _checked_pieces(path, data, part_seen):
             only_test = names[number] in data.test_files
-            drafts, excluded = file_drafts(table, data, number, only_test=only_test)
+            drafts, excluded = file_drafts(
+                table, data, number, only_test=only_test, masker=masking, masked=masked
+            )
             _store(spill, parts, drafts, codes)
             reasons.update(excluded["reason"].to_list())
             spill.append("unusable", excluded_lines(excluded.with_columns(file=pl.lit(shown))))
@@ -72,10 +79,10 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
         done += _size(path)
         if encoding not in ("utf-8", "parquet"):
             notes.append(f"{shown} was read as {encoding}")
-    for drafts, predictions in feedback_drafts(project.database, data, len(names)):
+    for drafts, predictions in feedback_drafts(project.database, data, len(names), masking, masked):
         _store(spill, parts, drafts, codes)
         sources.predictions.extend(predictions)
-    return Intake(sources, tuple(codes), tuple(notes), reasons)
+    return Intake(sources, tuple(codes), tuple(notes), reasons, masked)
 
 
 def excluded_lines(excluded: pl.DataFrame) -> bytes:

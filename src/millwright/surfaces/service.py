@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from uuid import uuid4
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from millwright.errors import BadInput, MillwrightError, TooLarge
 from millwright.feedback import check_opinion, check_prediction, is_asked
 from millwright.modalities.text import clean
+from millwright.privacy.mask import masker
 from millwright.project import Project
 from millwright.records import Opinion, Prediction
 from millwright.registry.versions import CHALLENGER, CHAMPION, list_versions
@@ -43,6 +45,7 @@ class Service:
     def __init__(self, project: Project, load: Load) -> None:
         self.project = project
         self.limits: ServeSection = project.settings.serve
+        self._masker = masker(project.settings.privacy, project.kept)
         self.metrics = Metrics()
         self.engine = Engine(
             Limits(
@@ -127,6 +130,8 @@ class Service:
         )
         _, model = self.engine.model(CHAMPION)
         check_opinion(opinion, set(model.labels))
+        if opinion.comment is not None:
+            opinion = replace(opinion, comment=self._masker.mask(opinion.comment))
         journal = self._open_journal
         await asyncio.wrap_future(journal.write([]))  # the prediction itself may still be on its way
         await asyncio.to_thread(check_prediction, self.project.database, request.prediction)
@@ -201,7 +206,7 @@ class Service:
         for place, text in enumerate(texts):
             if not text:
                 raise BadInput(f"inputs.{place} is blank; send text with words", field=f"inputs.{place}")
-        return texts
+        return self._masker.mask_all(texts)  # from here on, nobody sees what came
 
 
 def _ranked(labels: tuple[str, ...], probability_C: np.ndarray, count: int) -> list[LabelProbability]:
