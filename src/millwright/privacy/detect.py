@@ -5,7 +5,7 @@ What is right for a text does not depend on other texts: `find_all` gives what `
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from millwright.errors import one_of
@@ -17,9 +17,10 @@ from millwright.privacy import (
     patterns_places,
     patterns_secrets,
 )
-from millwright.privacy.candidates import may_hold_a_name
+from millwright.privacy.candidates import is_common, may_hold_a_name
 from millwright.privacy.entities import ENTITIES, NAMED, Span
 from millwright.privacy.patterns import STRONG, Pattern
+from millwright.privacy.patterns_places import address_tail
 from millwright.privacy.tagger import shipped_tagger
 
 PATTERNS: tuple[Pattern, ...] = tuple(
@@ -97,7 +98,7 @@ class Detector:
                 part = places[start : start + TAGGED_TOGETHER]
                 named = shipped_tagger().spans([texts[place] for place in part])
                 for place, spans in zip(part, named, strict=True):
-                    found[place] += spans
+                    found[place] += [span for span in spans if _is_name(texts[place], span)]
         return [self._settled(text, spans) if spans else () for text, spans in zip(texts, found, strict=True)]
 
     def _settled(self, text: str, spans: list[Span]) -> tuple[Span, ...]:
@@ -140,7 +141,7 @@ def _due(patterns: Sequence[Pattern]) -> Due:
 def settle(text: str, spans: Iterable[Span]) -> tuple[Span, ...]:
     """Spans of which none overlaps another or a placeholder, in order; the rule is in `Detector.find`."""
     written = [match.span() for match in PLACEHOLDER.finditer(text)] if "<" in text else []
-    cut = [part for span in spans for part in _outside(text, _with_house(text, span), written)]
+    cut = [part for span in spans for part in _outside(text, _whole(text, span), written)]
     enclosing = [span for span in cut if span.score >= STRONG]
     free = [span for span in cut if not any(_encloses(other, span) for other in enclosing)]
     kept: list[Span] = []
@@ -150,12 +151,29 @@ def settle(text: str, spans: Iterable[Span]) -> tuple[Span, ...]:
     return tuple(sorted(kept, key=lambda span: span.start))
 
 
-def _with_house(text: str, span: Span) -> Span:
-    """An address, with the number that stands directly before it."""
+def _whole(text: str, span: Span) -> Span:
+    """An address, with the number directly before it and the town with a postcode or country after it."""
     if span.entity != "ADDRESS":
         return span
     number = _HOUSE.search(text[max(0, span.start - 9) : span.start])
-    return replace(span, start=span.start - len(number[0])) if number else span
+    town = address_tail().match(text, span.end)
+    return Span(
+        span.start - len(number[0]) if number else span.start,
+        town.end() if town else span.end,
+        span.entity,
+        STRONG if town else span.score,
+    )
+
+
+def _is_name(text: str, span: Span) -> bool:
+    """False where the tagger took a common word, or what has no letter, for a name."""
+    value = text[span.start : span.end]
+    if not any(sign.isalpha() for sign in value):
+        return False
+    low = value.lower().replace("’", "'")
+    if span.entity == "PERSON" or " " not in low:
+        return not all(is_common(word) for word in low.split())
+    return True
 
 
 def _encloses(outer: Span, inner: Span) -> bool:

@@ -13,7 +13,7 @@ _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
 _MONTH = r"(?:0?[1-9]|1[0-2])"
 _YEAR = r"(?:1[89]|20)\d{2}"
 _DATE = (
-    rf"(?<![\d.\-/])(?:{_YEAR}[-/.年] ?{_MONTH}[-/.月] ?{_DAY}[日号]?(?:[ T]\d\d?:\d\d"
+    rf"(?<![\d.\-/])(?=[\dJFMASOND])(?:{_YEAR}[-/.年] ?{_MONTH}[-/.月] ?{_DAY}[日号]?(?:[ T]\d\d?:\d\d"
     rf"(?::\d\d)?)?|{_DAY}[-/.]{_MONTH}[-/.](?:{_YEAR}|\d\d)|"
     rf"{_MONTH}[-/.]{_DAY}[-/.](?:{_YEAR}|\d\d)|{_MONTHS}\.? {_DAY}(?:st|nd|rd|th)?(?:,? {_YEAR})?|"
     rf"{_DAY}(?:st|nd|rd|th)?(?: of)? {_MONTHS}\.?(?:,? {_YEAR})?|{_MONTHS}\.? {_YEAR})(?![\d]|[\-/.]\d"

@@ -1,8 +1,10 @@
 """Where people live, English and Chinese: streets, post boxes, postcodes."""
 
 import re
+from functools import cache
 
 from millwright.privacy.patterns import CONTEXT, LIKELY, STRONG, Pattern, words
+from millwright.privacy.tokens import word_list
 
 _STREETS = (
     "Street|St|Avenue|Ave|Av|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Square|Sq|Place|Pl|Terrace|Ter|"
@@ -30,6 +32,21 @@ _ROOM = (
     r"|弄|户|院|组|排)"
 )
 
+
+@cache
+def address_tail() -> re.Pattern[str]:
+    """What follows a street and belongs to its address: a flat, a town, a state, a postcode or a country."""
+    places = "|".join(sorted(map(re.escape, word_list("places")), key=len, reverse=True))
+    gap = r"[ \t]*[,\n]?[ \t]*\n?[ \t]*"
+    town = r"[A-ZÀ-ÞŠŽΑ-Ω][\w'’.\-]*(?: (?:[a-zà-þ]{1,3} )?[A-ZÀ-ÞŠŽΑ-Ω][\w'’.\-]*){0,3}"
+    flat = rf"(?:{gap}(?:{_UNIT}))"
+    code = r"(?:\d{5}(?:-\d{4})?|\d{4}(?: [A-Z]{2})?|\d{6}|\d{3} \d{2}|[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2})"
+    end = rf"(?:{gap}(?:{places})\b(?: {code})?|(?:{gap}[A-Z]{{1,3}})?{gap}{code})(?![\w-])"
+    return re.compile(
+        rf"{flat}{{0,2}}(?:(?:{gap}{town}|{gap}{code} {town}){end}|{end}|{gap}{code} {town})|{flat}+"
+    )
+
+
 PATTERNS = (
     Pattern(
         "ADDRESS",
@@ -42,6 +59,12 @@ PATTERNS = (
         "digit",
     ),
     Pattern("ADDRESS", re.compile(rf"\b(?:{_UNIT})(?!\w)"), CONTEXT, "digit"),
+    Pattern(
+        "ADDRESS",
+        re.compile(r"\bUS(?:NS|NV|S|CGC) [A-ZÀ-Þ][\w'’-]*\s+(?:APO|FPO|DPO)[, ]+A[AEP] \d{5}\b"),
+        STRONG,
+        "PO",
+    ),
     Pattern(
         "ADDRESS",
         re.compile(

@@ -94,6 +94,11 @@ def _hash(place: int, fact: str) -> int:
     return crc32(f"{place}{fact}".encode())
 
 
+COMMON_CLASSES = tuple(
+    _hash(1, f"{kind}|{shape}")
+    for kind in ("word", "i", "month", "day", "title", "link")
+    for shape in ("X", "XX", "XXX", "Xx", "xX")
+)
 PLAIN_SHAPES = tuple(_hash(2, shape) for shape in ("zh", "x", "xé"))  # Chinese, and words in small letters
 
 
@@ -103,7 +108,7 @@ def token_facts(token: str) -> tuple[int, ...]:
         kind = _chinese_class(token)
         facts = (token, kind, "zh", kind, "zh", "zh")
     else:
-        low, shape = token.lower(), _shape(token)
+        low, shape = token.lower().replace("’", "'"), _shape(token)
         is_word = low in word_list("common")
         kind = "word" if is_word and low == token else _classes().get(low, "word" if is_word else "-")
         if token.isdecimal():
