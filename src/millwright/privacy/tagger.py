@@ -168,16 +168,16 @@ _ALL = np.arange(len(TAGS))
 
 
 def _spans(matches: Sequence[re.Match[str]], tags: Sequence[int]) -> list[Span]:
+    """Tokens of one name joined; an I that continues nothing of its kind begins a name."""
     spans: list[Span] = []
-    start = kind = None
-    end = 0
-    for match, number in [*zip(matches, tags, strict=True), (None, 0)]:
-        tag = TAGS[number]
-        if start is not None and kind is not None and not tag.startswith("I"):
-            spans.append(Span(start, end, kind, SCORE))
-            start = None
-        if match is not None and tag != "O":
-            start, kind, end = match.start() if tag[0] == "B" else start, tag[2:], match.end()
+    before = "O"
+    for match, number in zip(matches, tags, strict=True):
+        place, kind = TAGS[number][0], TAGS[number][2:]
+        if place == "I" and before == kind:
+            spans[-1] = Span(spans[-1].start, match.end(), kind, SCORE)
+        elif place != "O":
+            spans.append(Span(match.start(), match.end(), kind, SCORE))
+        before = kind or "O"
     return spans
 
 
