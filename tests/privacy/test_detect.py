@@ -147,6 +147,30 @@ def test_of_two_that_overlap_the_more_certain_stays_then_the_longer_then_the_ear
     assert settle(text, [Span(1, 3, "DATE", 0.5), Span(2, 4, "AGE", 0.5)]) == (Span(1, 3, "DATE", 0.5),)
 
 
+SPANS = st.lists(
+    st.builds(
+        lambda start, length, score: Span(start, start + length, "DATE", score),
+        st.integers(0, 12), st.integers(1, 8), st.sampled_from([0.5, 0.6, 0.9, 1.0]),
+    ),
+    max_size=8,
+)  # fmt: skip
+
+
+@few
+@given(SPANS)
+def test_settling_follows_the_rule_as_a_plain_reading_of_it_does(spans):
+    def encloses(outer, inner):
+        is_longer = outer.end - outer.start > inner.end - inner.start
+        return is_longer and outer.start <= inner.start and inner.end <= outer.end
+
+    free = [one for one in spans if not any(o.score >= 0.9 and encloses(o, one) for o in spans)]
+    kept = []
+    for one in sorted(free, key=lambda one: (-one.score, one.start - one.end, one.start)):
+        if not any(one.overlaps(other) for other in kept):
+            kept.append(one)
+    assert settle("x" * 20, spans) == tuple(sorted(kept, key=lambda one: one.start))
+
+
 def test_what_stands_in_a_placeholder_is_left_alone():
     assert found("<EMAIL_ADDRESS> and <PERSON:0123456789abcdef>", names=True) == []
 
@@ -203,3 +227,13 @@ def test_spans_are_in_order_inside_the_text_and_never_overlap(text):
 @given(st.lists(TEXTS, max_size=5))
 def test_a_text_is_read_alike_alone_and_among_others(texts):
     assert detector().find_all(texts) == [detector().find(text) for text in texts]
+
+
+@pytest.mark.parametrize(
+    "fragment", ["市", "北京市", "1号", "1 ", "Apt 1 ", "a.", "Ab ", "12 Main Street ", "a@b.io "]
+)
+def test_a_text_twice_as_long_takes_no_more_steps_for_what_repeats(fragment):
+    """An expression that tries every way to cut a text would not end within the time of a test run."""
+    finder = detector(frozenset(ENTITIES), names=False)
+    once, twice = (len(finder.find((fragment * 4_000)[:length])) for length in (6_000, 12_000))
+    assert once <= twice <= 2 * once + 2

@@ -4,9 +4,12 @@ What is right for a text does not depend on other texts: `find_all` gives what `
 """
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
+from operator import itemgetter
 
 from millwright.errors import one_of
 from millwright.privacy import (
@@ -142,13 +145,28 @@ def settle(text: str, spans: Iterable[Span]) -> tuple[Span, ...]:
     """Spans of which none overlaps another or a placeholder, in order; the rule is in `Detector.find`."""
     written = [match.span() for match in PLACEHOLDER.finditer(text)] if "<" in text else []
     cut = [part for span in spans for part in _outside(text, _whole(text, span), written)]
-    enclosing = [span for span in cut if span.score >= STRONG]
-    free = [span for span in cut if not any(_encloses(other, span) for other in enclosing)]
-    kept: list[Span] = []
-    for span in sorted(free, key=lambda span: (-span.score, span.start - span.end, span.start)):
-        if not any(span.overlaps(other) for other in kept):
-            kept.append(span)
-    return tuple(sorted(kept, key=lambda span: span.start))
+    kept: list[Span] = []  # by place; they never overlap, so a new one can meet its neighbours only
+    for span in sorted(_free(cut), key=lambda span: (-span.score, span.start - span.end, span.start)):
+        place = bisect_left(kept, span.start, key=_start)
+        if not any(span.overlaps(other) for other in kept[max(0, place - 1) : place + 1]):
+            kept.insert(place, span)
+    return tuple(kept)
+
+
+def _start(span: Span) -> int:
+    return span.start
+
+
+def _free(spans: Sequence[Span]) -> list[Span]:
+    """Those that lie inside no longer span of certainty STRONG or more."""
+    strong = sorted((span for span in spans if span.score >= STRONG), key=_start)
+    furthest = [0, *accumulate((span.end for span in strong), max)]  # end of those that begin before a place
+    return [
+        span
+        for span in spans
+        if furthest[bisect_right(strong, span.start, key=_start)] <= span.end
+        and furthest[bisect_left(strong, span.start, key=_start)] < span.end
+    ]
 
 
 def _whole(text: str, span: Span) -> Span:
@@ -176,15 +194,12 @@ def _is_name(text: str, span: Span) -> bool:
     return True
 
 
-def _encloses(outer: Span, inner: Span) -> bool:
-    is_longer = outer.end - outer.start > inner.end - inner.start
-    return is_longer and outer.start <= inner.start and inner.end <= outer.end
-
-
 def _outside(text: str, span: Span, written: Sequence[tuple[int, int]]) -> list[Span]:
     """What is left of a span outside the placeholders, where it has a letter or digit."""
     parts, start = [], span.start
-    for low, high in [*written, (span.end, span.end)]:
+    first = bisect_right(written, span.start, key=itemgetter(1))
+    met = written[first : bisect_left(written, span.end, key=itemgetter(0))]
+    for low, high in [*met, (span.end, span.end)]:
         if low >= start and start < span.end:
             parts.append((start, min(low, span.end)))
         start = max(start, high)

@@ -26,9 +26,10 @@ _ENDINGS = (
 )
 _ZIP_WORDS = words(r"zip(?: ?code)?|post ?code|postal(?: ?code)?|cap|plz", "邮编|邮政编码")
 _CITY = "[^\\W\\da-zA-Z我你您他她它在住到是的了寄送往于去从至和与或请把给向将家为叫、，。；]"
-_ADMIN = rf"(?:{_CITY}{{2,8}}?(?:省|自治区|自治州|特别行政区|新区|市|区|县|旗|镇|乡|街道))"
+# No name of a unit holds a sign that ends one, so that a text can be cut into units in one way only.
+_ADMIN = rf"(?:(?:(?![省市区县旗镇乡]){_CITY}){{1,8}}[省市区县旗镇乡])"
 _ROOM = (
-    r"(?:[A-Za-z]?\d+|[一二三四五六七八九十百零〇甲乙丙]+|[A-Z])(?:号楼|号院|号|栋|幢|座|单元|室|楼|层"
+    r"(?:[A-Za-z]?\d{1,6}|[一二三四五六七八九十百零〇甲乙丙]{1,6}|[A-Z])(?:号楼|号院|号|栋|幢|座|单元|室|楼|层"
     r"|弄|户|院|组|排)"
 )
 
@@ -43,7 +44,7 @@ def address_tail() -> re.Pattern[str]:
     code = r"(?:\d{5}(?:-\d{4})?|\d{4}(?: [A-Z]{2})?|\d{6}|\d{3} \d{2}|[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2})"
     end = rf"(?:{gap}(?:{places})\b(?: {code})?|(?:{gap}[A-Z]{{1,3}})?{gap}{code})(?![\w-])"
     return re.compile(
-        rf"{flat}{{0,2}}(?:(?:{gap}{town}|{gap}{code} {town}){end}|{end}|{gap}{code} {town})|{flat}+"
+        rf"{flat}{{0,2}}(?:(?:{gap}{town}|{gap}{code} {town}){end}|{end}|{gap}{code} {town})|{flat}{{1,3}}"
     )
 
 
@@ -91,8 +92,8 @@ PATTERNS = (
     Pattern(
         "ADDRESS",
         re.compile(
-            rf"{_ADMIN}*{_CITY}{{1,8}}?(?:路|街|大道|大街|巷|胡同|弄|道|村|里|苑|小区|花园|新村|公寓|大厦)"
-            rf"(?:[东西南北中]?(?:段|侧))?\d*{_ROOM}(?:[ ,，-]?{_ROOM}|\d+)*"
+            rf"{_ADMIN}{{0,5}}{_CITY}{{1,8}}?(?:路|街|大道|大街|巷|胡同|弄|道|村|里|苑|小区|花园|新村|公寓|大厦)"
+            rf"(?:[东西南北中]?(?:段|侧))?{_ROOM}(?:[ ,，-]?{_ROOM}|\d{{1,6}}){{0,8}}"
         ),
         STRONG,
         "号",
@@ -100,8 +101,8 @@ PATTERNS = (
     Pattern(
         "ADDRESS",
         re.compile(
-            rf"{_ADMIN}*{_CITY}{{1,8}}?(?:路|街|大道|巷|胡同|弄|村|苑|小区|花园|新村|公寓|大厦|广场){_ROOM}"
-            rf"(?:[ ,，-]?{_ROOM}|\d+)*"
+            rf"{_ADMIN}{{0,5}}{_CITY}{{1,8}}?(?:路|街|大道|巷|胡同|弄|村|苑|小区|花园|新村|公寓|大厦|广场){_ROOM}"
+            rf"(?:[ ,，-]?{_ROOM}|\d{{1,6}}){{0,8}}"
         ),
         LIKELY,
         "室",
