@@ -2,8 +2,8 @@
 
     python tagger/train.py [--sentences 150000] [--epochs 4] [--out src/millwright/privacy/tagger.safetensors]
 
-The same arguments give the same file on the same machine; the corpus needs jieba 0.42.1 and zxcvbn 4.5.0. Shape suffixes: B sentences, L tokens
-of the longest, F features, K tags, R rows of the table.
+The same arguments give the same file on the same machine; the corpus needs jieba 0.42.1 and
+zxcvbn 4.5.0. Shape suffixes: B sentences, L tokens of the longest, F features, K tags, R rows of the table.
 """
 
 import argparse

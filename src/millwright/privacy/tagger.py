@@ -15,7 +15,6 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
-from safetensors import safe_open
 
 from millwright.errors import Corrupt
 from millwright.privacy.entities import Span
@@ -191,6 +190,8 @@ def shipped_tagger() -> Tagger:
     Raises:
         Corrupt: its file is missing or was made for other features.
     """
+    from safetensors import safe_open  # here, since a text without a candidate for a name needs no weights
+
     if not WEIGHTS.is_file():
         raise Corrupt(f"{WEIGHTS} is missing; install the package again")
     with safe_open(WEIGHTS, "np") as file:

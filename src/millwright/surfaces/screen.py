@@ -129,7 +129,10 @@ def data_table(report: JsonObject) -> Table:
         ("labels", f"{len(report['labels']):,}; {balance}"),
         ("characters", f"median {characters['median']:,}, longest {characters['max']:,}"),
         ("left out", ", ".join(f"{count:,} {why}" for why, count in report["excluded"].items()) or "none"),
-        ("masked", ", ".join(f"{count:,} {name}" for name, count in report["masked"].items()) or "nothing"),
+        (
+            "masked",
+            ", ".join(f"{count:,} {name}" for name, count in report.get("masked", {}).items()) or "nothing",
+        ),
         ("near duplicates", f"{_count(near['pairs'], 'pair')}, {near['across_splits']:,} across splits"),
         ("in more than one split", _count(across, "text")),
         ("conflicting labels", _count(report["conflicting_labels"]["count"], "text")),
