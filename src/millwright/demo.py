@@ -36,7 +36,7 @@ from millwright.store.files import write_text
 
 TEMPLATE = "customer-desk"
 MARKER = ".millwright-demo"
-FIRST_WAVE = 0.7  # share of the later messages that come before turn two
+FIRST_WAVE = 0.65  # share of the later messages that come before turn two
 USERS_AT_ONCE = 8
 ASKED_ANSWER, CORRECT_A_MISTAKE, CONFIRM, THUMB = 0.9, 0.8, 0.25, 0.3
 DEADLINE_S = 60.0
