@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of long verbs, in processes of their own: the same command ends as if nothing had been."""
+"""Ctrl-C in long verbs, in processes of their own: run again, they end as if nothing had happened."""
 
 import json
 import signal
