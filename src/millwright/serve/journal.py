@@ -59,12 +59,13 @@ class Journal:
 
     def _commit(self, entries: list[Entry]) -> None:
         try:
+            # Predictions first, since opinions refer to them; all at once, since a statement has its price.
+            records = [record for some, _ in entries for record in some]
             with self._database.begin() as connection:
-                for records, _ in entries:
-                    for kind, table in ((Prediction, predictions), (Opinion, opinions)):
-                        values = [vars(record) for record in records if isinstance(record, kind)]
-                        if values:
-                            connection.execute(insert(table), values)
+                for kind, table in ((Prediction, predictions), (Opinion, opinions)):
+                    values = [vars(record) for record in records if isinstance(record, kind)]
+                    if values:
+                        connection.execute(insert(table), values)
         except Exception as error:  # also what a driver raises of its own: the thread must outlive it
             if len(entries) > 1:  # one bad entry must not fail its neighbours
                 for entry in entries:

@@ -7,7 +7,8 @@ import logging
 import re
 import time
 import traceback
-from uuid import uuid4
+from collections.abc import Mapping
+from secrets import token_hex
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,8 +23,19 @@ log = logging.getLogger(__name__)
 class Door:
     """Wraps an application; the last place that can answer when something fails inside."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, max_body_bytes: int, metrics: Metrics, direct: Mapping[tuple[str, str], ASGIApp]
+    ) -> None:
+        """Stand before an application.
+
+        Args:
+            app: what answers.
+            max_body_bytes: the longest body that is let in.
+            metrics: what requests are counted in.
+            direct: what answers a method and a path without the application's router.
+        """
         self.app = app
+        self.direct = direct
         self.max_body_bytes = max_body_bytes
         self.metrics = metrics
 
@@ -51,7 +63,8 @@ class Door:
                 limit = f"the body is over serve.max_body_bytes = {self.max_body_bytes}; send less"
                 await refusal(TooLarge(limit, field="body"))(scope, receive, answer)
             else:
-                await self.app(scope, _Replay(body, receive), answer)
+                inside = self.direct.get((scope["method"], scope["path"]), self.app)
+                await inside(scope, _Replay(body, receive), answer)
         except Exception as error:  # its message may hold what a user wrote: only its kind and place are told
             frames = "".join(traceback.format_tb(error.__traceback__))
             log.error("a request failed with %s at\n%s", type(error).__name__, frames)
@@ -105,4 +118,4 @@ def _id_of(given: bytes | None) -> bytes:
     """The caller's id where it is a plain word, else a new one."""
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
-    return uuid4().hex.encode()
+    return token_hex(16).encode()

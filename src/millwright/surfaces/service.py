@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
-from uuid import uuid4
+from secrets import token_hex
 
 import numpy as np
 
@@ -104,7 +104,7 @@ class Service:
         for text, probability_C in zip(texts, probability_NC, strict=True):
             top = _ranked(model.labels, probability_C, request.top_k or 1)
             record = Prediction(
-                id=uuid4().hex,
+                id=token_hex(16),
                 version=version,
                 text=text,
                 label=top[0].label,
@@ -123,7 +123,7 @@ class Service:
     async def hear(self, request: FeedbackRequest) -> FeedbackAnswer:
         """Store an opinion; returns once it is on disk."""
         opinion = Opinion(
-            uuid4().hex, request.prediction, request.label, request.rating, request.comment, now()
+            token_hex(16), request.prediction, request.label, request.rating, request.comment, now()
         )
         _, model = self.engine.model(CHAMPION)
         check_opinion(opinion, set(model.labels))
@@ -205,7 +205,7 @@ class Service:
 
 
 def _ranked(labels: tuple[str, ...], probability_C: np.ndarray, count: int) -> list[LabelProbability]:
-    best = (-probability_C).argsort(kind="stable")[:count]
+    best = [probability_C.argmax()] if count == 1 else (-probability_C).argsort(kind="stable")[:count]
     return [LabelProbability(label=labels[place], probability=float(probability_C[place])) for place in best]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import uvicorn
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import PlainTextResponse
+from starlette.types import ASGIApp
 
 from millwright.errors import Busy, MillwrightError, Unavailable
 from millwright.project import Project
@@ -55,8 +56,9 @@ def create_app(project: Project, load: Load | None = None) -> FastAPI:
         title="Millwright", description="Predictions, and what users say of them.", lifespan=lifespan
     )
     app.state.service = service
-    app.add_middleware(Door, max_body_bytes=service.limits.max_body_bytes, metrics=service.metrics)
-    _add_predictions(app, service)
+    direct = _add_predictions(app, service)
+    limit = service.limits.max_body_bytes
+    app.add_middleware(Door, max_body_bytes=limit, metrics=service.metrics, direct=direct)
     _add_routes(app, service)
     _add_operation(app, service)
     add_refusals(app)
@@ -124,7 +126,8 @@ class _Announcing(uvicorn.Server):
             self._ready()
 
 
-def _add_predictions(app: FastAPI, service: Service) -> None:
+def _add_predictions(app: FastAPI, service: Service) -> dict[tuple[str, str], ASGIApp]:
+    """Add the route; what the door may call for it without the router."""
     router = APIRouter(route_class=DirectRoute)
 
     @router.post("/v1/predictions", responses=REFUSALS)
@@ -133,6 +136,12 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         return await service.predict(request)
 
     app.include_router(router)
+    return {
+        (method, route.path): route.handle
+        for route in router.routes
+        if isinstance(route, DirectRoute)
+        for method in route.methods or ()
+    }
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:
