@@ -8,7 +8,7 @@ from typing import Any
 import uvicorn
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import PlainTextResponse
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from millwright.errors import Busy, MillwrightError, Unavailable
 from millwright.project import Project
@@ -52,17 +52,30 @@ def create_app(project: Project, load: Load | None = None) -> FastAPI:
         yield
         await service.stop()
 
-    app = FastAPI(
+    app = _Doored(
         title="Millwright", description="Predictions, and what users say of them.", lifespan=lifespan
     )
     app.state.service = service
     direct = _add_predictions(app, service)
-    limit = service.limits.max_body_bytes
-    app.add_middleware(Door, max_body_bytes=limit, metrics=service.metrics, direct=direct)
+    app.door = Door(app.inside, service.limits.max_body_bytes, service.metrics, direct)
     _add_routes(app, service)
     _add_operation(app, service)
     add_refusals(app)
     return app
+
+
+class _Doored(FastAPI):
+    """An application that a request enters by its door, before any middleware costs time."""
+
+    door: Door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or live through the application's life."""
+        await self.door(scope, receive, send)
+
+    async def inside(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What FastAPI itself does."""
+        await super().__call__(scope, receive, send)
 
 
 def serve(project: Project, ready: Callable[[str], None], load: Load | None = None) -> None:
@@ -89,6 +102,7 @@ def serve(project: Project, ready: Callable[[str], None], load: Load | None = No
             app,
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # nobody asks who the client is
             ws="none",
             lifespan="on",
             timeout_graceful_shutdown=DRAIN_SECONDS,
