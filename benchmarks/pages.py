@@ -64,6 +64,10 @@ def _few_shot_picture(rows: list[Row]) -> str:
     return lines(rows, "shots", "accuracy", "contestant", ("rows a class", "accuracy on test rows"))
 
 
+def _label_names_picture(rows: list[Row]) -> str:
+    return lines(rows, "shots", "gain", "dataset", ("rows a class", "gain in accuracy"))
+
+
 def _accuracy_picture(rows: list[Row]) -> str:
     points = [
         {"title": row["title"], "seconds": seconds, "accuracy": accuracy}
@@ -93,7 +97,7 @@ SECTIONS = {
     ),
     "few_shot": Section(
         "Few rows a class",
-        "The median over draws of training rows, and their range.",
+        "The mean accuracy over draws of training rows, its range, and the median of the seconds.",
         {
             "contestant": "contestant",
             "shots": "rows a class",
@@ -104,6 +108,25 @@ SECTIONS = {
             "seconds": "seconds",
         },
         _few_shot_picture,
+    ),
+    "label_names": Section(
+        "Labels' names as teachers",
+        "A head of a few training rows a class, measured on the other training rows, the mean of five "
+        "draws: without the classes' names, with each name as one more text of its class, with every name "
+        "given to another class (the control), and as training does it, which asks the rows whether the "
+        "names say what they are about. The gain is that of the last over the first.",
+        {
+            "dataset": "dataset",
+            "shots": "rows a class",
+            "without": "without names",
+            "named": "with names",
+            "shuffled": "with wrong names",
+            "as_trained": "as trained",
+            "used": "share of draws that use them",
+            "gain": "gain",
+            "gain_sd": "its deviation over draws",
+        },
+        _label_names_picture,
     ),
     "serving": Section(
         "Serving",

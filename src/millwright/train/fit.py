@@ -21,6 +21,7 @@ from millwright.train.classifier import Classifier, assemble
 from millwright.train.cost import Clock
 from millwright.train.events import Events
 from millwright.train.heads import DEFAULT_STRENGTH, choose_strength, fit_head, log_loss
+from millwright.train.label_names import FEW_ROWS_A_LABEL, may_teach, names_of
 from millwright.train.methods import METHODS, build_network, state_depth, tuned_tensors
 from millwright.train.network import Network
 from millwright.train.states import cached_features, cached_states, checked_precision, device, tokenize
@@ -122,14 +123,20 @@ def _fit_head(work: _Work) -> tuple[Fitted, float]:
             work.settings.train.cache_bytes,
         )
     feature, cut = feature_ND.numpy(), len(train_texts)
+    name_CD = _teaching_names(work, precision, feature[:cut], train_truth)
+    name_truth = np.arange(len(name_CD))
     with work.clock.stage("head", len(texts)):
         work.progress("head", 0.0)
+        taught = np.concatenate([feature[:cut], name_CD]), np.concatenate([train_truth, name_truth])
         strength, temperature, accuracy = choose_strength(
-            (feature[:cut], train_truth), (feature[cut:], held_truth), len(work.labels)
+            taught, (feature[cut:], held_truth), len(work.labels)
         )
         # With strength and temperature chosen, validation rows have done their work and may teach.
         weight, bias = fit_head(
-            feature, np.concatenate([train_truth, held_truth]), len(work.labels), strength
+            np.concatenate([feature, name_CD]),
+            np.concatenate([train_truth, held_truth, name_truth]),
+            len(work.labels),
+            strength,
         )
         work.progress("head", 1.0)
     with Events(work.run_folder("head")) as events:
@@ -143,8 +150,29 @@ def _fit_head(work: _Work) -> tuple[Fitted, float]:
         "validation_accuracy": accuracy,
         "texts_run": made,
         "taught_by": len(texts),
+        "label_names": len(name_CD),
     }
     return Fitted(classifier, "head", "", facts), accuracy
+
+
+def _teaching_names(
+    work: _Work, precision: torch.dtype, feature_ND: np.ndarray, truth_N: np.ndarray
+) -> np.ndarray:
+    """Features [C, D] of the labels' names where those may teach, else [0, D]."""
+    none = feature_ND[:0]
+    if len(truth_N) > FEW_ROWS_A_LABEL * len(work.labels):
+        return none
+    names = names_of(work.labels)
+    with work.clock.stage("label names", len(names)):
+        name_CD, _ = cached_features(
+            work.backbone,
+            names,
+            precision,
+            work.kept / "cache",
+            lambda done: work.progress("label names", done),
+            work.settings.train.cache_bytes,
+        )
+        return name_CD.numpy() if may_teach(name_CD.numpy(), feature_ND, truth_N) else none
 
 
 def _choose(work: _Work, accuracy: float) -> tuple[str, str]:
