@@ -103,9 +103,9 @@ def turn(project: Project, *, progress: Progress = quiet) -> TurnRecord:
         )
         _draw(project, [*list_turns(project), record])
         with project.database.begin() as connection:  # the table and the aliases agree, whatever happens
-            point(connection, challenger.name, f"challenger of turn {number}", CHALLENGER)
+            point(project, connection, challenger.name, f"challenger of turn {number}", CHALLENGER)
             if better:
-                point(connection, challenger.name, record.reason)
+                point(project, connection, challenger.name, record.reason)
             connection.execute(insert(turns).values(number=number, record=turn_json(record)))
         return record
 

@@ -69,7 +69,7 @@ def train(
         if alias(project, CHAMPION) is None:
             choose_runtime(project, info.name, progress)
             with project.database.begin() as connection:
-                point(connection, info.name, "the first version")
+                point(project, connection, info.name, "the first version")
                 if evaluation:
                     _record_first_turn(connection, dataset, info, evaluation.accuracy)
     return info

@@ -15,6 +15,8 @@ from fastapi import FastAPI
 from sqlalchemy import select
 
 from millwright.errors import Busy, Corrupt, NotFound
+from millwright.privacy.sealed import read_opinions, read_predictions
+from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.settings import change_settings
 from millwright.store.tables import opinions, predictions
@@ -115,10 +117,11 @@ def test_predictions_and_opinions_are_kept_as_given(project):
         said = {"prediction": one["id"], "label": "card", "rating": 1, "comment": "no; it was my card"}
         answer = await client.post("/v1/feedback", json=said)
         assert answer.status_code == 201
-        (kept,) = stored(project)
+        vault = open_vault(project)
+        (kept,) = read_opinions(vault)
         assert (kept.id, kept.prediction) == (answer.json()["id"], one["id"])
         assert (kept.label, kept.rating, kept.comment) == ("card", 1, "no; it was my card")
-        (row,) = stored(project, predictions)
+        (row,) = read_predictions(vault)
         assert (row.text, row.subject, row.label, row.version) == ("pin lost", "u7", "pin", "v1")
 
     run(project, scenario)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import polars as pl
-from sqlalchemy import Engine, select
+from sqlalchemy import func, select
 
 from millwright.data.columns import check_text_is_not_numbers
 from millwright.data.split import splits_of, units_of
@@ -18,6 +18,9 @@ from millwright.data.table import ROW, Table
 from millwright.data.texts import canonical_all, clean_all, digests
 from millwright.errors import one_of
 from millwright.modalities.text import canonical
+from millwright.privacy.sealed import open_proposed
+from millwright.privacy.vault import open_vault
+from millwright.project import Project
 from millwright.records import SPLITS, Excluded, Row
 from millwright.settings import DataSection
 from millwright.store.tables import proposed_rows
@@ -153,29 +156,26 @@ def _with_groups(rows: pl.DataFrame, data: DataSection) -> pl.DataFrame:
     )
 
 
-def feedback_drafts(
-    database: Engine, data: DataSection, source: int
-) -> Iterator[tuple[pl.DataFrame, list[str]]]:
+def feedback_drafts(project: Project, source: int) -> Iterator[tuple[pl.DataFrame, list[str]]]:
     """The rows that users' corrections made in earlier turns and in the one under way.
 
     Args:
-        database: the project's database.
-        data: the [data] settings; they name each row's group as `group_name` does.
+        project: an open project; its [data] settings name each row's group as `group_name` does.
         source: the feedback's number among the sources.
 
     Yields:
         A draft frame and the prediction of each of its rows, ordered by prediction; a row's number
         is its place in this order, from 0.
     """
-    columns = ("text", "label", "subject", "split")
-    query = select(proposed_rows.c.prediction, *(proposed_rows.c[name] for name in columns))
-    number = 0
-    with database.connect() as connection:
-        ordered = query.order_by(proposed_rows.c.prediction)
-        for part in connection.execute(ordered, execution_options={"yield_per": FEEDBACK_ROWS}).partitions():
-            predictions = [row.prediction for row in part]
+    columns, number, data = ("text", "label", "subject", "split"), 0, project.settings.data
+    vault = open_vault(project)
+    query = select(proposed_rows).order_by(proposed_rows.c.prediction)
+    _ = count_proposed(project) and vault.keys  # outside of the transaction that reads
+    with project.database.connect() as connection:
+        for part in connection.execute(query, execution_options={"yield_per": FEEDBACK_ROWS}).partitions():
+            opened = [open_proposed(vault, row) for row in part]
             rows = pl.DataFrame(
-                {name: [getattr(row, name) for row in part] for name in columns},
+                {name: [getattr(row, name) for row in opened] for name in columns},
                 schema=dict.fromkeys(columns, pl.String),
             )
             rows = rows.with_columns(
@@ -185,7 +185,14 @@ def feedback_drafts(
                 place=pl.int_range(number, number + len(part), dtype=pl.UInt64) + (source << ROW_BITS),
             )
             number += len(part)
-            yield _with_groups(cleaned(rows), data).select(*DRAFT, *slice_columns(data)), predictions
+            drafts = _with_groups(cleaned(rows), data).select(*DRAFT, *slice_columns(data))
+            yield drafts, [row.prediction for row in opened]
+
+
+def count_proposed(project: Project) -> int:
+    """How many rows users' corrections made."""
+    with project.database.connect() as connection:
+        return connection.scalar(select(func.count()).select_from(proposed_rows)) or 0
 
 
 def ids_of(drafts: pl.DataFrame) -> np.ndarray:
@@ -239,12 +246,14 @@ def rows_of(
     return _rows(drafts, data, sources), [Excluded(shown, *item) for item in excluded.rows()]
 
 
-def feedback_rows(database: Engine, data: DataSection) -> list[Row]:
+def feedback_rows(project: Project) -> list[Row]:
     """Every row of `feedback_drafts`, without ids."""
     return [
         row
-        for drafts, predictions in feedback_drafts(database, data, 0)
-        for row in _rows(drafts, data, [f"feedback:{prediction}" for prediction in predictions])
+        for drafts, predictions in feedback_drafts(project, 0)
+        for row in _rows(
+            drafts, project.settings.data, [f"feedback:{prediction}" for prediction in predictions]
+        )
     ]
 
 

@@ -72,7 +72,7 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
         done += _size(path)
         if encoding not in ("utf-8", "parquet"):
             notes.append(f"{shown} was read as {encoding}")
-    for drafts, predictions in feedback_drafts(project.database, data, len(names)):
+    for drafts, predictions in feedback_drafts(project, len(names)):
         _store(spill, parts, drafts, codes)
         sources.predictions.extend(predictions)
     return Intake(sources, tuple(codes), tuple(notes), reasons)

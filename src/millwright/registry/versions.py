@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, insert, select
 
 from millwright.errors import BadInput, NotFound, one_of
+from millwright.privacy.audit import record
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.store.database import now
@@ -99,15 +100,20 @@ def promote(project: Project, name: str, reason: str, alias_name: str = CHAMPION
     name = resolve(project, name)
     verify(project.kept / "versions" / name)
     with project.database.begin() as connection:
-        point(connection, name, reason, alias_name)
+        point(project, connection, name, reason, alias_name)
     return name
 
 
-def point(connection: Connection, name: str, reason: str, alias_name: str = CHAMPION) -> None:
+def point(
+    project: Project, connection: Connection, name: str, reason: str, alias_name: str = CHAMPION
+) -> None:
     """Point an alias at a version within a transaction; the caller has verified the version.
 
+    It stands in the audit log before it holds, so that nothing is promoted that the log does not know.
+
     Args:
-        connection: in a transaction.
+        project: an open project.
+        connection: to its database, in a transaction.
         name: the version's name.
         reason: why, for the history.
         alias_name: "champion" or "challenger"; a challenger that becomes champion is none any more.
@@ -122,6 +128,8 @@ def point(connection: Connection, name: str, reason: str, alias_name: str = CHAM
     )
     if alias_name == CHAMPION:
         connection.execute(delete(aliases).where(aliases.c.alias == CHALLENGER, aliases.c.version == name))
+    action = "rolled back" if reason.startswith(ROLLED_BACK) else "promoted"
+    record(project, action, details={"alias": alias_name, "version": name, "previous": previous})
 
 
 def roll_back(project: Project) -> str:

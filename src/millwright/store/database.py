@@ -46,9 +46,7 @@ def open_database(path: Path) -> Engine:
     """
     make_folder(path.parent)
     lock = FileLock(f"{path}.lock")
-    engine = create_engine(URL.create("sqlite", database=str(path)))
-    event.listen(engine, "connect", _set_up)
-    event.listen(engine, "handle_error", _refusing(path))
+    engine = connect_to(path)
     with storing(path), lock:  # processes that open a new database at once migrate it in turn
         is_new = not path.exists()
         if path.is_file() and path.stat().st_size < SMALLEST_BYTES:  # SQLite would begin it anew
@@ -63,6 +61,30 @@ def open_database(path: Path) -> Engine:
                 _remove(path)
             raise
     return engine
+
+
+def connect_to(path: Path) -> Engine:
+    """An engine over a SQLite file as it is, with durable commits and errors of ours; see `open_database`."""
+    engine = create_engine(URL.create("sqlite", database=str(path)))
+    event.listen(engine, "connect", _set_up)
+    event.listen(engine, "handle_error", _refusing(path))
+    return engine
+
+
+def scrub(engine: Engine) -> None:
+    """Write a database anew without what was deleted from it, and empty its log.
+
+    Args:
+        engine: over the database.
+
+    Raises:
+        CannotStore: the disk has no room for a second copy.
+        Busy: another process writes to it.
+    """
+    with engine.connect() as connection:
+        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.exec_driver_sql("VACUUM")
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def now() -> str:
@@ -91,7 +113,8 @@ def _check_length(connection: Connection, path: Path) -> None:
 
 def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
     cursor = connection.cursor()
-    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    pragmas = ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+    for pragma in (*pragmas, "secure_delete=ON"):  # what is deleted is overwritten
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
