@@ -8,6 +8,7 @@ from sqlalchemy import Engine, func, select
 from millwright.data.prepare import group_name
 from millwright.data.split import split_of
 from millwright.errors import BadInput, NotFound, one_of
+from millwright.privacy.retention import training_since
 from millwright.privacy.sealed import (
     open_opinion,
     open_prediction,
@@ -69,13 +70,16 @@ def propose_rows(project: Project, turn: int) -> int:
     """
     data, changed, vault = project.settings.data, 0, open_vault(project)
     known = {row.prediction: row for row in read_proposed(vault)}
-    labelled = select(opinions).where(opinions.c.has_label).order_by(opinions.c.created_at)
+    labelled = select(opinions).where(opinions.c.has_label, opinions.c.sealed.is_not(None))
+    labelled = labelled.where(opinions.c.created_at >= training_since(project))
     with project.database.begin() as connection:
         take_write_lock(connection, vault)
-        newest = {row.prediction: row for row in connection.execute(labelled)}  # the last one wins
+        newest = {
+            row.prediction: row for row in connection.execute(labelled.order_by(opinions.c.created_at))
+        }  # the last one wins
         for row in connection.execute(select(predictions).order_by(predictions.c.id)).all():
             said, before = newest.get(row.id), known.get(row.id)
-            if said is None or (before is not None and before.opinion == said.id):
+            if said is None or row.sealed is None or (before is not None and before.opinion == said.id):
                 continue
             label, given = open_opinion(vault, said).label, open_prediction(vault, row)
             assert label is not None, said.id

@@ -119,7 +119,7 @@ def read_proposed(vault: Vault, subject: str | None = None) -> list[ProposedRow]
 
 
 def _of(table: Any, subject: str | None, order: str) -> Select[Any]:
-    chosen = select(table).order_by(table.c[order])
+    chosen = select(table).where(table.c.sealed.is_not(None)).order_by(table.c[order])
     return chosen if subject is None else chosen.where(table.c.subject == subject)
 
 

@@ -91,6 +91,11 @@ def key_file(project: Project) -> Path:
     return project.folder / Path(project.settings.privacy.key_store).expanduser()
 
 
+def has_keys(project: Project) -> bool:
+    """True if the project has a key store; without one nobody was ever named to it."""
+    return has_key_store(key_file(project))
+
+
 def open_keys(project: Project) -> KeyStore:
     """The key store of a project, made where there is none.
 
