@@ -22,6 +22,7 @@ from millwright.registry.classifiers import load_classifier, register
 from millwright.registry.versions import CHAMPION, VersionInfo, alias, point, resolve, version_manifest
 from millwright.reports.pages import evaluation_page
 from millwright.serve.runtimes import choose_runtime
+from millwright.settings import Settings
 from millwright.store.database import now
 from millwright.store.files import write_json, write_text
 from millwright.store.tables import turns
@@ -60,12 +61,7 @@ def train(
             settings, searched = search(
                 dataset, settings, trials=trials, kept=project.kept, progress=progress
             )
-        fitted = fit(dataset, settings, kept=project.kept, progress=progress)
-        if searched:
-            fitted.facts["search"] = searched
-        test = dataset.split("test")
-        evaluation = evaluate_rows(fitted.classifier, test) if test else None
-        info = register(Project(project.folder, settings), dataset, fitted, evaluation)
+        info, evaluation = make_version(project, dataset, settings, searched=searched, progress=progress)
         if alias(project, CHAMPION) is None:
             choose_runtime(project, info.name, progress)
             with project.database.begin() as connection:
@@ -73,6 +69,29 @@ def train(
                 if evaluation:
                     _record_first_turn(connection, dataset, info, evaluation.accuracy)
     return info
+
+
+def make_version(
+    project: Project, dataset: Dataset, settings: Settings, *, searched: JsonObject | None, progress: Progress
+) -> tuple[VersionInfo, Evaluation | None]:
+    """Train on a dataset, measure on its test rows and register; no alias means the version yet.
+
+    Args:
+        project: an open project.
+        dataset: what to learn from.
+        settings: the settings that the version is made with.
+        searched: what a search found, for the version's record.
+        progress: called with a stage's name and the fraction done.
+
+    Returns:
+        The version, and what was measured, None without test rows.
+    """
+    fitted = fit(dataset, settings, kept=project.kept, progress=progress)
+    if searched:
+        fitted.facts["search"] = searched
+    test = dataset.split("test")
+    evaluation = evaluate_rows(fitted.classifier, test) if test else None
+    return register(Project(project.folder, settings), dataset, fitted, evaluation), evaluation
 
 
 def evaluate(

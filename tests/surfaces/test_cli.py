@@ -18,7 +18,8 @@ VERBS = [
     *("new", "prepare", "train", "evaluate", "predict", "serve", "turn", "bench", "settings", "demo"),
     *("versions list", "versions show", "versions promote", "versions rollback", "backbones compare"),
     *("audit verify", "audit anchor", "audit show", "keys rotate", "subject consent", "subject withdraw"),
-    *("subject restrict", "subject object", "subject hold", "subject expire"),
+    *("subject restrict", "subject object", "subject hold", "subject expire", "subject export"),
+    *("subject erase", "subject replay", "receipt verify", "receipt key"),
 ]
 
 

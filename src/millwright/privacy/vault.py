@@ -13,8 +13,10 @@ from filelock import FileLock
 from sqlalchemy import delete, select, update
 
 from millwright.errors import Corrupt
+from millwright.privacy.audit import record
 from millwright.privacy.keys import PROJECT, KeyStore, has_key_store, make_key_store, open_key_store
 from millwright.privacy.master import MasterKey, decrypt, encrypt, make_master_key, read_master_key
+from millwright.privacy.tombstones import replay_tombstones
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.store.database import scrub
@@ -42,10 +44,19 @@ class Vault:
 
     @cached_property
     def keys(self) -> KeyStore:
-        """The key store, made at first use; rows that an older release left in the clear are sealed then."""
+        """The key store, made at first use.
+
+        Rows that an older release left in the clear are sealed then, and what a restored backup brought
+        back of erased people is deleted.
+        """
         project = self.project
         store = open_keys(project)
         _seal_clear_rows(project, store)
+        back = replay_tombstones(project.database, store.tombstones())
+        for subject, count in back.items():
+            record(project, "tombstone replayed", subject=subject, details={"predictions": count})
+        if back:
+            scrub(project.database)
         return store
 
     def pseudonym(self, subject: str | None) -> str | None:

@@ -123,3 +123,86 @@ def _show(tree: dict[str, object], said: str, json: bool) -> None:
         screen.show_json(tree)
     else:
         screen.out.print(said, markup=False)
+
+
+@app.command()
+def export(
+    person: Person,
+    to: Annotated[Path, typer.Option(help="An empty folder for it.")],
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Write all that the project holds of a person, as JSON and CSV with a manifest of hashes.
+
+    Example: millwright subject export customer-17 --to export --project desk
+    """
+    opened = open_at(project)
+    from millwright.erase.export import export_subject
+
+    manifest = export_subject(opened, person, to)
+    if json:
+        screen.show_json(manifest)
+        return
+    for name, about in manifest["files"].items():
+        screen.out.print(f"{name}  {about.get('rows', '')}", markup=False)
+    screen.show_path("written to:", to)
+
+
+@app.command()
+def erase(
+    person: Person,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be erased.")] = False,
+    withdraw_only: Annotated[
+        bool,
+        typer.Option("--withdraw-only", help="Don't train tuned versions anew: take them out of service."),
+    ] = False,
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Erase a person from rows, files, features, datasets and models, and write a signed receipt.
+
+    Example: millwright subject erase customer-17 --dry-run --project desk
+    """
+    opened = open_at(project)
+    from millwright.erase.erasure import erase as erase_person
+    from millwright.erase.erasure import plan_erasure
+
+    if dry_run:
+        found = plan_erasure(opened, person)
+        if json:
+            screen.show_json({"found": found})
+        else:
+            screen.out.print(screen.found_lines(found.to_json()), markup=False, soft_wrap=True)
+        return
+    with screen.progress_bars(json) as progress:
+        erased = erase_person(opened, person, withdraw_only=withdraw_only, progress=progress)
+    if json:
+        screen.show_json({"path": erased.path, "receipt": erased.receipt})
+        return
+    screen.out.print(screen.receipt_lines(erased.receipt), markup=False, soft_wrap=True)
+    screen.show_path("receipt:", erased.path)
+
+
+@app.command()
+def replay(
+    receipt: Annotated[
+        list[Path] | None, typer.Option(help="A receipt that was kept elsewhere; may be given again.")
+    ] = None,
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """After a backup was restored: erase again everyone whom it brought back.
+
+    Example: millwright subject replay --receipt receipts/4f2a.json --project desk
+    """
+    opened = open_at(project)
+    from millwright.erase.replay import replay as replay_tombstones
+
+    with screen.progress_bars(json) as progress:
+        found = replay_tombstones(opened, receipt or (), progress=progress)
+    if json:
+        screen.show_json({"erased": {name: one.path for name, one in found.items()}})
+        return
+    screen.show_line(f"{len(found)} people had come back and were erased again")
+    for one in found.values():
+        screen.show_path("receipt:", one.path)
