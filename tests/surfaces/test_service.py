@@ -518,5 +518,7 @@ def test_nothing_that_a_user_wrote_is_logged(project, caplog):
 
 def test_the_openapi_page_lists_every_route(project):
     paths = ask(project, "GET", "/openapi.json").json()["paths"]
-    assert set(paths) == {PREDICTIONS, FEEDBACK, "/v1/models", "/healthz", "/readyz", "/metrics"}
+    rights = {f"/v1/subjects/{name}" for name in ("consent", "withdraw", "restrict", "export", "erase")}
+    operation = {"/v1/models", "/healthz", "/readyz", "/metrics"}
+    assert set(paths) == {PREDICTIONS, FEEDBACK, *operation, *rights}
     assert Path(PREDICTIONS).name in paths[PREDICTIONS]["post"]["operationId"]

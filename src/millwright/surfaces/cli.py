@@ -262,6 +262,11 @@ def _lines_of_stdin() -> list[str]:
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM file of a certificate, for HTTPS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of its key.")] = None,
+    without_keys: Annotated[
+        bool, typer.Option("--without-keys", help="Let anybody on other machines ask.")
+    ] = False,
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
@@ -272,7 +277,12 @@ def serve(
     opened = open_at(project)
     settings = change_settings(opened.settings, "serve", host=host, port=port)
     from millwright.surfaces.logs import log_as_json
+    from millwright.surfaces.web import Tls
     from millwright.surfaces.web import serve as serve_project
+
+    if (tls_cert is None) != (tls_key is None):
+        raise BadInput("a certificate needs its key; pass both --tls-cert and --tls-key")
+    tls = Tls(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
 
     log_as_json(requests=settings.serve.log == "requests")
 
@@ -283,7 +293,7 @@ def serve(
         else:
             screen.show_line(f"serving {url}  (its docs: {url}/docs; Ctrl-C stops)")
 
-    serve_project(replace(opened, settings=settings), ready)
+    serve_project(replace(opened, settings=settings), ready, tls=tls, without_keys=without_keys)
 
 
 @app.command(rich_help_panel=WHEEL)

@@ -1,8 +1,9 @@
-"""The door of the service, around all routes: ids, a limit on bodies, metrics, log lines, last answers.
+"""The door of the service, around all routes: keys, ids, a limit on bodies, metrics, log lines, last answers.
 
 Knows nothing of what the routes do. Log lines hold no personal data: ids, routes, statuses, durations.
 """
 
+import asyncio
 import logging
 import re
 import time
@@ -11,19 +12,32 @@ from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from millwright.errors import TooLarge
+from millwright.errors import Forbidden, TooLarge, TooOften, Unauthorised
+from millwright.privacy.access import ADMIN, Guard
 from millwright.surfaces.metrics import Metrics
 from millwright.surfaces.refusals import fault, refusal
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+OPEN = {"/healthz", "/readyz"}  # a supervisor that asks whether the process lives needs no key
+NEEDED = {"/v1/predictions": "predict", "/v1/feedback": "feedback"}  # other routes want any key
+ADMINS = "/v1/subjects/"
+PAGES = ("/docs", "/redoc")  # they load scripts
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 log = logging.getLogger(__name__)
 
 
 class Door:
     """Wraps an application; the last place that can answer when something fails inside."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, metrics: Metrics, guard: Guard) -> None:
         self.app = app
+        self.guard = guard
         self.max_body_bytes = max_body_bytes
         self.metrics = metrics
 
@@ -42,16 +56,20 @@ class Door:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                more = HEADERS if scope["path"].startswith(PAGES) else (*HEADERS, POLICY)
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id), *more]
             await send(message)
 
         try:
+            await self._check(scope["path"], headers)
             body = await self._body(headers, receive)
             if body is None:
                 limit = f"the body is over serve.max_body_bytes = {self.max_body_bytes}; send less"
                 await refusal(TooLarge(limit, field="body"))(scope, receive, answer)
             else:
                 await self.app(scope, _Replay(body, receive), answer)
+        except (Unauthorised, Forbidden, TooOften) as error:
+            await refusal(error)(scope, receive, answer)
         except Exception as error:  # its message may hold what a user wrote: only its kind and place are told
             frames = "".join(traceback.format_tb(error.__traceback__))
             log.error("a request failed with %s at\n%s", type(error).__name__, frames)
@@ -59,6 +77,15 @@ class Door:
                 await fault()(scope, receive, answer)
         finally:
             self._note(scope, request_id, status, time.perf_counter() - start)
+
+    async def _check(self, path: str, headers: dict[bytes, bytes]) -> None:
+        if path in OPEN:
+            return
+        if self.guard.is_stale:
+            await asyncio.to_thread(self.guard.read)
+        kind, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        given = token.strip() if kind.lower() == "bearer" else None
+        self.guard.check(given, ADMIN if path.startswith(ADMINS) else NEEDED.get(path, ""))
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
         announced = headers.get(b"content-length", b"0")

@@ -36,3 +36,71 @@ def rotate(
     screen.show_line(f"a new master key wraps {count} keys; older copies of the key store need the old one")
     if changed:
         screen.show_line(f"now set privacy.master_key = {spec!r} in millwright.toml")
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="For whom the key is.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="predict, feedback, review or admin; may be given again.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(help="How long it lasts.")] = None,
+    rate: Annotated[int | None, typer.Option(help="The most requests a minute.")] = None,
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Make a key for the HTTP service and show it this once; by default it may predict and give feedback.
+
+    Example: millwright keys create website --scope predict --days 90 --project desk
+    """
+    opened = open_at(project)
+    from millwright.privacy.access import create_key
+
+    scopes = scope or ["predict", "feedback"]
+    key, token = create_key(opened, name, scopes, days=days, requests_per_minute=rate)
+    if json:
+        screen.show_json({"key": key, "token": token})
+        return
+    screen.out.print(token, markup=False, soft_wrap=True)
+    screen.show_line(f"keep it: it is not shown again; send it as Authorization: Bearer KEY (id {key.id})")
+
+
+@app.command("list")
+def list_all(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
+    """List the keys of the HTTP service.
+
+    Example: millwright keys list --project desk
+    """
+    opened = open_at(project)
+    from millwright.privacy.access import list_keys
+
+    found = list_keys(opened)
+    if json:
+        screen.show_json({"keys": found})
+        return
+    for key in found:
+        state = f"revoked {key.revoked_at}" if key.revoked_at else f"ends {key.expires_at or 'never'}"
+        line = f"{key.id}  {key.name}  {', '.join(key.scopes)}  {state}  used {key.last_used_at or 'never'}"
+        screen.out.print(line, markup=False, soft_wrap=True)
+    if not found:
+        screen.show_line("no key yet: the service answers anybody on this machine")
+
+
+@app.command()
+def revoke(
+    key: Annotated[str, typer.Argument(help="The key's id.")],
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Let a key open nothing any more.
+
+    Example: millwright keys revoke 4f2a90c1d3e5 --project desk
+    """
+    opened = open_at(project)
+    from millwright.privacy.access import revoke_key
+
+    revoke_key(opened, key)
+    if json:
+        screen.show_json({"revoked": key})
+    else:
+        screen.show_line(f"{key} is revoked")
