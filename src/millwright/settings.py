@@ -138,6 +138,9 @@ class PrivacySection(Section):
     key_store: str = Field(
         ".millwright/keys.db", description="Where wrapped keys are kept; back it up apart from the data."
     )
+    seal_datasets: bool = Field(
+        False, description="Encrypt the rows of datasets too; then only Millwright reads them."
+    )
     consent: Consent = Field(
         "not-required", description='Whose rows may teach: "not-required", "opt-out" or "opt-in".'
     )

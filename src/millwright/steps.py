@@ -10,9 +10,9 @@ from pathlib import Path
 
 from sqlalchemy import Connection, func, insert, select
 
-from millwright.data.dataset import Dataset, read_dataset
+from millwright.data.dataset import Dataset, open_dataset
 from millwright.data.load import read_table
-from millwright.data.prepare import dataset_folder, prepare, rows_of
+from millwright.data.prepare import prepare, rows_of
 from millwright.errors import BadInput
 from millwright.modalities.text import canonical, clean, is_unicode
 from millwright.progress import Progress, quiet
@@ -115,7 +115,7 @@ def evaluate(
     name = resolve(project, version)
     manifest = version_manifest(project, name)
     if data is None:
-        rows = read_dataset(dataset_folder(project), manifest["dataset"]["id"]).split("test")
+        rows = open_dataset(project, manifest["dataset"]["id"]).split("test")
         where, suffix = f"the test rows of dataset {manifest['dataset']['id']}", ""
     else:
         data = Path(data)
@@ -144,7 +144,7 @@ def evaluate(
 
 def _known_rows(project: Project, manifest: JsonObject, rows: Sequence[Row]) -> tuple[str, ...]:
     """A note when texts of `rows` are among those that the version was trained on."""
-    learnt = read_dataset(dataset_folder(project), manifest["dataset"]["id"]).split("train", "validation")
+    learnt = open_dataset(project, manifest["dataset"]["id"]).split("train", "validation")
     known = {canonical(row.text) for row in learnt}
     count = sum(canonical(row.text) in known for row in rows)
     if not count:

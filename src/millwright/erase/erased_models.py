@@ -1,7 +1,7 @@
 """The steps of an erasure that reach the model: a dataset without the person, successors, retirement."""
 
-from millwright.data.dataset import Dataset, read_dataset
-from millwright.data.prepare import dataset_folder, prepare
+from millwright.data.dataset import Dataset, open_dataset
+from millwright.data.prepare import prepare
 from millwright.erase.erased_data import erase_reports_of, remove
 from millwright.erase.work import Work
 from millwright.errors import BadInput, Corrupt
@@ -54,7 +54,7 @@ def train_successors(work: Work) -> None:
                 withdraw(work.project, connection, name, "a person was erased")
                 work.keep(connection)
             continue
-        dataset = read_dataset(dataset_folder(work.project), work.record["successor_dataset"])
+        dataset = open_dataset(work.project, work.record["successor_dataset"])
         new = _made_already(work, dataset, manifest) or _train(work, dataset, manifest)
         if not is_measured(work.project, new):
             from millwright.serve.runtimes import choose_runtime  # PyTorch, only where it must be

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
-from millwright.data.dataset import ROWS, Dataset, read_dataset
+from millwright.data.dataset import ROWS, Dataset, open_dataset
 from millwright.data.prepare import dataset_folder
 from millwright.erase.owned_files import rows_of_subject
 from millwright.errors import NotFound
@@ -126,7 +126,7 @@ def all_datasets(project: Project) -> list[Dataset]:
     """Every dataset on disk, whether or not the database knows it."""
     folder = dataset_folder(project)
     names = sorted(path.name for path in folder.glob("d-*") if path.is_dir()) if folder.exists() else []
-    return [read_dataset(folder, name) for name in names]
+    return [open_dataset(project, name) for name in names]
 
 
 def sealed_rows(project: Project, pseudonym: str, until: str | None = None) -> dict[str, int]:

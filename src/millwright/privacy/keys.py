@@ -123,6 +123,25 @@ class KeyStore:
                 found = self._cached[owner] = AESGCM(self._secret(owner, make=True))
             return found
 
+    def make_keys(self, owners: Iterable[str]) -> None:
+        """Make the data keys that some of these owners have not yet, all in one commit.
+
+        Args:
+            owners: pseudonyms.
+        """
+        with self._lock:
+            new = [owner for owner in dict.fromkeys(owners) if owner not in self._cached]
+            if not new:
+                return
+            if len(self._cached) + len(new) > MOST_CACHED:
+                self._cached.clear()
+            about = {owner: secrets.token_bytes(KEY_BYTES) for owner in new}
+            fresh = list(_wrapped(about.items(), self._wrapping, self.project_id))
+            with self._engine.begin() as connection:
+                connection.execute(insert(keys).prefix_with("OR IGNORE"), fresh)
+            for owner in new:  # another process may have made one before
+                self._cached[owner] = AESGCM(self._secret(owner))
+
     def existing_key(self, owner: str) -> AESGCM:
         """The data key of an owner; NotFound if there is none, so that what it sealed is shredded."""
         with self._lock:

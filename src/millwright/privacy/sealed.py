@@ -20,9 +20,10 @@ def take_write_lock(connection: Connection, vault: Vault) -> None:
 
 def store_predictions(connection: Connection, vault: Vault, records: Sequence[Prediction]) -> None:
     """Seal predictions, each with the key of the person whose data it is."""
+    pseudonyms = [vault.pseudonym(record.subject) for record in records]
+    vault.keys.make_keys(subject for subject in pseudonyms if subject is not None)
     values = []
-    for record in records:
-        subject = vault.pseudonym(record.subject)
+    for record, subject in zip(records, pseudonyms, strict=True):
         content = {
             "text": record.text,
             "label": record.label,

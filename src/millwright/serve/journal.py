@@ -74,11 +74,11 @@ class Journal:
     def _store(self, entries: list[Entry]) -> None:
         with self._vault.project.database.begin() as connection:
             take_write_lock(connection, self._vault)
-            for records, _ in entries:
-                predictions = [record for record in records if isinstance(record, Prediction)]
-                store_predictions(connection, self._vault, predictions)
-                opinions = [record for record in records if isinstance(record, Opinion)]
-                store_opinions(connection, self._vault, opinions)
+            records = [record for group, _ in entries for record in group]
+            predictions = [record for record in records if isinstance(record, Prediction)]
+            store_predictions(connection, self._vault, predictions)  # no opinion precedes its prediction
+            opinions = [record for record in records if isinstance(record, Opinion)]
+            store_opinions(connection, self._vault, opinions)
 
 
 def _refused(error: Exception) -> MillwrightError:
