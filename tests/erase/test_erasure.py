@@ -53,20 +53,16 @@ from tests.erase.people import (
 )
 
 EXACT = ("weights.safetensors", "classifier.json", "tokenizer.json")
+TUNED = {"method": "top", "epochs": 1}
 AWAY = [f"erase: {name}" for name, _ in STEPS]
 
 
 @pytest.fixture(scope="module")
-def served_folder(tmp_path_factory, encoder) -> Path:
-    """A desk with a champion and what people said to it. Copy it, don't touch it."""
-    project = served(tmp_path_factory.mktemp("served") / "desk", encoder)
+def tuned_folder(tmp_path_factory, encoder) -> Path:
+    """A desk whose champion's last layers were tuned. Copy it, don't touch it."""
+    project = served(tmp_path_factory.mktemp("tuned") / "desk", encoder, **TUNED)
     project.database.dispose()
     return project.folder
-
-
-@pytest.fixture
-def desk(tmp_path, served_folder) -> Project:
-    return copy_desk(served_folder, tmp_path / "desk")
 
 
 @pytest.fixture(scope="module")
@@ -254,13 +250,13 @@ def test_a_kill_while_a_folder_is_deleted_leaves_nothing_behind(desk, never, fun
     assert [path.name for path in (again.kept / "versions").iterdir()] == ["v2"]
 
 
-def test_sigkill_while_the_successor_trains_loses_nothing(desk, never):
+def test_sigkill_after_the_key_was_destroyed_loses_nothing(desk, never):
     code = (
         "import os, sys\n"
         "from millwright.erase.erasure import erase\n"
         "from millwright.project import open_project\n"
         "def progress(name, fraction):\n"
-        "    name == 'head' and os.kill(os.getpid(), 9)\n"
+        "    name == 'erase: files' and os.kill(os.getpid(), 9)\n"
         "erase(open_project(sys.argv[1]), 'ada', progress=progress)"
     )
     ended = subprocess.run([sys.executable, "-c", code, str(desk.folder)])
@@ -292,8 +288,8 @@ def test_champion_and_challenger_of_one_kind_get_one_successor(desk):
     assert alias(desk, CHAMPION) == alias(desk, CHALLENGER) == receipt["versions"]["v2"]["successor"]
 
 
-def test_a_tuned_version_is_withdrawn_where_that_is_asked_for_and_the_receipt_says_so(tmp_path, encoder):
-    project = served(tmp_path / "desk", encoder, method="top", epochs=1)
+def test_a_tuned_version_is_withdrawn_where_that_is_asked_for_and_the_receipt_says_so(tmp_path, tuned_folder):
+    project = copy_desk(tuned_folder, tmp_path / "desk")
     receipt = erase(project, "ada", withdraw_only=True).receipt
     assert alias(project, CHAMPION) is None
     assert list_versions(project) == []
@@ -301,11 +297,10 @@ def test_a_tuned_version_is_withdrawn_where_that_is_asked_for_and_the_receipt_sa
     assert not list((project.kept / "versions").glob("v*"))
 
 
-def test_a_tuned_version_is_trained_anew_without_the_person_to_the_byte(tmp_path, encoder):
-    settings = {"method": "top", "epochs": 1}
-    project = served(tmp_path / "desk", encoder, **settings)
+def test_a_tuned_version_is_trained_anew_to_the_byte(tmp_path, encoder, tuned_folder):
+    project = copy_desk(tuned_folder, tmp_path / "desk")
     erase(project, "ada")
-    other = desk_of(tmp_path / "never", encoder, shuffled(without(owned_rows(), "ada"), 5), **settings)
+    other = desk_of(tmp_path / "never", encoder, shuffled(without(owned_rows(), "ada"), 5), **TUNED)
     assert held_by(project, "v2") == held_by(other, train(other).name)
 
 

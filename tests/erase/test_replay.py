@@ -10,26 +10,15 @@ from millwright.erase.found import Person, all_datasets, find
 from millwright.erase.replay import replay
 from millwright.errors import Corrupt, NotFound
 from millwright.privacy.audit import read_audit
+from millwright.privacy.receipts import make_tombstone, write_receipt
 from millwright.privacy.sealed import read_predictions
 from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
 from millwright.registry.versions import CHAMPION, alias, list_versions
-from tests.desk import copy_desk, opine
-from tests.erase.people import served
+from millwright.settings import Settings
+from tests.desk import opine
 
 KEYS = ("keys.db", "keys.db-wal", "keys.db-shm")
-
-
-@pytest.fixture(scope="module")
-def served_folder(tmp_path_factory, encoder):
-    project = served(tmp_path_factory.mktemp("served") / "desk", encoder)
-    project.database.dispose()
-    return project.folder
-
-
-@pytest.fixture
-def desk(tmp_path, served_folder) -> Project:
-    return copy_desk(served_folder, tmp_path / "desk")
 
 
 def restored(desk: Project, backup, *, with_keys: bool) -> Project:
@@ -85,9 +74,11 @@ def test_a_receipt_from_elsewhere_erases_where_the_tombstone_was_lost_too(desk, 
     assert len(read_predictions(open_vault(again))) == 1
 
 
-def test_a_receipt_of_another_project_is_refused(desk, served_folder, tmp_path, encoder):
-    other = served(tmp_path / "other", encoder)
-    receipt = erase(other, "ada").path
+def test_a_receipt_of_another_project_is_refused(desk, tmp_path):
+    other = Project(tmp_path / "other", Settings())
+    keys, pseudonym = open_vault(other).keys, open_vault(desk).keys.pseudonym("ada")
+    stone = make_tombstone(keys, pseudonym, "2026-01-01T00:00:00.000+00:00")
+    receipt = write_receipt(other, keys, {"id": "r1", "subject": pseudonym, "tombstone": stone})
     with pytest.raises(Corrupt, match="is not what the key .* signed"):
         replay(desk, [receipt])
     assert not found(desk).is_nothing

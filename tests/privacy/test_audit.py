@@ -124,8 +124,8 @@ def test_processes_that_write_at_once_make_one_chain(project):
     code = (
         "import sys\nfrom millwright.privacy.audit import record\nfrom millwright.project import Project\n"
         "from millwright.settings import Settings\nfrom pathlib import Path\n"
-        "for _ in range(20): record(Project(Path(sys.argv[1]), Settings()), 'promoted')"
+        "for _ in range(10): record(Project(Path(sys.argv[1]), Settings()), 'promoted')"
     )
-    started = [subprocess.Popen([sys.executable, "-c", code, project.folder]) for _ in range(3)]
-    assert [process.wait() for process in started] == [0, 0, 0]
-    assert verify_chain(audit_file(project)).lines == 60
+    started = [subprocess.Popen([sys.executable, "-c", code, project.folder]) for _ in range(2)]
+    assert [process.wait() for process in started] == [0, 0]
+    assert verify_chain(audit_file(project)).lines == 20

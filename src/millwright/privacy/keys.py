@@ -34,7 +34,7 @@ from sqlalchemy import (
 from millwright.errors import Corrupt, NotFound
 from millwright.privacy.master import KEY_BYTES, MasterKey, decrypt, encrypt
 from millwright.records import JsonObject
-from millwright.store.database import connect_to, now
+from millwright.store.database import connect_to, empty_log, now
 from millwright.store.files import make_folder
 
 PROJECT, PEPPER, SIGNING = "project", "pepper", "signing"  # owners that are no person
@@ -182,7 +182,7 @@ class KeyStore:
                 insert(tombstones).values(subject=subject, erased_at=tombstone["erased_at"], signed=signed)
             )
             self._next_generation(connection)
-        self._empty_log()
+        empty_log(self._engine)  # else the key would stay in it
         self.refresh()
         return had
 
@@ -211,7 +211,7 @@ class KeyStore:
             connection.execute(update(wrapping).values(**values))
             count = len(connection.execute(select(keys.c.owner)).all())
         self._master = master
-        self._empty_log()
+        empty_log(self._engine)
         return count
 
     def close(self) -> None:
@@ -220,11 +220,6 @@ class KeyStore:
 
     def _next_generation(self, connection: Connection) -> None:
         connection.execute(update(facts).where(facts.c.name == "generation").values(value=uuid4().hex))
-
-    def _empty_log(self) -> None:
-        """Else a destroyed key would stay in the write-ahead log."""
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _secret(self, owner: str, make: bool = False) -> bytes:
         chosen, about = select(keys.c.wrapped).where(keys.c.owner == owner), _about(self.project_id, owner)

@@ -84,7 +84,25 @@ def scrub(engine: Engine) -> None:
     with engine.connect() as connection:
         connection = connection.execution_options(isolation_level="AUTOCOMMIT")
         connection.exec_driver_sql("VACUUM")
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    empty_log(engine)
+
+
+def empty_log(engine: Engine) -> None:
+    """Move what the write-ahead log holds into the file and empty the log, so that no old page stays in it.
+
+    Args:
+        engine: over the database.
+
+    Raises:
+        Busy: another process reads from the log for longer than the busy timeout.
+    """
+    with engine.connect() as connection:
+        is_busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+    if is_busy:
+        raise Busy(
+            f"another process reads {engine.url.database}, so deleted rows would stay in its log; run the "
+            "same command again"
+        )
 
 
 def now() -> str:
