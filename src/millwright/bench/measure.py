@@ -120,6 +120,8 @@ def _copy(project: Project) -> Iterator[Path]:
             closing(sqlite3.connect(folder / ".millwright" / "store.db")) as target,
         ):
             source.backup(target)
+            target.execute("DELETE FROM api_keys")  # the copy is asked by this process alone
+            target.commit()
         yield folder
 
 
