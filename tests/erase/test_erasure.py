@@ -154,7 +154,12 @@ def test_a_dry_run_finds_what_the_erasure_erases_and_changes_nothing(desk):
     assert found.files["rows.csv"]["rows"] == len(own) == 18
     assert found.datasets[dataset.id]["rows"] == len(own)
     assert found.versions["v1"]["rows_that_taught"] == sum(row.split != "test" for row in own)
-    assert erase(desk, "ada").receipt["found"] == {**vars(found), "not_owned": [], "bodies": []}
+    assert erase(desk, "ada").receipt["found"] == {
+        **vars(found),
+        "not_owned": [],
+        "bodies": [],
+        "unknown_versions": [],
+    }
 
 
 def test_the_file_in_the_project_loses_the_persons_lines_and_no_other_byte(desk):
@@ -323,6 +328,14 @@ def test_what_the_person_says_afterwards_is_kept_under_a_new_key_and_can_be_eras
     assert second.path != first.path
     assert second.receipt["rows_deleted"]["predictions"] == 1
     assert second.receipt["versions"] == {}
+
+
+def test_a_version_whose_dataset_is_gone_is_named_since_nobody_can_tell_whom_it_saw(desk):
+    (dataset,) = all_datasets(desk)
+    shutil.rmtree(dataset.folder)
+    receipt = erase(desk, "ada").receipt
+    assert "nobody can tell whom it saw" in receipt["left_to_you"]["v1"]
+    assert receipt["versions"] == {}
 
 
 def test_a_legal_hold_keeps_the_data(desk):

@@ -9,6 +9,7 @@ from millwright.privacy.access import (
     create_key,
     has_keys_for_service,
     list_keys,
+    renew_key,
     revoke_key,
 )
 from millwright.privacy.audit import read_audit
@@ -134,6 +135,20 @@ def test_when_a_key_was_used_last_is_noted_now_and_then(project):
     own.read()
     (key,) = list_keys(project)
     assert key.last_used_at is not None
+
+
+def test_a_renewed_key_opens_the_same_and_the_old_one_ends_after_the_overlap(project):
+    old, token = create_key(project, "website", ["predict"], requests_per_minute=600)
+    new, successor = renew_key(project, old.id)
+    assert (new.name, new.scopes, new.requests_per_minute) == ("website", ("predict",), 600)
+    for given in (token, successor):
+        assert guard(project).check(given, "predict")
+    renew_key(project, old.id, overlap_hours=0)
+    with pytest.raises(Unauthorised):
+        guard(project).check(token, "predict")
+    with pytest.raises(BadInput, match="was revoked or has expired"):
+        renew_key(project, old.id)
+    assert list_keys(project)[0].expires_at is not None
 
 
 def test_making_and_revoking_stand_in_the_audit_log_without_names(project):

@@ -42,6 +42,7 @@ LIMITS = (
     "Settings that were chosen on data with the person in it (the split seed, a search) stay as they are.",
     "Deleted files are unlinked; what a disk keeps of unlinked blocks is the disk's: encrypt it.",
 )
+UNKNOWN = "a version whose dataset is not here, so nobody can tell whom it saw; train another and delete it"
 
 
 def _scrub(work: Work) -> None:
@@ -195,7 +196,10 @@ def _finish(work: Work) -> Erased:
             "datasets": record["datasets"],
             "versions": record["versions"],
             "found_afterwards": after.to_json(),
-            "left_to_you": record["left_to_you"],
+            "left_to_you": {
+                **record["left_to_you"],
+                **{name: UNKNOWN for name in after.unknown_versions},
+            },
             "limits": list(LIMITS),
         },
     )

@@ -23,7 +23,7 @@ class Found:
 
     `rows` counts sealed rows by table. `files` has rows and sha256 by the file's name in the settings,
     `datasets` by dataset. `versions` were made of those datasets: dataset, method, sha256 of the weights, and
-    how many of the person's rows taught each.
+    how many of the person's rows taught each. `unknown_versions` are those whose dataset is not here.
     """
 
     rows: dict[str, int]
@@ -33,6 +33,7 @@ class Found:
     datasets: dict[str, JsonObject]
     versions: dict[str, JsonObject]
     bodies: tuple[str, ...]
+    unknown_versions: tuple[str, ...]
 
     @property
     def is_nothing(self) -> bool:
@@ -81,15 +82,13 @@ def find(project: Project, person: Person, until: str | None = None) -> Found:
     Raises:
         Corrupt: a dataset was changed, so that nobody can tell whose rows it has.
     """
-    files = _files(project, person)
-    mine = {one.id: person.rows_of(one.rows) for one in all_datasets(project)}
+    files, made_of, there = _files(project, person), _made_of(project), all_datasets(project)
+    mine = {one.id: person.rows_of(one.rows) for one in there}
     later = _made_after(project, until)
     mine = {name: rows for name, rows in mine.items() if rows and name not in later}
     ids = {row.id for rows in mine.values() for row in rows}
     versions = {
-        path.name: _version(path, mine[dataset])
-        for path, dataset in _made_of(project).items()
-        if dataset in mine
+        path.name: _version(path, mine[dataset]) for path, dataset in made_of.items() if dataset in mine
     }
     return Found(
         rows=sealed_rows(project, person.pseudonym, until),
@@ -102,6 +101,9 @@ def find(project: Project, person: Person, until: str | None = None) -> Found:
         },
         versions=versions,
         bodies=tuple(sorted(_bodies(project, ids, list(versions)))),
+        unknown_versions=tuple(
+            path.name for path, dataset in made_of.items() if dataset not in {one.id for one in there}
+        ),
     )
 
 

@@ -124,6 +124,36 @@ def revoke_key(project: Project, key_id: str) -> None:
         record(project, "key revoked", details={"key": key_id})
 
 
+def renew_key(project: Project, key_id: str, *, overlap_hours: int = 24) -> tuple[ApiKey, str]:
+    """Make a key with the name, scopes and rate of another one, which ends when the hours are over.
+
+    Args:
+        project: an open project.
+        key_id: the id of the key to replace.
+        overlap_hours: how long both open the service; 0 ends the old one at once.
+
+    Returns:
+        The new key's line, and the key, which is shown this once.
+
+    Raises:
+        NotFound: no key has this id.
+        BadInput: it was revoked or has expired, or the hours are below 0.
+    """
+    if overlap_hours < 0:
+        raise BadInput(f"overlap_hours must be 0 or more, got {overlap_hours}; 0 ends the old key at once")
+    known = {key.id: key for key in list_keys(project)}
+    old = known[one_of("key", key_id, known)]
+    if not _is_live(old, now()):
+        raise BadInput(f"{key_id} was revoked or has expired; make a new one with `millwright keys create`")
+    made = create_key(project, old.name, old.scopes, requests_per_minute=old.requests_per_minute)
+    ends = (datetime.now(UTC) + timedelta(hours=overlap_hours)).isoformat(timespec="milliseconds")
+    if old.expires_at is None or ends < old.expires_at:
+        with project.database.begin() as connection:
+            connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(expires_at=ends))
+            record(project, "key renewed", details={"key": key_id, "successor": made[0].id})
+    return made
+
+
 def has_keys_for_service(project: Project) -> bool:
     """True if there is a key that opens the service now."""
     return any(_is_live(key, now()) for key in list_keys(project))

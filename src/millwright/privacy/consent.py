@@ -68,7 +68,7 @@ def grant(project: Project, subject: str, consent: ConsentGiven) -> None:
     with project.database.begin() as connection:
         connection.execute(_withdrawing(pseudonym, consent.purpose, consent.granted_at))
         connection.execute(insert(consents).values(subject=pseudonym, **vars(consent)))
-        details = {"purpose": consent.purpose, "basis": consent.legal_basis, "channel": consent.channel}
+        details = {"purpose": consent.purpose, "basis": consent.legal_basis}
         record(project, "consent granted", subject=pseudonym, details=details)
 
 

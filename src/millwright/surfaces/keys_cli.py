@@ -1,12 +1,15 @@
 """The verbs of `millwright keys`: rotate the master key; make, list and revoke keys of the service."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from millwright.surfaces import screen
 from millwright.surfaces.options import AsJson, ProjectFolder, open_at
+
+if TYPE_CHECKING:
+    from millwright.privacy.access import ApiKey
 
 app = typer.Typer(name="keys", no_args_is_help=True, help="The master key, and keys for the HTTP service.")
 
@@ -57,7 +60,27 @@ def create(
     from millwright.privacy.access import create_key
 
     scopes = scope or ["predict", "feedback"]
-    key, token = create_key(opened, name, scopes, days=days, requests_per_minute=rate)
+    _show_once(*create_key(opened, name, scopes, days=days, requests_per_minute=rate), json)
+
+
+@app.command()
+def renew(
+    key: Annotated[str, typer.Argument(help="The id of the key to replace.")],
+    overlap: Annotated[int, typer.Option(min=0, help="Hours for which the old one still opens.")] = 24,
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Replace a key by a new one with the same name, scopes and rate.
+
+    Example: millwright keys renew 4f2a90c1d3e5 --overlap 48 --project desk
+    """
+    opened = open_at(project)
+    from millwright.privacy.access import renew_key
+
+    _show_once(*renew_key(opened, key, overlap_hours=overlap), json)
+
+
+def _show_once(key: "ApiKey", token: str, json: bool) -> None:
     if json:
         screen.show_json({"key": key, "token": token})
         return

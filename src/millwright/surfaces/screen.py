@@ -340,6 +340,9 @@ def found_lines(found: JsonObject) -> str:
     lines += [f"dataset {name}: {about['rows']} rows" for name, about in found["datasets"].items()]
     for name, about in found["versions"].items():
         lines.append(f"version {name} ({about['method']}): {about['rows_that_taught']} rows taught it")
+    lines += [
+        f"version {name}: its dataset is not here, nobody can tell" for name in found["unknown_versions"]
+    ]
     return "\n".join(lines)
 
 
