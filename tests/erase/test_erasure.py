@@ -34,7 +34,10 @@ from millwright.registry.versions import (
     resolve,
     roll_back,
 )
+from millwright.serve.runtime_record import RuntimeRecord, processor, read_runtime, write_runtime
+from millwright.serve.torch_body import open_torch_body
 from millwright.steps import train
+from millwright.store.files import sealed_folder, write_json
 from millwright.store.tables import erasures, predictions
 from millwright.train import states
 from millwright.train.cache import _open, text_key
@@ -394,3 +397,32 @@ def test_csv_of_every_shape_is_cut_by_rows_and_not_by_lines(tmp_path, encoder):
     left = list(csv.reader(io.StringIO((project.folder / "rows.csv").read_text())))
     assert [tuple(row) for row in left[1:]] == without(rows, "ada")
     assert read_dataset(dataset_folder(project), prepare(project).id)
+
+
+def add_body(project: Project, name: str, rows: list[str], used_by: str | None = None) -> Path:
+    """A converted body that these rows calibrated, and what says that a version runs it."""
+    with sealed_folder(project.kept / "bodies" / name) as folder:
+        write_json(folder / "body.json", {"rows": rows})
+    if used_by:
+        write_runtime(project, RuntimeRecord(used_by, "openvino-int8", name, (), processor(), 1.0))
+    return project.kept / "bodies" / name
+
+
+def test_bodies_that_the_person_calibrated_go_with_what_says_to_use_them(desk):
+    (dataset,) = all_datasets(desk)
+    own = [row.id for row in dataset.rows if row.subject == "ada"]
+    others = [row.id for row in dataset.rows if row.subject != "ada"]
+    gone = add_body(desk, "aa-int8", [*others[:3], own[0]], used_by="v1")
+    kept = add_body(desk, "bb-int8", others[:3])
+    receipt = erase(desk, "ada").receipt
+    assert receipt["bodies_deleted"] == ["aa-int8"]
+    assert (gone.exists(), kept.exists()) == (False, True)
+    assert read_runtime(desk, "v2").body is None
+
+
+def test_bodies_with_weights_that_the_person_taught_go(tmp_path, tuned_folder):
+    project = copy_desk(tuned_folder, tmp_path / "desk")
+    _, key = open_torch_body(project.kept / "versions" / "v1")
+    gone, kept = add_body(project, f"{key}-float32", []), add_body(project, "bb-float32", [])
+    erase(project, "ada", withdraw_only=True)
+    assert (gone.exists(), kept.exists()) == (False, True)

@@ -18,6 +18,7 @@ from millwright.errors import Busy, Corrupt, NotFound
 from millwright.privacy.sealed import read_opinions, read_predictions
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
+from millwright.registry.versions import withdraw
 from millwright.settings import change_settings
 from millwright.store.tables import opinions, predictions
 from millwright.surfaces import door
@@ -430,6 +431,19 @@ def test_a_damaged_new_champion_leaves_the_old_one_in_service(project, monkeypat
 
     run(project, scenario, load)
     assert caplog.text.count("weights.safetensors is missing") == 1
+
+
+def test_a_champion_that_an_erasure_withdrew_is_served_no_more(project):
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        await predict(client, "card")
+        with project.database.begin() as connection:
+            withdraw(project, connection, "champion", "a person was erased")
+        await app.state.service.refresh()
+        assert (await client.get("/readyz")).status_code == 503
+        refused = await client.post("/v1/predictions", json={"inputs": ["card"]})
+        assert refused.status_code in (404, 503)
+
+    run(project, scenario)
 
 
 def test_a_damaged_challenger_does_not_keep_the_champion_from_serving(project):
