@@ -14,6 +14,7 @@ from millwright.errors import BadInput, Corrupt, NotFound, Unavailable
 from millwright.privacy.audit import audit_file
 from millwright.privacy.keys import make_key_store, open_key_store
 from millwright.privacy.master import LocalKey, read_master_key
+from millwright.privacy.receipts import make_tombstone
 from millwright.privacy.vault import Place, key_file, open_keys, open_vault, rotate_master_key
 from millwright.project import Project
 from millwright.settings import Settings, change_settings
@@ -110,7 +111,7 @@ def test_a_destroyed_key_opens_nothing_and_leaves_no_byte(tmp_path):
     assert any(wrapped in path.read_bytes() for path in project.kept.glob("keys.db*"))
     other = open_vault(project)
     assert other.unseal(Place("predictions", "p", ada), sealed[ada]) == {"text": "hi"}
-    assert vault.keys.destroy(ada, {"erased_at": "now"}, "{}")
+    assert vault.keys.destroy(make_tombstone(vault.keys, ada, "now"))
     assert not any(wrapped in path.read_bytes() for path in project.kept.glob("keys.db*"))
     other.refresh()  # as the server does before it writes
     for opened in (vault, other, open_vault(project)):
@@ -118,6 +119,14 @@ def test_a_destroyed_key_opens_nothing_and_leaves_no_byte(tmp_path):
             opened.unseal(Place("predictions", "p", ada), sealed[ada])
         assert opened.unseal(Place("predictions", "p", bob), sealed[bob]) == {"text": "hi"}
     assert vault.keys.tombstones() == {ada: "now"}
+
+
+def test_a_tombstone_that_the_project_did_not_sign_is_refused(tmp_path):
+    keys = open_keys(project_with(tmp_path / "desk"))
+    stranger = open_keys(project_with(tmp_path / "other"))
+    keys.destroy(make_tombstone(stranger, "ab" * 16, "now"))
+    with pytest.raises(Corrupt, match="that this project did not sign"):
+        keys.tombstones()
 
 
 def test_rotation_changes_no_byte_of_data_and_the_old_key_opens_no_more(tmp_path):

@@ -10,7 +10,6 @@ from millwright.erase.found import all_datasets, is_owned
 from millwright.erase.owned_files import without_subject
 from millwright.erase.work import Work
 from millwright.privacy.receipts import make_tombstone
-from millwright.privacy.signing import canonical
 from millwright.privacy.tombstones import delete_said
 from millwright.records import JsonObject
 from millwright.store.database import now
@@ -29,7 +28,7 @@ def erase_rows(work: Work) -> None:
     person = work.person
     if "tombstone" not in work.record:
         stone = make_tombstone(person.keys, person.pseudonym, now())
-        person.keys.destroy(person.pseudonym, stone, canonical(stone).decode())
+        person.keys.destroy(stone)
         work.record["tombstone"] = stone
     delete_said(work.project.database, person.pseudonym, work.record["tombstone"]["erased_at"])
 

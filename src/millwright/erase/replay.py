@@ -1,6 +1,5 @@
 """Erases again whom a restored backup brought back, by the tombstones that outlived it."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,4 +50,4 @@ def _take_over(keys: KeyStore, path: Path) -> None:
     if stone["project"] != keys.project_id or not is_signed(stone, public_text(keys.signing_key)):
         raise BadInput(f"{path} is a receipt of another project; pass one of this one")
     if keys.tombstones().get(stone["subject"], "") < stone["erased_at"]:
-        keys.destroy(stone["subject"], stone, json.dumps(stone))
+        keys.destroy(stone)

@@ -6,6 +6,7 @@ unreadable, also in copies of the data.
 """
 
 import hmac
+import json
 import secrets
 import threading
 import unicodedata
@@ -33,6 +34,7 @@ from sqlalchemy import (
 
 from millwright.errors import Corrupt, NotFound
 from millwright.privacy.master import KEY_BYTES, MasterKey, decrypt, encrypt
+from millwright.privacy.signing import is_signed, public_text
 from millwright.records import JsonObject
 from millwright.store.database import connect_to, empty_log, now
 from millwright.store.files import make_folder
@@ -164,37 +166,47 @@ class KeyStore:
             found = connection.scalars(select(keys.c.owner).order_by(keys.c.owner)).all()
         return [owner for owner in found if owner not in (PROJECT, PEPPER, SIGNING)]
 
-    def destroy(self, subject: str, tombstone: JsonObject, signed: str) -> bool:
+    def destroy(self, tombstone: JsonObject) -> bool:
         """Destroy a person's data key and keep the tombstone.
 
         Args:
-            subject: the pseudonym.
-            tombstone: with `erased_at`.
-            signed: the tombstone as it was signed.
+            tombstone: signed, with the pseudonym as `subject` and the hour as `erased_at`.
 
         Returns:
             Whether there was a key.
         """
+        subject, erased_at = tombstone["subject"], tombstone["erased_at"]
         with self._engine.begin() as connection:
             had = connection.execute(delete(keys).where(keys.c.owner == subject)).rowcount > 0
             connection.execute(delete(tombstones).where(tombstones.c.subject == subject))
-            connection.execute(
-                insert(tombstones).values(subject=subject, erased_at=tombstone["erased_at"], signed=signed)
-            )
+            signed = json.dumps(tombstone)
+            connection.execute(insert(tombstones).values(subject=subject, erased_at=erased_at, signed=signed))
             self._next_generation(connection)
         empty_log(self._engine)  # else the key would stay in it
         self.refresh()
         return had
 
     def tombstones(self) -> dict[str, str]:
-        """When each erased person was erased last, by pseudonym."""
-        with self._engine.connect() as connection:
-            return {row.subject: row.erased_at for row in connection.execute(select(tombstones))}
+        """When each erased person was erased last, by pseudonym.
 
-    def signed_tombstone(self, subject: str) -> str | None:
-        """The tombstone of a pseudonym as JSON, None if the person was never erased."""
+        Returns:
+            The hours.
+
+        Raises:
+            Corrupt: this project did not sign one of them: somebody else wrote it.
+        """
         with self._engine.connect() as connection:
-            return connection.scalar(select(tombstones.c.signed).where(tombstones.c.subject == subject))
+            rows = connection.execute(select(tombstones)).all()
+        public = public_text(self.signing_key)
+        for row in rows:
+            stone = json.loads(row.signed)
+            own = (stone.get("subject"), stone.get("erased_at")) == (row.subject, row.erased_at)
+            if not own or not is_signed(stone, public):
+                raise Corrupt(
+                    f"the key store has a tombstone of {row.subject} that this project did not sign; restore "
+                    "the key store from a backup"
+                )
+        return {row.subject: row.erased_at for row in rows}
 
     def rotate(self, master: MasterKey) -> int:
         """Let `master` wrap the wrapping key from now on; no other key and no data is touched.
