@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from fastapi import FastAPI
 
-from millwright.errors import BadInput
+from millwright.errors import BadInput, NotFound
 from millwright.privacy.access import create_key, revoke_key
 from millwright.privacy.audit import read_audit
+from millwright.privacy.vault import open_keys
 from millwright.project import Project
 from millwright.settings import change_settings
 from millwright.surfaces.web import Tls, serve
@@ -144,6 +145,29 @@ def test_listening_beyond_this_machine_without_a_key_must_be_asked_for_in_so_man
     open_wide = Project(project.folder, change_settings(project.settings, "serve", host="0.0.0.0", port=0))
     with pytest.raises(BadInput, match="there is no key: anybody could ask; make one with .*--without-keys"):
         serve(open_wide, ready=pytest.fail, load=lambda name: Tiny())
+
+
+def test_a_server_without_its_master_key_says_so_and_does_not_start(project):
+    open_keys(project).close()
+    (project.kept / "master.key").unlink()
+    free = Project(project.folder, change_settings(project.settings, "serve", port=0))
+    with pytest.raises(NotFound, match="no master key at .*; put it back"):
+        serve(free, ready=pytest.fail, load=lambda name: Tiny())
+
+
+def test_where_keys_cannot_be_read_nobody_comes_in(project):
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        assert (await client.get("/v1/models")).status_code == 200
+        with project.database.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE api_keys RENAME TO lost")
+        door = client._transport.app.middleware_stack
+        while not hasattr(door, "guard"):
+            door = door.app
+        door.guard._read_at = float("-inf")
+        for _ in range(3):
+            assert (await client.get("/v1/models")).status_code == 500
+
+    run(project, scenario)
 
 
 def certificate(folder: Path) -> Tls:

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from millwright.errors import Forbidden, TooLarge, TooOften, Unauthorised
+from millwright.errors import MillwrightError, TooLarge
 from millwright.privacy.access import ADMIN, Guard
 from millwright.surfaces.metrics import Metrics
 from millwright.surfaces.refusals import fault, refusal
@@ -61,15 +61,15 @@ class Door:
             await send(message)
 
         try:
-            await self._check(scope["path"], headers)
-            body = await self._body(headers, receive)
-            if body is None:
+            refused = await self._refused(scope["path"], headers)
+            body = None if refused else await self._body(headers, receive)
+            if refused is not None:
+                await refusal(refused)(scope, receive, answer)
+            elif body is None:
                 limit = f"the body is over serve.max_body_bytes = {self.max_body_bytes}; send less"
                 await refusal(TooLarge(limit, field="body"))(scope, receive, answer)
             else:
                 await self.app(scope, _Replay(body, receive), answer)
-        except (Unauthorised, Forbidden, TooOften) as error:
-            await refusal(error)(scope, receive, answer)
         except Exception as error:  # its message may hold what a user wrote: only its kind and place are told
             frames = "".join(traceback.format_tb(error.__traceback__))
             log.error("a request failed with %s at\n%s", type(error).__name__, frames)
@@ -78,14 +78,19 @@ class Door:
         finally:
             self._note(scope, request_id, status, time.perf_counter() - start)
 
-    async def _check(self, path: str, headers: dict[bytes, bytes]) -> None:
+    async def _refused(self, path: str, headers: dict[bytes, bytes]) -> MillwrightError | None:
+        """Why the key of a request does not let it in, None if it may come in."""
         if path in OPEN:
-            return
-        if self.guard.is_stale:
-            await asyncio.to_thread(self.guard.read)
+            return None
         kind, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         given = token.strip() if kind.lower() == "bearer" else None
-        self.guard.check(given, ADMIN if path.startswith(ADMINS) else NEEDED.get(path, ""))
+        try:
+            if self.guard.is_stale:
+                await asyncio.to_thread(self.guard.read)
+            self.guard.check(given, ADMIN if path.startswith(ADMINS) else NEEDED.get(path, ""))
+        except MillwrightError as error:  # also that the keys cannot be read: then nobody comes in
+            return error
+        return None
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
         announced = headers.get(b"content-length", b"0")

@@ -16,6 +16,7 @@ from fastapi.responses import PlainTextResponse
 
 from millwright.errors import BadInput, Busy, MillwrightError, Unavailable
 from millwright.privacy.access import Guard, has_keys_for_service
+from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.registry.versions import CHAMPION, resolve
 from millwright.serve.loading import Loader
@@ -102,7 +103,7 @@ def serve(
     Raises:
         BadInput: it would listen beyond this machine and there is no key; or the certificate is none.
         Busy: the port is in use.
-        NotFound: there is no version to serve.
+        NotFound: there is no version to serve, or the master key is missing.
         Corrupt: the champion is damaged.
         MillwrightError: the service could not start.
     """
@@ -110,6 +111,7 @@ def serve(
     _check_open(project, host, tls, without_keys)
     with closing(_listener(host, project.settings.serve.port)) as listener:
         champion = resolve(project, CHAMPION)
+        _ = open_vault(project).keys  # a master key that is missing should be told, not only logged
         loaded = {champion: load(champion)}  # here, since an error raised within uvicorn is only logged
         app = create_app(project, lambda name: loaded.pop(name) if name in loaded else load(name))
         shown = f"[{host}]" if ":" in host else host
