@@ -186,10 +186,10 @@ class Guard:
 
     def read(self) -> None:
         """Read the keys from the database; note there, now and then, when each was used last."""
-        hour = self.clock()
+        read_at = self.clock()
         with self.project.database.connect() as connection:
             rows = connection.execute(select(api_keys)).all()
-        self._read_at = hour  # not before: where keys cannot be read, nobody may pass for having none
+        self._read_at = read_at  # not before: where keys cannot be read, nobody may pass for having none
         self._keys = {row.id: (_key(row), row.sha256) for row in rows}
         if self._used and self._read_at - self._noted_at >= NOTE_SECONDS:
             used, self._used, self._noted_at = self._used, {}, self._read_at
