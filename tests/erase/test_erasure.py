@@ -117,8 +117,14 @@ def test_nothing_of_the_person_is_left_in_any_file_of_the_project(desk):
     opine(desk, [(f"words canary only number {n}", "card") for n in range(4)], subject="ada")
     turn(desk)  # what ada said is now in a dataset, too
     mine = [text for text, _, who in owned_rows() if who == "ada"]
+    with desk.database.connect() as connection:
+        chosen = select(predictions.c.sealed)
+        own = chosen.where(predictions.c.subject == open_vault(desk).keys.pseudonym("ada"))
+        sealed = connection.scalars(own).all()
     assert files_with(desk.folder, b"canary")
+    assert all(files_with(desk.folder, one[-40:]) for one in sealed)
     erased = erase(desk, "ada")
+    assert not any(files_with(desk.folder, one[-40:]) for one in sealed)
     assert files_with(desk.folder, b"canary") == []
     for text in mine:
         assert files_with(desk.folder, text.encode()) == [], text

@@ -18,6 +18,7 @@ from millwright.privacy.consent import (
     restrictions_of,
     withdraw,
 )
+from millwright.privacy.receipts import make_tombstone
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import Opinion, Prediction, ProposedRow
@@ -155,3 +156,13 @@ def test_a_consent_column_that_is_missing_is_named(make_project):
     project = desk(make_project, "opt-in", column="maybe")
     with pytest.raises(NotFound, match="privacy.consent_column.*'maybe'"):
         prepare(project)
+
+
+def test_an_erased_person_stays_out_of_files_until_consenting_anew(make_project):
+    project = desk(make_project, "not-required")
+    keys = open_vault(project).keys
+    keys.destroy(make_tombstone(keys, keys.pseudonym("bob"), now()))
+    assert entered(project) == ({"ada", "eve"}, {"the person was erased": 10})
+    late = ConsentGiven("training", "consent", "web", "2999-01-01T00:00:00.000+00:00")
+    grant(project, "bob", late)
+    assert entered(project)[0] == set(PEOPLE)

@@ -5,6 +5,8 @@ import pytest
 from sqlalchemy import Engine, event, func, select
 
 from millwright.errors import CannotStore
+from millwright.privacy.receipts import make_tombstone
+from millwright.privacy.sealed import read_predictions
 from millwright.privacy.vault import Vault, open_vault
 from millwright.project import Project
 from millwright.records import Opinion, Prediction
@@ -146,3 +148,17 @@ def test_a_closed_journal_refuses(vault, database):
     journal.close()
     with pytest.raises(CannotStore, match="the journal is closed"):
         journal.write([prediction("p")])
+
+
+def test_a_running_journal_seals_with_a_new_key_once_the_old_one_was_destroyed(vault):
+    def said(name: str, month: int) -> Prediction:
+        hour = f"2026-{month:02}-01T00:00:00.000+00:00"
+        return Prediction(name, "v1", f"text {name}", "card", 0.9, "ada", False, hour)
+
+    journal = Journal(vault)
+    journal.write([said("before", 1)]).result(30)
+    other = open_vault(vault.project).keys  # as another process that erases ada
+    other.destroy(make_tombstone(other, other.pseudonym("ada"), "2026-02-01T00:00:00.000+00:00"))
+    journal.write([said("after", 3)]).result(30)
+    journal.close()
+    assert [row.text for row in read_predictions(open_vault(vault.project))] == ["text after"]

@@ -169,7 +169,8 @@ def _begin(work: Work, found: Found) -> None:
 def _finish(work: Work) -> Erased:
     """Look again; sign what was done; close the erasure."""
     erased_at = work.record["tombstone"]["erased_at"]
-    delete_said(work.project.database, work.person.pseudonym, erased_at)  # what was under way then
+    if delete_said(work.project.database, work.person.pseudonym, erased_at):  # what was under way then
+        scrub(work.project.database)
     after = find(work.project, work.person)
     if after.datasets or after.versions or any(name not in after.not_owned for name in after.files):
         raise Busy("the person appeared again while being erased; run the same command again")
@@ -215,7 +216,6 @@ def _finish(work: Work) -> Erased:
             "datasets": len(record["datasets"]),
         }
         note(work.project, "erased", subject=work.person.pseudonym, details=details)
-    scrub(work.project.database)
     return _read(path)
 
 
