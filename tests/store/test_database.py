@@ -8,7 +8,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import func, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from millwright.errors import Busy, CannotStore, Corrupt
+from millwright.errors import Busy, CannotStore, Corrupt, MillwrightError
 from millwright.store.database import empty_log, now, open_database, scrub
 from millwright.store.tables import datasets, metadata, opinions
 from tests.conftest import full_disk
@@ -282,3 +282,10 @@ def test_a_reader_that_keeps_old_pages_in_the_log_is_told(tmp_path):
         empty_log(engine)
     other.close()
     empty_log(engine)
+
+
+def test_a_sqlite_that_is_too_old_is_named_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    with pytest.raises(MillwrightError, match=r"is too old, a migration needs 3\.38; use a Python"):
+        open_database(tmp_path / "kept" / "store.db")
+    assert list(tmp_path.iterdir()) == []

@@ -13,10 +13,11 @@ from alembic.script import ScriptDirectory
 from filelock import FileLock
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 
-from millwright.errors import Busy, CannotStore, Corrupt
+from millwright.errors import Busy, CannotStore, Corrupt, MillwrightError
 from millwright.store.files import make_folder, storing
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+OLDEST_SQLITE = (3, 38, 0)  # drops columns, makes JSON
 SMALLEST_BYTES = 512  # a page of SQLite has at least so many
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 UNWRITABLE = {
@@ -43,7 +44,12 @@ def open_database(path: Path) -> Engine:
         Corrupt: it is not a SQLite database, is damaged, or a newer Millwright made it. The engine
             raises this and CannotStore too, when damage or a full disk shows later.
         Busy: another process wrote to it for longer than that.
+        MillwrightError: this Python's SQLite is too old.
     """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise MillwrightError(
+            f"SQLite {sqlite3.sqlite_version} is too old, a migration needs 3.38; use a Python with a newer one"
+        )
     make_folder(path.parent)
     lock = FileLock(f"{path}.lock")
     engine = connect_to(path)
