@@ -48,7 +48,8 @@ def open_database(path: Path) -> Engine:
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise MillwrightError(
-            f"SQLite {sqlite3.sqlite_version} is too old, a migration needs 3.38; use a Python with a newer one"
+            f"SQLite {sqlite3.sqlite_version} is too old, a migration needs 3.38; use a Python with a "
+            "newer one"
         )
     make_folder(path.parent)
     lock = FileLock(f"{path}.lock")
