@@ -1,6 +1,7 @@
 """Canaries through the whole wheel: where words of people rest in the clear, and that it is nowhere else."""
 
 import asyncio
+import gc
 import logging
 import re
 
@@ -24,6 +25,7 @@ DATASETS = r"\.millwright/datasets/d-[0-9a-f]+/rows\.jsonl"
 
 def places(project: Project, what: bytes) -> set[str]:
     """Files of the project that hold some bytes, as patterns of where they may."""
+    gc.collect()  # a database that is closed while files are read would take its log away
     found = {
         str(path.relative_to(project.folder))
         for path in project.folder.rglob("*")

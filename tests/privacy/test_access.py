@@ -1,5 +1,7 @@
 """Keys of the service: what each may do, when it ends, how often it may ask."""
 
+import gc
+
 import pytest
 from sqlalchemy import update
 
@@ -120,6 +122,7 @@ def test_a_rate_allows_a_burst_then_one_each_time_it_filled_up_again(project):
 
 def test_neither_the_key_nor_its_secret_stands_in_any_file(project):
     _, token = create_key(project, "website", ["predict"])
+    gc.collect()
     for path in project.kept.rglob("*"):
         assert not path.is_file() or token.split("_", 2)[2].encode() not in path.read_bytes()
 
