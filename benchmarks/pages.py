@@ -232,6 +232,18 @@ SECTIONS = {
         },
         _preparation_picture,
     ),
+    "vault": Section(
+        "Sealing and erasing",
+        "Rows sealed and in the clear, in turns, 64 to a commit, each commit synced to disk; the server's "
+        "journal does this beside the answers, not before them. Then one person's erasure from the built-in "
+        "desk.",
+        {
+            "what": "what",
+            "microseconds_a_row": "µs a row",
+            "range": "range",
+            "seconds": "seconds",
+        },
+    ),
 }
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from millwright.privacy.sealed import store_opinions, store_predictions, store_proposed, take_write_lock
+from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
+from millwright.records import Opinion, Prediction, ProposedRow
 from millwright.settings import FILENAME, check_settings, dump_settings
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -46,6 +49,20 @@ def contents(folder: Path, but: Sequence[str] = ()) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.endswith((".db", ".db-wal", ".db-shm", ".lock", *but))
     }
+
+
+def keep(project: Project, *records: Prediction | Opinion | ProposedRow) -> None:
+    """Store records as the service and the turn do."""
+    vault = open_vault(project)
+    with project.database.begin() as connection:
+        take_write_lock(connection, vault)
+        for record in records:
+            if isinstance(record, Prediction):
+                store_predictions(connection, vault, [record])
+            elif isinstance(record, Opinion):
+                store_opinions(connection, vault, [record])
+            else:
+                store_proposed(connection, vault, record)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ DOCS = ROOT / "docs"
 MILLWRIGHT = f"{sys.executable} -m millwright.surfaces.cli"
 
 
-PAGES = ["README.md", "README.zh.md", "CONTRIBUTING.md", "examples/README.md"]
+PAGES = ["README.md", "README.zh.md", "SECURITY.md", "CONTRIBUTING.md", "examples/README.md"]
 PAGES += [f"docs/{path.name}" for path in sorted(DOCS.glob("*.md"))]
 RUN = {"README.md": ["bash", "console", "python"]}  # README.zh.md has the same blocks, which a test compares
 NOT_RUN = {"sh", "text", "json"}  # make targets, trees and bodies, checked below
@@ -61,7 +61,7 @@ def test_every_route_and_metric_is_documented():
     source = "".join(path.read_text(encoding="utf-8") for path in files)
     routes = re.findall(r'@(?:app|router)\.(?:get|post)\(\s*"([^"]+)"', source)
     metrics = re.findall(r'"(millwright_[a-z_]+)"', source)
-    assert len(routes) == 6
+    assert len(routes) == 11
     assert len(metrics) == 9, metrics
     assert [name for name in routes + metrics if name not in text] == []
 

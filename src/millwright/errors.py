@@ -7,6 +7,9 @@ MillwrightError                500, exit 1
 ├── TooLarge                   413, exit 2   over a limit of the settings
 ├── Busy                       409, exit 1   another process does the same thing now
 ├── Unavailable                503, exit 1   the server is starting, stopping, or lost a worker
+├── Unauthorised               401, exit 1   no key, or one that opens nothing
+├── Forbidden                  403, exit 1   the key may not do this
+├── TooOften                   429, exit 1   the key has used up its rate; try again later
 ├── QueueFull                  429, exit 1   as many inputs wait as may; try again later
 ├── DeadlinePassed             504, exit 1   no answer within the time that a request may take
 ├── MissingExtra               501, exit 1   an optional dependency is not installed
@@ -63,6 +66,28 @@ class Unavailable(MillwrightError):
     """The server is starting or stopping, or lost the worker that had this request."""
 
     status = 503
+
+
+class Unauthorised(MillwrightError):
+    """The request came without a key, or with one that is unknown, expired or revoked."""
+
+    status = 401
+
+
+class Forbidden(MillwrightError):
+    """The key of the request may not do this."""
+
+    status = 403
+
+
+class TooOften(MillwrightError):
+    """The key of the request has used up its rate; `retry_after_s` is when it may ask again."""
+
+    status = 429
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class QueueFull(MillwrightError):

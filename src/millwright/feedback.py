@@ -3,13 +3,22 @@
 A rating or a comment alone is kept and counted, but makes no row.
 """
 
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import Engine, func, select
 
 from millwright.data.prepare import group_name
 from millwright.data.split import split_of
 from millwright.errors import BadInput, NotFound, one_of
+from millwright.privacy.retention import training_since
+from millwright.privacy.sealed import (
+    open_opinion,
+    open_prediction,
+    read_proposed,
+    store_proposed,
+    take_write_lock,
+)
+from millwright.privacy.vault import open_vault
 from millwright.project import Project
-from millwright.records import Opinion
+from millwright.records import Opinion, ProposedRow
 from millwright.settings import DataSection
 from millwright.store.tables import opinions, predictions, proposed_rows
 
@@ -59,42 +68,37 @@ def propose_rows(project: Project, turn: int) -> int:
     Returns:
         How many rows are new or have another label now.
     """
-    data, changed = project.settings.data, 0
-    said = (
-        select(predictions, opinions.c.id.label("opinion"), opinions.c.label.label("said"))
-        .join(opinions, opinions.c.prediction == predictions.c.id)
-        .where(opinions.c.label.is_not(None))
-        .order_by(predictions.c.id, opinions.c.created_at)
-    )
+    data, changed, vault = project.settings.data, 0, open_vault(project)
+    known = {row.prediction: row for row in read_proposed(vault)}
+    labelled = select(opinions).where(opinions.c.has_label, opinions.c.sealed.is_not(None))
+    labelled = labelled.where(opinions.c.created_at >= training_since(project))
     with project.database.begin() as connection:
-        known = {row.prediction: row for row in connection.execute(select(proposed_rows))}
-        newest = {row.id: row for row in connection.execute(said)}  # the last one wins
-        for row in newest.values():
-            before = known.get(row.id)
-            if before is None:
-                split = _split(data, row.text, row.subject) if row.ask else "train"
-                values = {
-                    "text": row.text,
-                    "label": row.said,
-                    "subject": row.subject,
-                    "split": split,
-                    "turn": turn,
-                }
-                connection.execute(
-                    insert(proposed_rows).values(prediction=row.id, opinion=row.opinion, **values)
-                )
-                changed += 1
-            elif before.label != row.said:
-                changed_row = update(proposed_rows).where(proposed_rows.c.prediction == row.id)
-                connection.execute(changed_row.values(opinion=row.opinion, label=row.said, turn=turn))
-                changed += 1
+        take_write_lock(connection, vault)
+        newest = {
+            row.prediction: row for row in connection.execute(labelled.order_by(opinions.c.created_at))
+        }  # the last one wins
+        for row in connection.execute(select(predictions).order_by(predictions.c.id)).all():
+            said, before = newest.get(row.id), known.get(row.id)
+            if said is None or row.sealed is None or (before is not None and before.opinion == said.id):
+                continue
+            label, given = open_opinion(vault, said).label, open_prediction(vault, row)
+            assert label is not None, said.id
+            if before is not None and before.label == label:
+                continue
+            if before is not None:
+                split = before.split
+            else:
+                split = _split(data, given.text, given.subject) if given.ask else "train"
+            proposed = ProposedRow(row.id, said.id, given.text, label, given.subject, split, turn)
+            store_proposed(connection, vault, proposed)
+            changed += 1
     return changed
 
 
 def count_waiting(project: Project) -> int:
     """How many predictions have a label from a user and no proposed row yet."""
     with project.database.connect() as connection:
-        labelled = select(opinions.c.prediction).where(opinions.c.label.is_not(None)).distinct()
+        labelled = select(opinions.c.prediction).where(opinions.c.has_label).distinct()
         waiting = labelled.where(opinions.c.prediction.not_in(select(proposed_rows.c.prediction))).subquery()
         return connection.scalar(select(func.count()).select_from(waiting)) or 0
 

@@ -33,7 +33,7 @@ from millwright.serve.runtimes import choose_runtime
 from millwright.steps import train, turn_json
 from millwright.store.database import now
 from millwright.store.files import write_text
-from millwright.store.tables import turns
+from millwright.store.tables import proposed_rows, turns
 from millwright.train.classifier import Classifier
 
 
@@ -103,9 +103,9 @@ def turn(project: Project, *, progress: Progress = quiet) -> TurnRecord:
         )
         _draw(project, [*list_turns(project), record])
         with project.database.begin() as connection:  # the table and the aliases agree, whatever happens
-            point(connection, challenger.name, f"challenger of turn {number}", CHALLENGER)
+            point(project, connection, challenger.name, f"challenger of turn {number}", CHALLENGER)
             if better:
-                point(connection, challenger.name, record.reason)
+                point(project, connection, challenger.name, record.reason)
             connection.execute(insert(turns).values(number=number, record=turn_json(record)))
         return record
 
@@ -133,7 +133,7 @@ def _left_by_an_interrupted_turn(project: Project, dataset: Dataset, champion: s
 def _check_enough(project: Project, dataset: Dataset, number: int) -> int:
     known = {record.dataset for record in list_turns(project)}
     said = [row for row in dataset.rows if row.source.startswith("feedback:")]
-    new_rows = len(said) - _said_before(project)
+    new_rows = len({row.source.removeprefix("feedback:") for row in said} & _taken_by(project, number))
     needed = project.settings.turn.min_rows
     if dataset.id in known or new_rows < needed:
         raise BadInput(
@@ -147,8 +147,11 @@ def _check_enough(project: Project, dataset: Dataset, number: int) -> int:
     return new_rows
 
 
-def _said_before(project: Project) -> int:
-    return sum(record.new_rows for record in list_turns(project) if record.number > 1)
+def _taken_by(project: Project, number: int) -> set[str]:
+    """The predictions whose labels are new in this turn."""
+    with project.database.connect() as connection:
+        chosen = select(proposed_rows.c.prediction).where(proposed_rows.c.turn >= number)
+        return set(connection.scalars(chosen))
 
 
 def _right(classifier: Classifier, rows: tuple[Row, ...]) -> np.ndarray:

@@ -87,6 +87,19 @@ class Opinion:
 
 
 @dataclass(frozen=True)
+class ProposedRow:
+    """A labelled opinion on its way into the next dataset, by the turn that takes it."""
+
+    prediction: str
+    opinion: str
+    text: str
+    label: str
+    subject: str | None
+    split: str
+    turn: int
+
+
+@dataclass(frozen=True)
 class TurnRecord:
     """One turn of the wheel, as it stands in the table of turns.
 

@@ -19,6 +19,8 @@ Method = Literal["auto", "head", "top", "full", "lora", "adalora", "adapter"]
 
 Runtime = Literal["auto", "torch", "openvino-float32", "openvino-bfloat16", "openvino-int8"]
 
+Consent = Literal["not-required", "opt-out", "opt-in"]
+
 
 class Section(BaseModel):
     """One table of millwright.toml."""
@@ -126,6 +128,33 @@ class TurnSection(Section):
     )
 
 
+class PrivacySection(Section):
+    """[privacy]: keys, consent, and how long what people said is kept."""
+
+    master_key: str = Field(
+        "file:.millwright/master.key",
+        description='What wraps all keys: "file:PATH", "env:NAME" or "transit:https://HOST:PORT/KEY".',
+    )
+    key_store: str = Field(
+        ".millwright/keys.db", description="Where wrapped keys are kept; back it up apart from the data."
+    )
+    seal_datasets: bool = Field(
+        False, description="Encrypt the rows of datasets too; then only Millwright reads them."
+    )
+    consent: Consent = Field(
+        "not-required", description='Whose rows may teach: "not-required", "opt-out" or "opt-in".'
+    )
+    consent_column: str | None = Field(
+        None, description="Column of files that says yes or no, or the purposes that a person consents to."
+    )
+    keep_service_days: int | None = Field(
+        None, ge=1, description="Days that predictions and opinions are kept. Unset: until they are erased."
+    )
+    keep_training_days: int | None = Field(
+        None, ge=1, description="Days that rows which users made may teach. Unset: until they are erased."
+    )
+
+
 class Settings(Section):
     """All of millwright.toml."""
 
@@ -135,6 +164,7 @@ class Settings(Section):
     train: TrainSection = TrainSection()
     serve: ServeSection = ServeSection()
     turn: TurnSection = TurnSection()
+    privacy: PrivacySection = PrivacySection()
 
 
 def read_settings(path: Path) -> Settings:

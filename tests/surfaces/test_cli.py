@@ -17,6 +17,10 @@ from tests.conftest import csv_of, desk_rows
 VERBS = [
     *("new", "prepare", "train", "evaluate", "predict", "serve", "turn", "bench", "settings", "demo"),
     *("versions list", "versions show", "versions promote", "versions rollback", "backbones compare"),
+    *("audit verify", "audit anchor", "audit show", "subject consent", "subject withdraw", "keys rotate"),
+    *("keys create", "keys list", "keys renew", "keys revoke"),
+    *("subject restrict", "subject object", "subject hold", "subject expire", "subject export"),
+    *("subject erase", "subject replay", "receipt verify", "receipt key"),
 ]
 
 

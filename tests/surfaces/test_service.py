@@ -15,7 +15,10 @@ from fastapi import FastAPI
 from sqlalchemy import select
 
 from millwright.errors import Busy, Corrupt, NotFound
+from millwright.privacy.sealed import read_opinions, read_predictions
+from millwright.privacy.vault import open_vault
 from millwright.project import Project
+from millwright.registry.versions import withdraw
 from millwright.settings import change_settings
 from millwright.store.tables import opinions, predictions
 from millwright.surfaces import door
@@ -115,10 +118,11 @@ def test_predictions_and_opinions_are_kept_as_given(project):
         said = {"prediction": one["id"], "label": "card", "rating": 1, "comment": "no; it was my card"}
         answer = await client.post("/v1/feedback", json=said)
         assert answer.status_code == 201
-        (kept,) = stored(project)
+        vault = open_vault(project)
+        (kept,) = read_opinions(vault)
         assert (kept.id, kept.prediction) == (answer.json()["id"], one["id"])
         assert (kept.label, kept.rating, kept.comment) == ("card", 1, "no; it was my card")
-        (row,) = stored(project, predictions)
+        (row,) = read_predictions(vault)
         assert (row.text, row.subject, row.label, row.version) == ("pin lost", "u7", "pin", "v1")
 
     run(project, scenario)
@@ -429,6 +433,19 @@ def test_a_damaged_new_champion_leaves_the_old_one_in_service(project, monkeypat
     assert caplog.text.count("weights.safetensors is missing") == 1
 
 
+def test_a_champion_that_an_erasure_withdrew_is_served_no_more(project):
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        await predict(client, "card")
+        with project.database.begin() as connection:
+            withdraw(project, connection, "champion", "a person was erased")
+        await app.state.service.refresh()
+        assert (await client.get("/readyz")).status_code == 503
+        refused = await client.post("/v1/predictions", json={"inputs": ["card"]})
+        assert refused.status_code in (404, 503)
+
+    run(project, scenario)
+
+
 def test_a_damaged_challenger_does_not_keep_the_champion_from_serving(project):
     def load(name: str) -> Tiny:
         if name == "v2":
@@ -515,5 +532,7 @@ def test_nothing_that_a_user_wrote_is_logged(project, caplog):
 
 def test_the_openapi_page_lists_every_route(project):
     paths = ask(project, "GET", "/openapi.json").json()["paths"]
-    assert set(paths) == {PREDICTIONS, FEEDBACK, "/v1/models", "/healthz", "/readyz", "/metrics"}
+    rights = {f"/v1/subjects/{name}" for name in ("consent", "withdraw", "restrict", "export", "erase")}
+    operation = {"/v1/models", "/healthz", "/readyz", "/metrics"}
+    assert set(paths) == {PREDICTIONS, FEEDBACK, *operation, *rights}
     assert Path(PREDICTIONS).name in paths[PREDICTIONS]["post"]["operationId"]

@@ -8,7 +8,15 @@ from pathlib import Path
 import polars as pl
 
 from millwright.data.columns import SAMPLE_ROWS, check_text_is_not_numbers
-from millwright.data.drafts import TEST, check_columns, feedback_drafts, file_drafts, ids_of, text_keys
+from millwright.data.drafts import (
+    TEST,
+    Wishes,
+    check_columns,
+    feedback_drafts,
+    file_drafts,
+    ids_of,
+    text_keys,
+)
 from millwright.data.lines import json_lines, quoted
 from millwright.data.load import JSON_ENDINGS, PIECE_BYTES, ending_of, stream_table
 from millwright.data.repeats import KEY, Parts
@@ -16,6 +24,7 @@ from millwright.data.sources import Sources, shown_names
 from millwright.data.spill import Spill
 from millwright.data.table import Table
 from millwright.errors import BadInput
+from millwright.privacy.gate import open_gate
 from millwright.project import Project
 from millwright.settings import DataSection
 
@@ -49,6 +58,7 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
         BadInput: a file cannot be read, its text column holds numbers, or it has too many labels.
     """
     data = project.settings.data
+    wishes = Wishes(open_gate(project), project.settings.privacy.consent_column)
     names = [*data.files, *data.test_files]
     paths = [project.folder / name for name in names]
     sources = Sources(shown_names(names))
@@ -62,9 +72,9 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
             seen((done + part * _size(path)) / (total or 1))
 
         encoding = "utf-8"
-        for table in _checked_pieces(path, data, part_seen):
+        for table in _checked_pieces(path, data, part_seen, wishes.column):
             only_test = names[number] in data.test_files
-            drafts, excluded = file_drafts(table, data, number, only_test=only_test)
+            drafts, excluded = file_drafts(table, data, number, only_test=only_test, wishes=wishes)
             _store(spill, parts, drafts, codes)
             reasons.update(excluded["reason"].to_list())
             spill.append("unusable", excluded_lines(excluded.with_columns(file=pl.lit(shown))))
@@ -72,7 +82,9 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
         done += _size(path)
         if encoding not in ("utf-8", "parquet"):
             notes.append(f"{shown} was read as {encoding}")
-    for drafts, predictions in feedback_drafts(project.database, data, len(names)):
+    for drafts, predictions, excluded in feedback_drafts(project, len(names), wishes.gate):
+        reasons.update(excluded["reason"].to_list())
+        spill.append("unusable", excluded_lines(excluded.with_columns(row=pl.lit(0))))
         _store(spill, parts, drafts, codes)
         sources.predictions.extend(predictions)
     return Intake(sources, tuple(codes), tuple(notes), reasons)
@@ -90,13 +102,15 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _checked_pieces(path: Path, data: DataSection, seen: Callable[[float], object]) -> Iterator[Table]:
+def _checked_pieces(
+    path: Path, data: DataSection, seen: Callable[[float], object], consent: str | None
+) -> Iterator[Table]:
     """The pieces of a file, which is refused as soon as it shows that it cannot be used."""
     head: list[pl.DataFrame] = []
     is_json, is_checked, table = ending_of(path) in JSON_ENDINGS, False, None
     for table in stream_table(path, size=PIECE_BYTES, seen=seen):
         if not is_json:  # a key may be missing in the first objects
-            check_columns(table, data)
+            check_columns(table, data, consent)
         if not is_checked and data.text in table.columns:
             head.append(table.frame.select(data.text))
             if sum(map(len, head)) >= SAMPLE_ROWS:
@@ -104,7 +118,7 @@ def _checked_pieces(path: Path, data: DataSection, seen: Callable[[float], objec
                 is_checked = True
         yield table
     assert table is not None
-    check_columns(table, data)
+    check_columns(table, data, consent)
     if not is_checked:
         check_text_is_not_numbers(replace(table, frame=pl.concat(head)), data.text)
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, insert, select
 
 from millwright.errors import BadInput, NotFound, one_of
+from millwright.privacy.audit import record
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.store.database import now
 from millwright.store.files import read_json, verify
-from millwright.store.tables import alias_changes, aliases, versions
+from millwright.store.tables import alias_changes, aliases, retired, versions
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+VERSION = "version"  # what `retired` calls it
 ROLLED_BACK = "rolled back from "
 
 
@@ -63,6 +65,9 @@ def resolve(project: Project, name: str) -> str:
         NotFound: there is no such version or alias; the message says what there is.
     """
     known = list_versions(project)
+    if name not in {info.name for info in known} and name in (gone := retired_versions(project)):
+        instead = f"; {gone[name]} took its place" if gone[name] else "; train another one"
+        raise NotFound(f"{name} was retired when a person whose data taught it was erased{instead}")
     if not known:
         raise NotFound("this project has no version yet; run `millwright train` first")
     by_alias = {alias_name: info.name for info in known for alias_name in info.aliases}
@@ -99,15 +104,20 @@ def promote(project: Project, name: str, reason: str, alias_name: str = CHAMPION
     name = resolve(project, name)
     verify(project.kept / "versions" / name)
     with project.database.begin() as connection:
-        point(connection, name, reason, alias_name)
+        point(project, connection, name, reason, alias_name)
     return name
 
 
-def point(connection: Connection, name: str, reason: str, alias_name: str = CHAMPION) -> None:
+def point(
+    project: Project, connection: Connection, name: str, reason: str, alias_name: str = CHAMPION
+) -> None:
     """Point an alias at a version within a transaction; the caller has verified the version.
 
+    It stands in the audit log before it holds, so that nothing is promoted that the log does not know.
+
     Args:
-        connection: in a transaction.
+        project: an open project.
+        connection: to its database, in a transaction.
         name: the version's name.
         reason: why, for the history.
         alias_name: "champion" or "challenger"; a challenger that becomes champion is none any more.
@@ -122,6 +132,44 @@ def point(connection: Connection, name: str, reason: str, alias_name: str = CHAM
     )
     if alias_name == CHAMPION:
         connection.execute(delete(aliases).where(aliases.c.alias == CHALLENGER, aliases.c.version == name))
+    action = "rolled back" if reason.startswith(ROLLED_BACK) else "promoted"
+    record(project, action, details={"alias": alias_name, "version": name, "previous": previous})
+
+
+def withdraw(project: Project, connection: Connection, alias_name: str, reason: str) -> None:
+    """Let an alias mean no version any more, within a transaction; a server stops serving what it meant.
+
+    Args:
+        project: an open project.
+        connection: to its database, in a transaction.
+        alias_name: "champion" or "challenger".
+        reason: why, for the history.
+    """
+    previous = connection.scalar(select(aliases.c.version).where(aliases.c.alias == alias_name))
+    connection.execute(delete(aliases).where(aliases.c.alias == alias_name))
+    record(project, "withdrawn", details={"alias": alias_name, "version": previous, "why": reason})
+
+
+def retire(connection: Connection, name: str, successor: str | None, erasure: str) -> None:
+    """Strike a version off the list within a transaction; no alias may mean it. Its name is not given again.
+
+    Args:
+        connection: to the project's database, in a transaction.
+        name: the version's name.
+        successor: the version that took its place, if any.
+        erasure: the id of the erasure that retires it.
+    """
+    connection.execute(delete(versions).where(versions.c.name == name))
+    connection.execute(delete(retired).where(retired.c.kind == VERSION, retired.c.name == name))
+    values = {"kind": VERSION, "name": name, "successor": successor, "erasure": erasure}
+    connection.execute(insert(retired).values(**values, retired_at=now()))
+
+
+def retired_versions(project: Project) -> dict[str, str | None]:
+    """The successor of each version that an erasure retired."""
+    with project.database.connect() as connection:
+        chosen = select(retired).where(retired.c.kind == VERSION)
+        return {row.name: row.successor for row in connection.execute(chosen)}
 
 
 def roll_back(project: Project) -> str:
@@ -156,4 +204,5 @@ def _champions(project: Project) -> list[str]:
                     pile.pop()
             elif pile[-1:] != [change.version]:
                 pile.append(change.version)
-    return pile
+        there = set(connection.scalars(select(versions.c.name)))
+    return [name for name in pile if name in there]

@@ -8,10 +8,12 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
     Text,
+    false,
 )
 
 metadata = MetaData()
@@ -54,17 +56,17 @@ alias_changes = Table(
     Column("changed_at", String, nullable=False),
 )
 
+# What people said and what was predicted for them is sealed: only the vault opens `sealed`, which is JSON,
+# and `subject` is a keyed pseudonym.
 predictions = Table(
     "predictions",
     metadata,
     Column("id", String, primary_key=True),
     Column("version", String, nullable=False),
-    Column("text", Text, nullable=False),
-    Column("label", String, nullable=False),
-    Column("probability", Float, nullable=False),
     Column("subject", String),
     Column("ask", Boolean, nullable=False),
     Column("created_at", String, nullable=False),
+    Column("sealed", LargeBinary),  # text, label, probability, subject
     Index("predictions_by_subject", "subject"),
 )
 
@@ -73,11 +75,12 @@ opinions = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("prediction", String, ForeignKey("predictions.id"), nullable=False),
-    Column("label", String),
-    Column("rating", Integer),
-    Column("comment", Text),
     Column("created_at", String, nullable=False),
+    Column("subject", String),
+    Column("has_label", Boolean, nullable=False, server_default=false()),
+    Column("sealed", LargeBinary),  # label, rating, comment
     Index("opinions_by_prediction", "prediction"),
+    Index("opinions_by_subject", "subject"),
 )
 
 proposed_rows = Table(
@@ -85,11 +88,78 @@ proposed_rows = Table(
     metadata,
     Column("prediction", String, ForeignKey("predictions.id"), primary_key=True),
     Column("opinion", String, ForeignKey("opinions.id"), nullable=False),
-    Column("text", Text, nullable=False),
-    Column("label", String, nullable=False),
     Column("subject", String),
     Column("split", String, nullable=False),
     Column("turn", Integer, nullable=False),
+    Column("sealed", LargeBinary),  # text, label, subject
+    Index("proposed_rows_by_subject", "subject"),
+)
+
+# Rows that an older release left in the clear wait here, from the migration until the vault is opened.
+clear_rows = Table(
+    "clear_rows",
+    metadata,
+    Column("table", String, primary_key=True),
+    Column("row", String, primary_key=True),
+    Column("content", JSON, nullable=False),
+)
+
+consents = Table(
+    "consents",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("subject", String, nullable=False),
+    Column("purpose", String, nullable=False),
+    Column("legal_basis", String, nullable=False),
+    Column("text_sha256", String),
+    Column("text_version", String),
+    Column("channel", String, nullable=False),
+    Column("is_separate", Boolean, nullable=False),
+    Column("granted_at", String, nullable=False),
+    Column("withdrawn_at", String),
+    Index("consents_by_subject", "subject"),
+)
+
+restrictions = Table(
+    "restrictions",
+    metadata,
+    Column("subject", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("since", String, nullable=False),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("subject", String, nullable=False),
+    Column("started_at", String, nullable=False),
+    Column("finished_at", String),
+    Column("record", JSON, nullable=False),
+)
+
+retired = Table(
+    "retired",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("successor", String),
+    Column("erasure", String, nullable=False),
+    Column("retired_at", String, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("requests_per_minute", Integer),
+    Column("created_at", String, nullable=False),
+    Column("expires_at", String),
+    Column("revoked_at", String),
+    Column("last_used_at", String),
 )
 
 turns = Table(

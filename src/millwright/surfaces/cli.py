@@ -16,7 +16,15 @@ import typer
 
 from millwright.errors import BadInput, MillwrightError, NotFound
 from millwright.settings import Settings, change_settings, dump_settings, explain_settings
-from millwright.surfaces import backbones_cli, screen, versions_cli
+from millwright.surfaces import (
+    audit_cli,
+    backbones_cli,
+    keys_cli,
+    receipt_cli,
+    screen,
+    subject_cli,
+    versions_cli,
+)
 from millwright.surfaces.options import AsJson, ProjectFolder, Version, open_at, project_option
 from millwright.surfaces.versions_cli import show_figures
 
@@ -27,7 +35,7 @@ app = typer.Typer(
     name="millwright", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-for group in (versions_cli, backbones_cli):
+for group in (versions_cli, backbones_cli, subject_cli, receipt_cli, audit_cli, keys_cli):
     app.add_typer(group.app, rich_help_panel=AROUND)
 
 
@@ -254,6 +262,11 @@ def _lines_of_stdin() -> list[str]:
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM file of a certificate, for HTTPS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of its key.")] = None,
+    without_keys: Annotated[
+        bool, typer.Option("--without-keys", help="Let anybody on other machines ask.")
+    ] = False,
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
@@ -264,7 +277,12 @@ def serve(
     opened = open_at(project)
     settings = change_settings(opened.settings, "serve", host=host, port=port)
     from millwright.surfaces.logs import log_as_json
+    from millwright.surfaces.web import Tls
     from millwright.surfaces.web import serve as serve_project
+
+    if (tls_cert is None) != (tls_key is None):
+        raise BadInput("a certificate needs its key; pass both --tls-cert and --tls-key")
+    tls = Tls(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
 
     log_as_json(requests=settings.serve.log == "requests")
 
@@ -275,7 +293,7 @@ def serve(
         else:
             screen.show_line(f"serving {url}  (its docs: {url}/docs; Ctrl-C stops)")
 
-    serve_project(replace(opened, settings=settings), ready)
+    serve_project(replace(opened, settings=settings), ready, tls=tls, without_keys=without_keys)
 
 
 @app.command(rich_help_panel=WHEEL)

@@ -12,6 +12,7 @@ import numpy as np
 from millwright.errors import BadInput, MillwrightError, TooLarge
 from millwright.feedback import check_opinion, check_prediction, is_asked
 from millwright.modalities.text import clean
+from millwright.privacy.vault import Vault, open_vault
 from millwright.project import Project
 from millwright.records import Opinion, Prediction
 from millwright.registry.versions import CHALLENGER, CHAMPION, list_versions
@@ -62,7 +63,7 @@ class Service:
     async def start(self) -> None:
         """Load what the aliases mean, then take requests and follow the aliases."""
         await self.refresh()
-        self._journal = Journal(self.project.database)
+        self._journal = Journal(await asyncio.to_thread(self._open_vault))
         await self.engine.start()
         self._watching = asyncio.create_task(self._watch())
 
@@ -159,6 +160,11 @@ class Service:
     def _open_journal(self) -> Journal:
         assert self._journal is not None, "the service was not started"
         return self._journal
+
+    def _open_vault(self) -> Vault:
+        vault = open_vault(self.project)
+        _ = vault.keys  # a master key that is missing should be known before the first request
+        return vault
 
     async def _model(self, name: str) -> Answering:
         if name in self._models:

@@ -1,8 +1,13 @@
 """The HTTP service: parses, calls one function, answers. Routes and errors are in docs/http.md."""
 
+import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -10,7 +15,9 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from millwright.errors import Busy, MillwrightError, Unavailable
+from millwright.errors import BadInput, Busy, MillwrightError, Unavailable
+from millwright.privacy.access import Guard, has_keys_for_service
+from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.registry.versions import CHAMPION, resolve
 from millwright.serve.loading import Loader
@@ -26,11 +33,21 @@ from millwright.surfaces.messages import (
 )
 from millwright.surfaces.refusals import add_refusals
 from millwright.surfaces.service import Load, Service
+from millwright.surfaces.subjects import subject_routes
 
 DRAIN_SECONDS = 30
+log = logging.getLogger(__name__)
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer} for status in (404, 413, 422, 429, 503, 504, 507)
+    status: {"model": ErrorAnswer} for status in (401, 403, 404, 413, 422, 429, 503, 504, 507)
 }
+
+
+@dataclass(frozen=True)
+class Tls:
+    """PEM files of a certificate with its chain, and of its key."""
+
+    certificate: Path
+    key: Path
 
 
 def create_app(project: Project, load: Load | None = None) -> FastAPI:
@@ -57,9 +74,11 @@ def create_app(project: Project, load: Load | None = None) -> FastAPI:
     )
     app.state.service = service
     direct = _add_predictions(app, service)
-    app.door = Door(app.inside, service.limits.max_body_bytes, service.metrics, direct)
+    limit = service.limits.max_body_bytes
+    app.door = Door(app.inside, limit, service.metrics, guard=Guard(project), direct=direct)
     _add_routes(app, service)
     _add_operation(app, service)
+    app.include_router(subject_routes(project))
     add_refusals(app)
     return app
 
@@ -78,23 +97,35 @@ class _Doored(FastAPI):
         await super().__call__(scope, receive, send)
 
 
-def serve(project: Project, ready: Callable[[str], None], load: Load | None = None) -> None:
+def serve(
+    project: Project,
+    ready: Callable[[str], None],
+    load: Load | None = None,
+    *,
+    tls: Tls | None = None,
+    without_keys: bool = False,
+) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first.
 
     Args:
         project: a project with a champion.
         ready: called with the service's address once it listens.
         load: makes a model of a version's name; the registry's own when not given.
+        tls: the certificate to serve HTTPS with; HTTP if None.
+        without_keys: listen beyond this machine although there is no key, so that anybody may ask.
 
     Raises:
+        BadInput: it would listen beyond this machine and there is no key; or the certificate is none.
         Busy: the port is in use.
-        NotFound: there is no version to serve.
+        NotFound: there is no version to serve, or the master key is missing.
         Corrupt: the champion is damaged.
         MillwrightError: the service could not start.
     """
     host, load = project.settings.serve.host, load or Loader(project).load
+    _check_open(project, host, tls, without_keys)
     with closing(_listener(host, project.settings.serve.port)) as listener:
         champion = resolve(project, CHAMPION)
+        _ = open_vault(project).keys  # a master key that is missing should be told, not only logged
         loaded = {champion: load(champion)}  # here, since an error raised within uvicorn is only logged
         app = create_app(project, lambda name: loaded.pop(name) if name in loaded else load(name))
         shown = f"[{host}]" if ":" in host else host
@@ -106,11 +137,41 @@ def serve(project: Project, ready: Callable[[str], None], load: Load | None = No
             ws="none",
             lifespan="on",
             timeout_graceful_shutdown=DRAIN_SECONDS,
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
         )
-        server = _Announcing(config, lambda: ready(f"http://{shown}:{listener.getsockname()[1]}"))
+        scheme = "https" if tls else "http"
+        server = _Announcing(config, lambda: ready(f"{scheme}://{shown}:{listener.getsockname()[1]}"))
         server.run(sockets=[listener])
         if not server.started:
             raise MillwrightError("the service did not start; what stands above says why")
+
+
+def _check_open(project: Project, host: str, tls: Tls | None, without_keys: bool) -> None:
+    if tls is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.certificate, tls.key)
+        except (OSError, ssl.SSLError) as error:
+            raise BadInput(
+                f"{tls.certificate} and {tls.key} are no certificate and its key ({error}); pass PEM files"
+            ) from None
+    if _is_this_machine(host):
+        return
+    if not has_keys_for_service(project) and not without_keys:
+        raise BadInput(
+            f"serve.host = {host!r} is open to other machines and there is no key: anybody could ask; make "
+            "one with `millwright keys create`, or pass --without-keys",
+            field="serve.host",
+        )
+    if tls is None:
+        log.warning("keys and texts travel in the clear to %s; pass --tls-cert and --tls-key", host)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _listener(host: str, port: int) -> socket.socket:
