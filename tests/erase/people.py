@@ -9,7 +9,7 @@ from millwright.project import Project
 from millwright.steps import train
 from tests.desk import make_desk, opine, telling_rows
 
-PEOPLE = ("ada", "bob", "cyd", "dan", "eve")
+PEOPLE = ("alma", "bob", "cyd", "dan", "eve")
 HEADER = ("text", "label", "who")
 DATA = {"subject": "who", "test_share": 0.2}
 SAID = [
@@ -40,10 +40,10 @@ def desk_of(folder: Path, encoder: Path, rows: Rows, **train_settings: object) -
 
 
 def served(folder: Path, encoder: Path, **train_settings: object) -> Project:
-    """A desk with a champion, and what ada and bob said to it."""
+    """A desk with a champion, and what alma and bob said to it."""
     project = desk_of(folder, encoder, owned_rows(), **train_settings)
     train(project)
-    opine(project, SAID, subject="ada")
+    opine(project, SAID, subject="alma")
     opine(project, [("please help my card", "card")], subject="bob")
     return project
 

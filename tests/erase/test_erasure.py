@@ -70,8 +70,8 @@ def tuned_folder(tmp_path_factory, encoder) -> Path:
 
 @pytest.fixture(scope="module")
 def never(tmp_path_factory, encoder) -> dict[str, bytes]:
-    """What a version holds that was trained on shuffled rows which never had ada's."""
-    rows = shuffled(without(owned_rows(), "ada"), seed=3)
+    """What a version holds that was trained on shuffled rows which never had alma's."""
+    rows = shuffled(without(owned_rows(), "alma"), seed=3)
     project = desk_of(tmp_path_factory.mktemp("never") / "desk", encoder, rows)
     return held_by(project, train(project).name)
 
@@ -84,14 +84,14 @@ def people_in(project: Project) -> set[str | None]:
     return {row.subject for dataset in all_datasets(project) for row in dataset.rows}
 
 
-def is_clean(project: Project, person: str = "ada") -> bool:
+def is_clean(project: Project, person: str = "alma") -> bool:
     keys = open_vault(project).keys
     return find(project, Person(keys, keys.pseudonym(person))).is_nothing
 
 
 def test_the_version_after_an_erasure_is_the_one_that_never_saw_the_person_to_the_byte(desk, never):
     assert held_by(desk, "v1") != never
-    erased = erase(desk, "ada")
+    erased = erase(desk, "alma")
     champion = alias(desk, CHAMPION)
     assert champion == erased.receipt["versions"]["v1"]["successor"] == "v2"
     assert held_by(desk, champion) == never
@@ -104,7 +104,7 @@ def test_it_is_the_same_to_the_byte_with_other_batches_and_threads(tmp_path, enc
     try:
         project = desk_of(tmp_path / "desk", encoder, shuffled(owned_rows(), seed=7), batch_size=64)
         train(project)
-        erase(project, "ada")
+        erase(project, "alma")
     finally:
         torch.set_num_threads(threads)
     made = held_by(project, "v2")
@@ -114,21 +114,21 @@ def test_it_is_the_same_to_the_byte_with_other_batches_and_threads(tmp_path, enc
 
 
 def test_nothing_of_the_person_is_left_in_any_file_of_the_project(desk):
-    opine(desk, [(f"words canary only number {n}", "card") for n in range(4)], subject="ada")
-    turn(desk)  # what ada said is now in a dataset, too
-    mine = [text for text, _, who in owned_rows() if who == "ada"]
+    opine(desk, [(f"words canary only number {n}", "card") for n in range(4)], subject="alma")
+    turn(desk)  # what alma said is now in a dataset, too
+    mine = [text for text, _, who in owned_rows() if who == "alma"]
     with desk.database.connect() as connection:
         chosen = select(predictions.c.sealed)
-        own = chosen.where(predictions.c.subject == open_vault(desk).keys.pseudonym("ada"))
+        own = chosen.where(predictions.c.subject == open_vault(desk).keys.pseudonym("alma"))
         sealed = connection.scalars(own).all()
     assert files_with(desk.folder, b"canary")
     assert all(files_with(desk.folder, one[-40:]) for one in sealed)
-    erased = erase(desk, "ada")
+    erased = erase(desk, "alma")
     assert not any(files_with(desk.folder, one[-40:]) for one in sealed)
     assert files_with(desk.folder, b"canary") == []
     for text in mine:
         assert files_with(desk.folder, text.encode()) == [], text
-    assert files_with(desk.folder, b'"ada"') == []
+    assert files_with(desk.folder, b'"alma"') == []
     assert people_in(desk) == {"bob", "cyd", "dan", "eve"}
     assert is_clean(desk)
     assert erased.receipt["found_afterwards"]["rows"] == {
@@ -145,25 +145,25 @@ def test_features_of_the_persons_texts_are_gone_and_those_of_others_stay(desk):
 
     (dataset,) = all_datasets(desk)
     learnt = [row for row in dataset.split("train", "validation")]
-    own = {text_key(row.text) for row in learnt if row.subject == "ada"}
-    others = {text_key(row.text) for row in learnt if row.subject != "ada"}
+    own = {text_key(row.text) for row in learnt if row.subject == "alma"}
+    others = {text_key(row.text) for row in learnt if row.subject != "alma"}
     assert own | others <= cached()
-    assert erase(desk, "ada").receipt["cached_features_forgotten"] == len(own)
+    assert erase(desk, "alma").receipt["cached_features_forgotten"] == len(own)
     assert others <= cached()
     assert not own & cached()
 
 
 def test_a_dry_run_finds_what_the_erasure_erases_and_changes_nothing(desk):
     before = contents(desk.folder)
-    found = plan_erasure(desk, "ada")
+    found = plan_erasure(desk, "alma")
     assert contents(desk.folder) == before
     (dataset,) = all_datasets(desk)
-    own = [row for row in dataset.rows if row.subject == "ada"]
+    own = [row for row in dataset.rows if row.subject == "alma"]
     assert found.rows == {"predictions": len(SAID), "opinions": len(SAID), "proposed_rows": 0}
     assert found.files["rows.csv"]["rows"] == len(own) == 18
     assert found.datasets[dataset.id]["rows"] == len(own)
     assert found.versions["v1"]["rows_that_taught"] == sum(row.split != "test" for row in own)
-    assert erase(desk, "ada").receipt["found"] == {
+    assert erase(desk, "alma").receipt["found"] == {
         **vars(found),
         "not_owned": [],
         "bodies": [],
@@ -173,8 +173,8 @@ def test_a_dry_run_finds_what_the_erasure_erases_and_changes_nothing(desk):
 
 def test_the_file_in_the_project_loses_the_persons_lines_and_no_other_byte(desk):
     path = desk.folder / "rows.csv"
-    kept = [line for line in path.read_bytes().splitlines(keepends=True) if not line.endswith(b",ada\n")]
-    erase(desk, "ada")
+    kept = [line for line in path.read_bytes().splitlines(keepends=True) if not line.endswith(b",alma\n")]
+    erase(desk, "alma")
     assert path.read_bytes() == b"".join(kept)
 
 
@@ -187,20 +187,20 @@ def test_a_file_outside_of_the_project_is_left_and_named_and_its_rows_enter_no_d
     project = open_project(project.folder)
     train(project)
     before = outside.read_bytes()
-    erased = erase(project, "ada")
+    erased = erase(project, "alma")
     assert outside.read_bytes() == before
     assert "18 rows in a file outside" in erased.receipt["left_to_you"]["../rows.csv"]
-    assert "ada" not in people_in(project)
+    assert "alma" not in people_in(project)
     dataset = prepare(project)
     lines = (dataset_folder(project) / dataset.id / "excluded.jsonl").read_text().splitlines()
     assert [json.loads(line)["reason"] for line in lines] == ["the person was erased"] * 18
-    assert erase(project, "ada").path == erased.path
+    assert erase(project, "alma").path == erased.path
 
 
 def test_the_receipt_is_checked_without_the_project_and_names_what_was_and_what_is(desk, tmp_path):
     (before,) = all_datasets(desk)
     public = public_text(open_vault(desk).keys.signing_key)
-    erased = erase(desk, "ada")
+    erased = erase(desk, "alma")
     copy = tmp_path / "receipt.json"
     copy.write_bytes(erased.path.read_bytes())
     receipt = check_receipt(copy, public)
@@ -209,13 +209,13 @@ def test_the_receipt_is_checked_without_the_project_and_names_what_was_and_what_
     assert made["served_as"] == [CHAMPION]
     assert made["successor_sha256"] != made["sha256"]
     assert receipt["data_key"] == "destroyed"
-    assert "ada" not in copy.read_text()
+    assert "alma" not in copy.read_text()
 
 
 def test_a_second_call_gives_the_same_receipt_and_changes_nothing(desk):
-    first = erase(desk, "ada")
+    first = erase(desk, "alma")
     lines = verify_chain(audit_file(desk)).lines
-    assert erase(desk, "ada") == first
+    assert erase(desk, "alma") == first
     assert verify_chain(audit_file(desk)).lines == lines
     assert [info.name for info in list_versions(desk)] == ["v2"]
 
@@ -224,9 +224,9 @@ def test_kills_between_any_two_steps_and_within_training_end_the_same(desk, neve
     (before,) = all_datasets(desk)
     for stage in (*AWAY[:6], "head", *AWAY[6:]):
         with pytest.raises(Killed):
-            erase(open_project(desk.folder), "ada", progress=kill_at(stage))
+            erase(open_project(desk.folder), "alma", progress=kill_at(stage))
     again = open_project(desk.folder)
-    receipt = erase(again, "ada").receipt
+    receipt = erase(again, "alma").receipt
     assert is_clean(again)
     assert held_by(again, alias(again, CHAMPION)) == never
     assert [info.name for info in list_versions(again)] == [receipt["versions"]["v1"]["successor"]]
@@ -255,9 +255,9 @@ def test_a_kill_while_a_folder_is_deleted_leaves_nothing_behind(desk, never, fun
     with monkeypatch.context() as patched:
         patched.setattr(shutil if function == "rmtree" else Path, function, cut_short)
         with pytest.raises(Killed):
-            erase(desk, "ada")
+            erase(desk, "alma")
     again = open_project(desk.folder)
-    erase(again, "ada")
+    erase(again, "alma")
     assert is_clean(again)
     assert held_by(again, alias(again, CHAMPION)) == never
     assert list(again.kept.rglob("*.erased")) == []
@@ -271,12 +271,12 @@ def test_sigkill_after_the_key_was_destroyed_loses_nothing(desk, never):
         "from millwright.project import open_project\n"
         "def progress(name, fraction):\n"
         "    name == 'erase: files' and os.kill(os.getpid(), 9)\n"
-        "erase(open_project(sys.argv[1]), 'ada', progress=progress)"
+        "erase(open_project(sys.argv[1]), 'alma', progress=progress)"
     )
     ended = subprocess.run([sys.executable, "-c", code, str(desk.folder)])
     assert ended.returncode == -9
     again = open_project(desk.folder)
-    erase(again, "ada")
+    erase(again, "alma")
     assert is_clean(again)
     assert held_by(again, alias(again, CHAMPION)) == never
 
@@ -285,7 +285,7 @@ def test_versions_that_do_not_serve_are_retired_and_their_names_never_given_agai
     train(desk)
     promote(desk, "v2", "by hand")
     promote(desk, "v1", "again")
-    receipt = erase(desk, "ada").receipt
+    receipt = erase(desk, "alma").receipt
     assert receipt["versions"]["v2"]["successor"] is None
     assert "did not serve" in receipt["versions"]["v2"]["how"]
     assert [info.name for info in list_versions(desk)] == ["v3"]
@@ -298,13 +298,13 @@ def test_versions_that_do_not_serve_are_retired_and_their_names_never_given_agai
 
 def test_champion_and_challenger_of_one_kind_get_one_successor(desk):
     promote(desk, train(desk).name, "to be tried", CHALLENGER)
-    receipt = erase(desk, "ada").receipt
+    receipt = erase(desk, "alma").receipt
     assert alias(desk, CHAMPION) == alias(desk, CHALLENGER) == receipt["versions"]["v2"]["successor"]
 
 
 def test_a_tuned_version_is_withdrawn_where_that_is_asked_for_and_the_receipt_says_so(tmp_path, tuned_folder):
     project = copy_desk(tuned_folder, tmp_path / "desk")
-    receipt = erase(project, "ada", withdraw_only=True).receipt
+    receipt = erase(project, "alma", withdraw_only=True).receipt
     assert alias(project, CHAMPION) is None
     assert list_versions(project) == []
     assert "withdrawn from service: its body saw the person (method top)" in receipt["versions"]["v1"]["how"]
@@ -313,27 +313,27 @@ def test_a_tuned_version_is_withdrawn_where_that_is_asked_for_and_the_receipt_sa
 
 def test_a_tuned_version_is_trained_anew_to_the_byte(tmp_path, encoder, tuned_folder):
     project = copy_desk(tuned_folder, tmp_path / "desk")
-    erase(project, "ada")
-    other = desk_of(tmp_path / "never", encoder, shuffled(without(owned_rows(), "ada"), 5), **TUNED)
+    erase(project, "alma")
+    other = desk_of(tmp_path / "never", encoder, shuffled(without(owned_rows(), "alma"), 5), **TUNED)
     assert held_by(project, "v2") == held_by(other, train(other).name)
 
 
 def test_where_nothing_can_be_trained_on_what_is_left_the_version_is_withdrawn(tmp_path, encoder):
-    rows = [(text, label, "ada" if label != "pin" else "bob") for text, label, _ in owned_rows()]
+    rows = [(text, label, "alma" if label != "pin" else "bob") for text, label, _ in owned_rows()]
     project = desk_of(tmp_path / "desk", encoder, rows)
     train(project)
-    receipt = erase(project, "ada").receipt
+    receipt = erase(project, "alma").receipt
     assert alias(project, CHAMPION) is None
     assert "every row has the label 'pin'" in receipt["versions"]["v1"]["how"]
     assert is_clean(project)
 
 
 def test_what_the_person_says_afterwards_is_kept_under_a_new_key_and_can_be_erased_again(desk):
-    first = erase(desk, "ada")
-    opine(desk, [("a new canary", "card")], subject="ada")
+    first = erase(desk, "alma")
+    opine(desk, [("a new canary", "card")], subject="alma")
     (again, bob) = sorted(read_predictions(open_vault(desk)), key=lambda row: row.subject)
     assert again.text == "a new canary"
-    second = erase(desk, "ada")
+    second = erase(desk, "alma")
     assert second.path != first.path
     assert second.receipt["rows_deleted"]["predictions"] == 1
     assert second.receipt["versions"] == {}
@@ -342,15 +342,15 @@ def test_what_the_person_says_afterwards_is_kept_under_a_new_key_and_can_be_eras
 def test_a_version_whose_dataset_is_gone_is_named_since_nobody_can_tell_whom_it_saw(desk):
     (dataset,) = all_datasets(desk)
     shutil.rmtree(dataset.folder)
-    receipt = erase(desk, "ada").receipt
+    receipt = erase(desk, "alma").receipt
     assert "nobody can tell whom it saw" in receipt["left_to_you"]["v1"]
     assert receipt["versions"] == {}
 
 
 def test_a_legal_hold_keeps_the_data(desk):
-    restrict(desk, "ada", HELD)
+    restrict(desk, "alma", HELD)
     with pytest.raises(BadInput, match="a legal hold keeps this person's data since .* --lift"):
-        erase(desk, "ada")
+        erase(desk, "alma")
     assert not is_clean(desk)
 
 
@@ -364,13 +364,13 @@ def test_somebody_unknown_is_not_found_and_no_key_or_tombstone_is_made(desk):
 
 def test_an_erasure_waits_for_no_training_that_could_bring_the_person_back(desk):
     with open_project(desk.folder).lock("train"), pytest.raises(Busy, match="another `train` runs"):
-        erase(desk, "ada")
+        erase(desk, "alma")
     assert not is_clean(desk)
 
 
 def test_the_audit_log_knows_begin_and_end_by_pseudonym(desk):
-    erase(desk, "ada")
-    pseudonym = open_vault(desk).keys.pseudonym("ada")
+    erase(desk, "alma")
+    pseudonym = open_vault(desk).keys.pseudonym("alma")
     lines = read_audit(desk)
     assert [line.action for line in lines if line.subject == pseudonym] == ["erasure begun", "erased"]
     assert ("promoted", "v2") in [(line.action, line.details.get("version")) for line in lines]
@@ -378,15 +378,15 @@ def test_the_audit_log_knows_begin_and_end_by_pseudonym(desk):
 
 def test_a_turn_after_an_erasure_counts_what_is_new(desk):
     turn(desk)
-    erase(desk, "ada")
+    erase(desk, "alma")
     opine(desk, [(f"my card number {n}", "card") for n in range(3)], subject="cyd")
     assert turn(desk).new_rows == 3
 
 
 def test_texts_of_an_erased_persons_cut_off_write_are_deleted_when_the_vault_opens(desk):
     """A server that answered before the key was destroyed may write a moment later."""
-    erase(desk, "ada")
-    opine(desk, [("a late canary", "card")], subject="ada")
+    erase(desk, "alma")
+    opine(desk, [("a late canary", "card")], subject="alma")
     with desk.database.begin() as connection:
         early = {"created_at": "2020-01-01T00:00:00.000+00:00"}
         connection.execute(update(predictions).where(predictions.c.subject.is_not(None)).values(**early))
@@ -399,9 +399,9 @@ def test_csv_of_every_shape_is_cut_by_rows_and_not_by_lines(tmp_path, encoder):
     rows = [(f'say "{n}",\nplease {text}', label, who) for n, (text, label, who) in enumerate(owned_rows())]
     project = desk_of(tmp_path / "desk", encoder, rows)
     prepare(project)
-    erase(project, "ada")
+    erase(project, "alma")
     left = list(csv.reader(io.StringIO((project.folder / "rows.csv").read_text())))
-    assert [tuple(row) for row in left[1:]] == without(rows, "ada")
+    assert [tuple(row) for row in left[1:]] == without(rows, "alma")
     assert read_dataset(dataset_folder(project), prepare(project).id)
 
 
@@ -416,11 +416,11 @@ def add_body(project: Project, name: str, rows: list[str], used_by: str | None =
 
 def test_bodies_that_the_person_calibrated_go_with_what_says_to_use_them(desk):
     (dataset,) = all_datasets(desk)
-    own = [row.id for row in dataset.rows if row.subject == "ada"]
-    others = [row.id for row in dataset.rows if row.subject != "ada"]
+    own = [row.id for row in dataset.rows if row.subject == "alma"]
+    others = [row.id for row in dataset.rows if row.subject != "alma"]
     gone = add_body(desk, "aa-int8", [*others[:3], own[0]], used_by="v1")
     kept = add_body(desk, "bb-int8", others[:3])
-    receipt = erase(desk, "ada").receipt
+    receipt = erase(desk, "alma").receipt
     assert receipt["bodies_deleted"] == ["aa-int8"]
     assert (gone.exists(), kept.exists()) == (False, True)
     assert read_runtime(desk, "v2").body is None
@@ -430,5 +430,5 @@ def test_bodies_with_weights_that_the_person_taught_go(tmp_path, tuned_folder):
     project = copy_desk(tuned_folder, tmp_path / "desk")
     _, key = open_torch_body(project.kept / "versions" / "v1")
     gone, kept = add_body(project, f"{key}-float32", []), add_body(project, "bb-float32", [])
-    erase(project, "ada", withdraw_only=True)
+    erase(project, "alma", withdraw_only=True)
     assert (gone.exists(), kept.exists()) == (False, True)

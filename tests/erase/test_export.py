@@ -20,19 +20,19 @@ from tests.desk import opine
 
 @pytest.fixture
 def desk(make_project) -> Project:
-    rows = [(*row, ("ada", "bob")[n % 2]) for n, row in enumerate(desk_rows(40, ("card", "pin")))]
+    rows = [(*row, ("alma", "bob")[n % 2]) for n, row in enumerate(desk_rows(40, ("card", "pin")))]
     project = make_project(csv_of(rows, ("text", "label", "who")), subject="who")
-    opine(project, [("a canary text", "card")], subject="ada")
+    opine(project, [("a canary text", "card")], subject="alma")
     opine(project, [("another text", "pin")], subject="bob")
     propose_rows(project, 2)
     prepare(project)
-    grant(project, "ada", ConsentGiven("training", "consent", "web", now()))
-    restrict(project, "ada", OBJECTED)
+    grant(project, "alma", ConsentGiven("training", "consent", "web", now()))
+    restrict(project, "alma", OBJECTED)
     return project
 
 
 def test_an_export_has_every_kind_of_row_of_the_person_and_of_nobody_else(desk, tmp_path):
-    export_subject(desk, "ada", tmp_path / "export")
+    export_subject(desk, "alma", tmp_path / "export")
     everything = json.loads((tmp_path / "export" / "everything.json").read_text())
     assert [row["text"] for row in everything["predictions"]] == ["a canary text"]
     assert [row["label"] for row in everything["opinions"]] == ["card"]
@@ -47,7 +47,7 @@ def test_an_export_has_every_kind_of_row_of_the_person_and_of_nobody_else(desk, 
 
 
 def test_hashes_and_counts_of_the_manifest_are_those_of_the_files(desk, tmp_path):
-    manifest = export_subject(desk, "ada", tmp_path / "export")
+    manifest = export_subject(desk, "alma", tmp_path / "export")
     written = {path.name for path in (tmp_path / "export").iterdir()}
     assert written == {*manifest["files"], "manifest.json"}
     for name, about in manifest["files"].items():
@@ -65,4 +65,4 @@ def test_somebody_unknown_is_not_found_and_a_full_folder_is_left_alone(desk, tmp
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(BadInput, match="is not empty"):
-        export_subject(desk, "ada", tmp_path / "mine")
+        export_subject(desk, "alma", tmp_path / "mine")

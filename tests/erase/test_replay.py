@@ -38,16 +38,16 @@ def restored(desk: Project, backup, *, with_keys: bool) -> Project:
     return open_project(desk.folder)
 
 
-def found(project: Project, person: str = "ada"):
+def found(project: Project, person: str = "alma"):
     keys = open_vault(project).keys
     return find(project, Person(keys, keys.pseudonym(person)))
 
 
 def test_data_without_its_keys_cannot_be_read_and_is_deleted_when_the_vault_opens(desk, served_folder):
-    erase(desk, "ada")
+    erase(desk, "alma")
     again = restored(desk, served_folder, with_keys=False)
     assert {row.subject for row in read_predictions(open_vault(again))} == {"bob"}
-    pseudonym = open_vault(again).keys.pseudonym("ada")
+    pseudonym = open_vault(again).keys.pseudonym("alma")
     said = [(line.action, line.subject) for line in read_audit(again)]
     assert said[-1] == ("tombstone replayed", pseudonym)
     with pytest.raises(NotFound, match="it was destroyed"):
@@ -55,7 +55,7 @@ def test_data_without_its_keys_cannot_be_read_and_is_deleted_when_the_vault_open
 
 
 def test_replay_reaches_files_datasets_and_versions_that_came_back(desk, served_folder):
-    erase(desk, "ada")
+    erase(desk, "alma")
     again = restored(desk, served_folder, with_keys=False)
     assert found(again).versions
     assert alias(again, CHAMPION) == "v1"
@@ -67,18 +67,18 @@ def test_replay_reaches_files_datasets_and_versions_that_came_back(desk, served_
 
 def test_a_receipt_from_elsewhere_erases_where_the_tombstone_was_lost_too(desk, served_folder, tmp_path):
     receipt = tmp_path / "receipt.json"
-    receipt.write_bytes(erase(desk, "ada").path.read_bytes())
+    receipt.write_bytes(erase(desk, "alma").path.read_bytes())
     again = restored(desk, served_folder, with_keys=True)
     assert len(read_predictions(open_vault(again))) == 4
     assert replay(again) == {}
-    assert list(replay(again, [receipt])) == [open_vault(again).keys.pseudonym("ada")]
+    assert list(replay(again, [receipt])) == [open_vault(again).keys.pseudonym("alma")]
     assert found(again).is_nothing
     assert len(read_predictions(open_vault(again))) == 1
 
 
 def test_a_receipt_of_another_project_is_refused(desk, tmp_path):
     other = Project(tmp_path / "other", Settings())
-    keys, pseudonym = open_vault(other).keys, open_vault(desk).keys.pseudonym("ada")
+    keys, pseudonym = open_vault(other).keys, open_vault(desk).keys.pseudonym("alma")
     stone = make_tombstone(keys, pseudonym, "2026-01-01T00:00:00.000+00:00")
     receipt = write_receipt(other, keys, {"id": "r1", "subject": pseudonym, "tombstone": stone})
     with pytest.raises(Corrupt, match="is not what the key .* signed"):
@@ -87,9 +87,9 @@ def test_a_receipt_of_another_project_is_refused(desk, tmp_path):
 
 
 def test_replay_leaves_what_the_person_said_since(desk):
-    erase(desk, "ada")
-    opine(desk, [("please help a new card", "card")], subject="ada")
+    erase(desk, "alma")
+    opine(desk, [("please help a new card", "card")], subject="alma")
     assert replay(desk) == {}
-    assert "ada" in {row.subject for row in read_predictions(open_vault(desk))}
+    assert "alma" in {row.subject for row in read_predictions(open_vault(desk))}
     assert [info.name for info in list_versions(desk)] == ["v2"]
     assert prepare(desk).id in {dataset.id for dataset in all_datasets(desk)}
