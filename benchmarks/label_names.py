@@ -18,7 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from millwright.train.backbones import MINILM, load_backbone
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
-from millwright.train.label_names import may_teach, names_of
+from millwright.train.label_names import may_teach, words_of
 from millwright.train.states import cached_features, checked_precision
 
 SHOTS, DRAWS, MAX_TOKENS = (1, 2, 5, 10, 20), 5, 128
@@ -41,7 +41,7 @@ COLUMNS = (
 def measure(name: str) -> list[Row]:
     """Accuracies on one dataset, a row a number of shots."""
     texts, truth_N, labels = sample(ALL[name]())
-    names = names_of([WORDS.get(name, {}).get(label, label) for label in labels])
+    names = [words_of(WORDS.get(name, {}).get(label, label)) for label in labels]
     backbone = load_backbone(MINILM, MAX_TOKENS)
     with TemporaryDirectory() as folder:
         precision = checked_precision(backbone, texts)

@@ -9,8 +9,9 @@ MillwrightError                500, exit 1
 ├── Unavailable                503, exit 1   the server is starting, stopping, or lost a worker
 ├── Unauthorised               401, exit 1   no key, or one that opens nothing
 ├── Forbidden                  403, exit 1   the key may not do this
-├── TooOften                   429, exit 1   the key has used up its rate; try again later
-├── QueueFull                  429, exit 1   as many inputs wait as may; try again later
+├── TryLater                   429, exit 1   more was asked than is answered now
+│   ├── TooOften               429, exit 1   the key has used up its rate
+│   └── QueueFull              429, exit 1   as many inputs wait as may
 ├── DeadlinePassed             504, exit 1   no answer within the time that a request may take
 ├── MissingExtra               501, exit 1   an optional dependency is not installed
 ├── CannotStore                507, exit 1   the disk is full, or the folder may not be written
@@ -80,8 +81,8 @@ class Forbidden(MillwrightError):
     status = 403
 
 
-class TooOften(MillwrightError):
-    """The key of the request has used up its rate; `retry_after_s` is when it may ask again."""
+class TryLater(MillwrightError):
+    """More was asked than is answered now; `retry_after_s` is when to ask again."""
 
     status = 429
 
@@ -90,14 +91,12 @@ class TooOften(MillwrightError):
         self.retry_after_s = retry_after_s
 
 
-class QueueFull(MillwrightError):
-    """As many inputs wait as may; `retry_after_s` is when the queue should have room again."""
+class TooOften(TryLater):
+    """The key of the request has used up its rate."""
 
-    status = 429
 
-    def __init__(self, message: str, retry_after_s: int) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+class QueueFull(TryLater):
+    """As many inputs wait as may; they should have room again after `retry_after_s`."""
 
 
 class DeadlinePassed(MillwrightError):
@@ -145,3 +144,11 @@ def one_of(kind: str, name: str, known: Iterable[str]) -> str:
     raise NotFound(
         f"no {kind} named {name!r}; there {'is' if len(names) == 1 else 'are'} {listed or 'none'}.{hint}"
     )
+
+
+def choice(kind: str, name: str, known: Iterable[str], field: str) -> str:
+    """Return `name` if it is among `known`; for what came in a request: BadInput that names the field."""
+    try:
+        return one_of(kind, name, known)
+    except NotFound as unknown:
+        raise BadInput(str(unknown), field=field) from None

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, func, select
 
 from millwright.data.prepare import group_name
 from millwright.data.split import split_of
-from millwright.errors import BadInput, NotFound, one_of
+from millwright.errors import BadInput, NotFound, choice
 from millwright.privacy.retention import training_since
 from millwright.privacy.sealed import (
     open_opinion,
@@ -31,10 +31,7 @@ def check_opinion(opinion: Opinion, labels: set[str]) -> None:
     if opinion.label is None and opinion.rating is None and opinion.comment is None:
         raise BadInput("feedback says nothing; give at least one of label, rating, comment", field="label")
     if opinion.label is not None and opinion.label not in labels:
-        try:
-            one_of("label", opinion.label, sorted(labels))
-        except NotFound as unknown:
-            raise BadInput(str(unknown), field="label") from None
+        choice("label", opinion.label, sorted(labels), field="label")
     low, high = RATINGS
     if opinion.rating is not None and not low <= opinion.rating <= high:
         raise BadInput(
@@ -72,14 +69,16 @@ def propose_rows(project: Project, turn: int) -> int:
     known = {row.prediction: row for row in read_proposed(vault)}
     labelled = select(opinions).where(opinions.c.has_label, opinions.c.sealed.is_not(None))
     labelled = labelled.where(opinions.c.created_at >= training_since(project))
+    said_of = predictions.c.id.in_(labelled.with_only_columns(opinions.c.prediction))
     with project.database.begin() as connection:
         take_write_lock(connection, vault)
         newest = {
             row.prediction: row for row in connection.execute(labelled.order_by(opinions.c.created_at))
         }  # the last one wins
-        for row in connection.execute(select(predictions).order_by(predictions.c.id)).all():
-            said, before = newest.get(row.id), known.get(row.id)
-            if said is None or row.sealed is None or (before is not None and before.opinion == said.id):
+        chosen = select(predictions).where(said_of, predictions.c.sealed.is_not(None))
+        for row in connection.execute(chosen.order_by(predictions.c.id)).all():
+            said, before = newest[row.id], known.get(row.id)
+            if before is not None and before.opinion == said.id:
                 continue
             label, given = open_opinion(vault, said).label, open_prediction(vault, row)
             assert label is not None, said.id

@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select
 
 from millwright.data.dataset import Dataset
 from millwright.data.prepare import prepare
-from millwright.errors import BadInput, Corrupt
+from millwright.errors import BadInput
 from millwright.experiment.compare import Comparison, compare_paired
 from millwright.feedback import propose_rows
 from millwright.progress import Progress, quiet
@@ -21,11 +21,9 @@ from millwright.registry.classifiers import load_classifier
 from millwright.registry.versions import (
     CHALLENGER,
     CHAMPION,
-    VersionInfo,
     alias,
-    list_versions,
+    find_made,
     point,
-    version_manifest,
 )
 from millwright.reports.charts import turns_chart
 from millwright.reports.pages import turns_page
@@ -80,7 +78,8 @@ def turn(project: Project, *, progress: Progress = quiet) -> TurnRecord:
         held_out = dataset.split("test")
         # The champion answers first: that it is damaged should be known before hours of training.
         before_N = _right(load_classifier(project, champion), held_out)
-        challenger = _left_by_an_interrupted_turn(project, dataset, champion) or train(
+        # An interrupted turn may have trained it already, and never compared it.
+        challenger = find_made(project, dataset.id, project.settings, but={champion}) or train(
             project, progress=progress, dataset=dataset
         )
         comparison = compare_paired(before_N, _right(load_classifier(project, challenger.name), held_out))
@@ -114,20 +113,6 @@ def _draw(project: Project, records: Sequence[TurnRecord]) -> None:
     """Draw the chart of turns and its page anew."""
     write_text(project.reports / "turns.svg", turns_chart(records))
     write_text(project.reports / "turns.html", turns_page(records))
-
-
-def _left_by_an_interrupted_turn(project: Project, dataset: Dataset, champion: str) -> VersionInfo | None:
-    """A version that was trained on this dataset with these settings and never compared."""
-    now_set = project.settings.model_dump(include={"backbone", "train"})
-    for info in reversed(list_versions(project)):
-        if info.dataset == dataset.id and info.name != champion:
-            try:
-                was_set = version_manifest(project, info.name)["settings"]
-            except Corrupt:
-                continue  # then it is trained again
-            if all(was_set[section] == now_set[section] for section in now_set):
-                return info
-    return None
 
 
 def _check_enough(project: Project, dataset: Dataset, number: int) -> int:

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from sqlalchemy import delete, insert
+from sqlalchemy import delete
 
 from millwright.data.prepare import dataset_folder
 from millwright.erase.found import all_datasets, is_owned
@@ -12,11 +12,10 @@ from millwright.erase.work import Work
 from millwright.privacy.receipts import make_tombstone
 from millwright.privacy.tombstones import delete_said
 from millwright.records import JsonObject
+from millwright.registry.versions import DATASET, note_retired
 from millwright.store.database import now
 from millwright.store.files import read_json, sha256_file, storing
-from millwright.store.tables import datasets, retired
-
-DATASET = "dataset"  # what the table of retired things calls one
+from millwright.store.tables import datasets
 
 
 def erase_rows(work: Work) -> None:
@@ -82,9 +81,7 @@ def erase_datasets(work: Work) -> None:
         done[name] = {**about, "successor": successor}
         with project.database.begin() as connection:
             connection.execute(delete(datasets).where(datasets.c.id == name))
-            connection.execute(delete(retired).where(retired.c.kind == DATASET, retired.c.name == name))
-            values = {"kind": DATASET, "name": name, "successor": successor, "erasure": work.id}
-            connection.execute(insert(retired).values(**values, retired_at=now()))
+            note_retired(connection, DATASET, name, successor, work.id)
         remove(folder)
         _remove_report(work, f"data-{name}.html")
 

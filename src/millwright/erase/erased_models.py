@@ -4,14 +4,15 @@ from millwright.data.dataset import Dataset, open_dataset
 from millwright.data.prepare import prepare
 from millwright.erase.erased_data import erase_reports_of, remove
 from millwright.erase.work import Work
-from millwright.errors import BadInput, Corrupt
+from millwright.errors import BadInput
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.versions import (
     CHALLENGER,
     CHAMPION,
+    VersionInfo,
     alias,
-    list_versions,
+    find_made,
     point,
     retire,
     version_manifest,
@@ -55,7 +56,10 @@ def train_successors(work: Work) -> None:
                 work.keep(connection)
             continue
         dataset = open_dataset(work.project, work.record["successor_dataset"])
-        new = _made_already(work, dataset, manifest) or _train(work, dataset, manifest)
+        # This erasure may have trained it before it was killed, or for the other alias.
+        settings, seen = _settings_of(work.project, manifest), work.record["found"]["versions"]
+        made = find_made(work.project, dataset.id, settings, but=seen)
+        new = (made or _train(work, dataset, manifest, settings)).name
         if not is_measured(work.project, new):
             from millwright.serve.runtimes import choose_runtime  # PyTorch, only where it must be
 
@@ -94,27 +98,12 @@ def _why_not(work: Work, manifest: JsonObject) -> str | None:
     return None
 
 
-def _train(work: Work, dataset: Dataset, manifest: JsonObject) -> str:
+def _train(work: Work, dataset: Dataset, manifest: JsonObject, settings: Settings) -> VersionInfo:
     from millwright.steps import make_version  # PyTorch, only where it must be
 
-    settings = _settings_of(work.project, manifest)
     searched = manifest["facts"].get("search")
     info, _ = make_version(work.project, dataset, settings, searched=searched, progress=work.progress)
-    return info.name
-
-
-def _made_already(work: Work, dataset: Dataset, manifest: JsonObject) -> str | None:
-    """The successor that this erasure trained before it was killed, or for the other alias."""
-    wanted = _settings_of(work.project, manifest).model_dump(include={"backbone", "train"})
-    for info in reversed(list_versions(work.project)):
-        if info.dataset == dataset.id and info.name not in work.record["found"]["versions"]:
-            try:
-                had = version_manifest(work.project, info.name)["settings"]
-            except Corrupt:
-                continue
-            if all(had[section] == wanted[section] for section in wanted):
-                return info.name
-    return None
+    return info
 
 
 def _settings_of(project: Project, manifest: JsonObject) -> Settings:

@@ -20,7 +20,7 @@ from millwright.erase.erased_data import (
     erase_rows,
 )
 from millwright.erase.erased_models import erase_versions, make_successor_dataset, train_successors
-from millwright.erase.found import Found, Person, find
+from millwright.erase.found import NOBODY, Found, Person, find
 from millwright.erase.work import Work
 from millwright.errors import BadInput, Busy, NotFound
 from millwright.privacy.audit import record as note
@@ -222,9 +222,7 @@ def _finish(work: Work) -> Erased:
 def _last(project: Project, pseudonym: str) -> Erased:
     done = erasures_of(project, pseudonym)
     if not done:
-        raise NotFound(
-            "nothing in this project belongs to that person; check how files and requests name the person"
-        )
+        raise NotFound(NOBODY)
     return _read(receipt_folder(project) / f"{done[-1]}.json")
 
 

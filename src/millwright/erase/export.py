@@ -7,7 +7,7 @@ from pathlib import Path
 
 from millwright.data.load import read_table
 from millwright.data.table import ROW
-from millwright.erase.found import Found, Person, all_datasets, find
+from millwright.erase.found import NOBODY, Found, Person, all_datasets, find
 from millwright.erase.owned_files import rows_of_subject
 from millwright.errors import BadInput, NotFound
 from millwright.privacy.audit import record as note
@@ -43,9 +43,7 @@ def gather(project: Project, subject: str) -> JsonObject:
     consents = [vars(one) for one in consents_of(project, person.pseudonym)]
     restrictions = restrictions_of(project, person.pseudonym)
     if found.is_nothing and not (found.files or consents or restrictions):
-        raise NotFound(
-            "nothing in this project belongs to that person; check how files and requests name the person"
-        )
+        raise NotFound(NOBODY)
     return {
         "predictions": [vars(one) for one in read_predictions(vault, person.pseudonym)],
         "opinions": [vars(one) for one in read_opinions(vault, person.pseudonym)],

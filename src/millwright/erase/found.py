@@ -67,6 +67,9 @@ class Person:
         return [row for row in rows if self.is_whose(row.subject)]
 
 
+NOBODY = "nothing in this project belongs to that person; check how files and requests name the person"
+
+
 def find(project: Project, person: Person, until: str | None = None) -> Found:
     """Look everywhere.
 
@@ -83,9 +86,8 @@ def find(project: Project, person: Person, until: str | None = None) -> Found:
         Corrupt: a dataset was changed, so that nobody can tell whose rows it has.
     """
     files, made_of, there = _files(project, person), _made_of(project), all_datasets(project)
-    mine = {one.id: person.rows_of(one.rows) for one in there}
-    later = _made_after(project, until)
-    mine = {name: rows for name, rows in mine.items() if rows and name not in later}
+    known, later = {one.id for one in there}, _made_after(project, until)
+    mine = {one.id: rows for one in there if (rows := person.rows_of(one.rows)) and one.id not in later}
     ids = {row.id for rows in mine.values() for row in rows}
     versions = {
         path.name: _version(path, mine[dataset]) for path, dataset in made_of.items() if dataset in mine
@@ -101,9 +103,7 @@ def find(project: Project, person: Person, until: str | None = None) -> Found:
         },
         versions=versions,
         bodies=tuple(sorted(_bodies(project, ids, list(versions)))),
-        unknown_versions=tuple(
-            path.name for path, dataset in made_of.items() if dataset not in {one.id for one in there}
-        ),
+        unknown_versions=tuple(path.name for path, dataset in made_of.items() if dataset not in known),
     )
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from sqlalchemy import Row, insert, select, update
 
-from millwright.errors import BadInput, Forbidden, NotFound, TooOften, Unauthorised, one_of
+from millwright.errors import BadInput, Forbidden, TooOften, Unauthorised, choice, one_of
 from millwright.privacy.audit import record
 from millwright.project import Project
-from millwright.store.database import now
+from millwright.store.database import hour_of, now
 from millwright.store.tables import api_keys
 
 ADMIN = "admin"
@@ -73,23 +73,19 @@ def create_key(
     if not scopes:
         raise BadInput(f"a key needs a scope; give one or more of {', '.join(SCOPES)}", field="scopes")
     for scope in scopes:
-        try:
-            one_of("scope", scope, SCOPES)
-        except NotFound as unknown:
-            raise BadInput(str(unknown), field="scopes") from None
+        choice("scope", scope, SCOPES, field="scopes")
     for field_name, value in (("days", days), ("requests_per_minute", requests_per_minute)):
         if value is not None and value < 1:
             raise BadInput(f"{field_name} must be 1 or more, got {value}; leave it out for no limit")
     own = secrets.token_hex(ID_DIGITS // 2)
     token = f"{PREFIX}_{own}_{secrets.token_urlsafe(32)}"
-    ends = None if days is None else datetime.now(UTC) + timedelta(days=days)
     key = ApiKey(
         id=own,
         name=name.strip(),
         scopes=tuple(sorted(set(scopes))),
         requests_per_minute=requests_per_minute,
         created_at=now(),
-        expires_at=None if ends is None else ends.isoformat(timespec="milliseconds"),
+        expires_at=None if days is None else hour_of(datetime.now(UTC) + timedelta(days=days)),
         revoked_at=None,
         last_used_at=None,
     )
@@ -146,7 +142,7 @@ def renew_key(project: Project, key_id: str, *, overlap_hours: int = 24) -> tupl
     if not _is_live(old, now()):
         raise BadInput(f"{key_id} was revoked or has expired; make a new one with `millwright keys create`")
     made = create_key(project, old.name, old.scopes, requests_per_minute=old.requests_per_minute)
-    ends = (datetime.now(UTC) + timedelta(hours=overlap_hours)).isoformat(timespec="milliseconds")
+    ends = hour_of(datetime.now(UTC) + timedelta(hours=overlap_hours))
     if old.expires_at is None or ends < old.expires_at:
         with project.database.begin() as connection:
             connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(expires_at=ends))

@@ -10,7 +10,7 @@ No personal data stands in it: subjects are named by keyed pseudonyms, reasons a
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,10 +98,8 @@ def record(
 
 
 def read_audit(project: Project) -> list[AuditLine]:
-    """Every line, oldest first, after the chain was checked; see `verify_chain`."""
-    path = audit_file(project)
-    verify_chain(path)
-    return [_parsed(line, path, place) for place, line in enumerate(_lines(path), start=1)]
+    """Every line, oldest first; raises Corrupt where `verify_chain` does."""
+    return _chain(audit_file(project))
 
 
 def verify_chain(path: Path) -> ChainState:
@@ -116,17 +114,7 @@ def verify_chain(path: Path) -> ChainState:
     Raises:
         Corrupt: a line was changed, removed, added or cut; the message says which is the first.
     """
-    before, count = START, 0
-    for place, content in enumerate(_lines(path), start=1):
-        line = _parsed(content, path, place)
-        said = {key: value for key, value in vars(line).items() if key != "hash"}
-        if line.number != place or canonical(vars(line)) != content or _hash(before, said) != line.hash:
-            raise Corrupt(
-                f"{path} breaks at line {place}: it is not what was written after line {place - 1}; compare "
-                "it with a copy kept elsewhere"
-            )
-        before, count = bytes.fromhex(line.hash), place
-    return ChainState(count, before.hex())
+    return _end(_chain(path))
 
 
 def make_anchor(project: Project, project_id: str, key: Ed25519PrivateKey) -> JsonObject:
@@ -169,20 +157,38 @@ def check_anchor(path: Path, anchor: JsonObject, public_key: str | None) -> Chai
         raise BadInput(
             "the anchor's signature is not that of the key; take the anchor from where it was kept"
         )
-    state = verify_chain(path)
+    lines = _chain(path)
+    state = _end(lines)
     if state.lines < anchor["lines"]:
         raise Corrupt(
             f"{path} has {state.lines} lines and had {anchor['lines']} at {anchor['at']}: its tail was cut; "
             "restore it from a backup"
         )
-    lines = _lines(path)
-    then = _parsed(lines[anchor["lines"] - 1], path, anchor["lines"]).hash if anchor["lines"] else START.hex()
-    if then != anchor["hash"]:
+    if _end(lines[: anchor["lines"]]).hash != anchor["hash"]:
         raise Corrupt(
             f"{path} was written anew: line {anchor['lines']} is not the one of {anchor['at']}; restore it "
             "from a backup"
         )
     return state
+
+
+def _chain(path: Path) -> list[AuditLine]:
+    """The lines of a log, each checked against the one before it."""
+    chain: list[AuditLine] = []
+    for place, content in enumerate(_lines(path), start=1):
+        line, before = _parsed(content, path, place), bytes.fromhex(_end(chain).hash)
+        said = {key: value for key, value in vars(line).items() if key != "hash"}
+        if line.number != place or canonical(vars(line)) != content or _hash(before, said) != line.hash:
+            raise Corrupt(
+                f"{path} breaks at line {place}: it is not what was written after line {place - 1}; compare "
+                "it with a copy kept elsewhere"
+            )
+        chain.append(line)
+    return chain
+
+
+def _end(chain: Sequence[AuditLine]) -> ChainState:
+    return ChainState(len(chain), chain[-1].hash if chain else START.hex())
 
 
 def _hash(before: bytes, said: JsonObject) -> str:

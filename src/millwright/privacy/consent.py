@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Row, Update, delete, insert, select, update
 
-from millwright.errors import BadInput, NotFound, one_of
+from millwright.errors import BadInput, choice, one_of
 from millwright.privacy.audit import record
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
@@ -60,10 +60,7 @@ def grant(project: Project, subject: str, consent: ConsentGiven) -> None:
     _check_named(subject, "subject")
     _check_named(consent.purpose, "purpose")
     _check_named(consent.channel, "channel")
-    try:
-        one_of("legal basis", consent.legal_basis, BASES)
-    except NotFound as unknown:
-        raise BadInput(str(unknown), field="legal_basis") from None
+    choice("legal basis", consent.legal_basis, BASES, field="legal_basis")
     pseudonym = open_vault(project).keys.pseudonym(subject)
     with project.database.begin() as connection:
         connection.execute(_withdrawing(pseudonym, consent.purpose, consent.granted_at))
@@ -143,13 +140,6 @@ def restrictions_of(project: Project, pseudonym: str) -> dict[str, str]:
     with project.database.connect() as connection:
         chosen = select(restrictions).where(restrictions.c.subject == pseudonym)
         return {row.kind: row.since for row in connection.execute(chosen)}
-
-
-def held(project: Project) -> set[str]:
-    """The pseudonyms of all who are under a legal hold."""
-    with project.database.connect() as connection:
-        chosen = select(restrictions.c.subject).where(restrictions.c.kind == HELD)
-        return set(connection.scalars(chosen))
 
 
 def _consent(row: Row[tuple[object, ...]]) -> ConsentGiven:

@@ -56,9 +56,9 @@ class Gate:
         return pl.Series("reason", found, dtype=pl.String)
 
     def _pseudonyms(self, subject: pl.Series) -> dict[str | None, str]:
-        people = subject.unique().drop_nulls().to_list()
         if not (self.barred or self.erased or self.granted):
             return {}
+        people = subject.unique().drop_nulls().to_list()
         return {person: self.vault.keys.pseudonym(person) for person in people if person}
 
     def _reason(self, pseudonym: str | None, said: str | None, from_file: bool) -> str | None:

@@ -117,13 +117,11 @@ class KeyStore:
 
     def data_key(self, owner: str) -> AESGCM:
         """The data key of a person's pseudonym or of PROJECT, made where there is none."""
-        with self._lock:
-            found = self._cached.get(owner)
-            if found is None:
-                if len(self._cached) >= MOST_CACHED:
-                    self._cached.clear()
-                found = self._cached[owner] = AESGCM(self._secret(owner, make=True))
-            return found
+        return self._key(owner, make=True)
+
+    def existing_key(self, owner: str) -> AESGCM:
+        """The data key of an owner; NotFound if there is none, so that what it sealed is shredded."""
+        return self._key(owner, make=False)
 
     def make_keys(self, owners: Iterable[str]) -> None:
         """Make the data keys that some of these owners have not yet, all in one commit.
@@ -135,22 +133,13 @@ class KeyStore:
             new = [owner for owner in dict.fromkeys(owners) if owner not in self._cached]
             if not new:
                 return
-            if len(self._cached) + len(new) > MOST_CACHED:
-                self._cached.clear()
+            self._make_room(len(new))
             about = {owner: secrets.token_bytes(KEY_BYTES) for owner in new}
             fresh = list(_wrapped(about.items(), self._wrapping, self.project_id))
             with self._engine.begin() as connection:
                 connection.execute(insert(keys).prefix_with("OR IGNORE"), fresh)
             for owner in new:  # another process may have made one before
                 self._cached[owner] = AESGCM(self._secret(owner))
-
-    def existing_key(self, owner: str) -> AESGCM:
-        """The data key of an owner; NotFound if there is none, so that what it sealed is shredded."""
-        with self._lock:
-            found = self._cached.get(owner)
-            if found is None:
-                found = self._cached[owner] = AESGCM(self._secret(owner))
-            return found
 
     def refresh(self) -> None:
         """Forget cached keys if another process destroyed or rewrapped some since."""
@@ -232,6 +221,18 @@ class KeyStore:
 
     def _next_generation(self, connection: Connection) -> None:
         connection.execute(update(facts).where(facts.c.name == "generation").values(value=uuid4().hex))
+
+    def _key(self, owner: str, make: bool) -> AESGCM:
+        with self._lock:
+            found = self._cached.get(owner)
+            if found is None:
+                self._make_room(1)
+                found = self._cached[owner] = AESGCM(self._secret(owner, make))
+            return found
+
+    def _make_room(self, count: int) -> None:
+        if len(self._cached) + count > MOST_CACHED:
+            self._cached.clear()
 
     def _secret(self, owner: str, make: bool = False) -> bytes:
         chosen, about = select(keys.c.wrapped).where(keys.c.owner == owner), _about(self.project_id, owner)

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, upd
 from millwright.privacy.audit import record
 from millwright.privacy.consent import HELD
 from millwright.project import Project
-from millwright.store.database import now, scrub
+from millwright.store.database import hour_of, now, scrub
 from millwright.store.tables import opinions, predictions, proposed_rows, restrictions
 
 
@@ -85,8 +85,7 @@ def training_since(project: Project) -> str:
 def _before(hour: str, days: int | None) -> str:
     if days is None:
         return ""
-    then = datetime.fromisoformat(hour).astimezone(UTC) - timedelta(days=days)
-    return then.isoformat(timespec="milliseconds")
+    return hour_of(datetime.fromisoformat(hour).astimezone(UTC) - timedelta(days=days))
 
 
 def _old_rows(training: str) -> ColumnElement[bool]:

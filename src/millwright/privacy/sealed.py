@@ -9,8 +9,6 @@ from millwright.privacy.vault import Place, Vault
 from millwright.records import Opinion, Prediction, ProposedRow
 from millwright.store.tables import opinions, predictions, proposed_rows
 
-SEALED = {"predictions": predictions, "opinions": opinions, "proposed_rows": proposed_rows}
-
 
 def take_write_lock(connection: Connection, vault: Vault) -> None:
     """Begin a transaction that seals: now no other process deletes rows, and no destroyed key is used."""

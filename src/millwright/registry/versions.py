@@ -4,20 +4,22 @@
 from here because it needs torch.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select
 
-from millwright.errors import BadInput, NotFound, one_of
+from millwright.errors import BadInput, Corrupt, NotFound, one_of
 from millwright.privacy.audit import record
 from millwright.project import Project
 from millwright.records import JsonObject
+from millwright.settings import Settings
 from millwright.store.database import now
 from millwright.store.files import read_json, verify
 from millwright.store.tables import alias_changes, aliases, retired, versions
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-VERSION = "version"  # what `retired` calls it
+VERSION, DATASET = "version", "dataset"  # what `retired` calls them
 ROLLED_BACK = "rolled back from "
 
 
@@ -82,6 +84,30 @@ def version_manifest(project: Project, name: str) -> JsonObject:
     verify(folder)
     manifest: JsonObject = read_json(folder / "manifest.json")
     return manifest
+
+
+def find_made(project: Project, dataset: str, settings: Settings, but: Collection[str]) -> VersionInfo | None:
+    """The newest version that was made of a dataset with the same backbone and training settings.
+
+    Args:
+        project: an open project.
+        dataset: the dataset's id.
+        settings: what it must have been made with.
+        but: versions that do not count.
+
+    Returns:
+        The version; None if there is none, or only damaged ones.
+    """
+    wanted = settings.model_dump(include={"backbone", "train"})
+    for info in reversed(list_versions(project)):
+        if info.dataset == dataset and info.name not in but:
+            try:
+                had = version_manifest(project, info.name)["settings"]
+            except Corrupt:
+                continue  # then it is trained again
+            if all(had[section] == wanted[section] for section in wanted):
+                return info
+    return None
 
 
 def promote(project: Project, name: str, reason: str, alias_name: str = CHAMPION) -> str:
@@ -160,8 +186,21 @@ def retire(connection: Connection, name: str, successor: str | None, erasure: st
         erasure: the id of the erasure that retires it.
     """
     connection.execute(delete(versions).where(versions.c.name == name))
-    connection.execute(delete(retired).where(retired.c.kind == VERSION, retired.c.name == name))
-    values = {"kind": VERSION, "name": name, "successor": successor, "erasure": erasure}
+    note_retired(connection, VERSION, name, successor, erasure)
+
+
+def note_retired(connection: Connection, kind: str, name: str, successor: str | None, erasure: str) -> None:
+    """Note within a transaction that a version or a dataset is gone, instead of an older note of it.
+
+    Args:
+        connection: to the project's database, in a transaction.
+        kind: VERSION or DATASET.
+        name: what is gone.
+        successor: what took its place, if anything did.
+        erasure: the id of the erasure that retires it.
+    """
+    connection.execute(delete(retired).where(retired.c.kind == kind, retired.c.name == name))
+    values = {"kind": kind, "name": name, "successor": successor, "erasure": erasure}
     connection.execute(insert(retired).values(**values, retired_at=now()))
 
 

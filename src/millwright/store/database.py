@@ -114,7 +114,12 @@ def empty_log(engine: Engine) -> None:
 
 def now() -> str:
     """The hour in UTC, to the millisecond, as it stands in every table."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return hour_of(datetime.now(UTC))
+
+
+def hour_of(moment: datetime) -> str:
+    """A moment in UTC as it stands in every table, where the order of texts is that of hours."""
+    return moment.isoformat(timespec="milliseconds")
 
 
 def _check_length(connection: Connection, path: Path) -> None:

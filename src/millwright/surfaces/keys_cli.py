@@ -1,4 +1,4 @@
-"""The verbs of `millwright keys`: rotate the master key; make, list and revoke keys of the service."""
+"""The verbs of `millwright keys`: rotate the master key; make, renew, list and revoke keys of the service."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

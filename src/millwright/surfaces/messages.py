@@ -1,16 +1,15 @@
 """What travels over HTTP: requests are checked here, once, and become records behind the door."""
 
-import re
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
-_HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")
+from millwright.modalities.text import is_unicode
 
 
 def whole(text: str) -> str:
     """Refuse half of a surrogate pair: JSON can carry one, but neither UTF-8 nor the database can."""
-    if _HALF_OF_A_PAIR.search(text):
+    if not is_unicode(text):
         raise ValueError("text must be valid Unicode, got half of a surrogate pair")
     return text
 

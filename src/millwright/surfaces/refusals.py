@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from millwright.errors import BadInput, MillwrightError, QueueFull, TooOften, Unauthorised, Unavailable
+from millwright.errors import BadInput, MillwrightError, TryLater, Unauthorised, Unavailable
 from millwright.surfaces.messages import ErrorAnswer, ErrorDetail
 
 SHOWN_CHARACTERS = 80
@@ -45,7 +45,7 @@ def refusal(error: MillwrightError) -> JSONResponse:
     answer = _error(error.status, message or str(error), field, None, remedy)
     if isinstance(error, Unauthorised):
         answer.headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, (QueueFull, TooOften, Unavailable)):
+    if isinstance(error, (TryLater, Unavailable)):
         answer.headers["Retry-After"] = str(getattr(error, "retry_after_s", 1))
     return answer
 

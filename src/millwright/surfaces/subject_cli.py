@@ -1,4 +1,4 @@
-"""The verbs of `millwright subject`: consent, withdraw, restrict, object, hold."""
+"""The verbs of `millwright subject`: consent, objections, holds, retention, export, erasure, replay."""
 
 from pathlib import Path
 from typing import Annotated

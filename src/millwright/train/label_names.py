@@ -4,7 +4,6 @@ Shape suffixes: N rows, C labels, D features.
 """
 
 import re
-from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import binomtest
@@ -45,8 +44,3 @@ def may_teach(name_CD: np.ndarray, feature_ND: np.ndarray, truth_N: np.ndarray) 
     return commonest < 1 and bool(
         binomtest(right, len(truth_N), commonest, alternative="greater").pvalue <= NOISE
     )
-
-
-def names_of(labels: Sequence[str]) -> list[str]:
-    """The words of each label's name, in the same order."""
-    return [words_of(label) for label in labels]
