@@ -31,27 +31,27 @@ def say(desk, capsys):
 
 def test_from_consent_to_a_receipt_that_is_checked_without_the_project(say, desk, tmp_path, capsys):
     (tmp_path / "terms.txt").write_text("we learn from what you say")
-    given = say("subject", "consent", "ada", "--text", tmp_path / "terms.txt", "--separate")["consent"]
+    given = say("subject", "consent", "alma", "--text", tmp_path / "terms.txt", "--separate")["consent"]
     assert (given["purpose"], given["is_separate"], len(given["text_sha256"])) == ("training", True, 64)
-    assert say("subject", "withdraw", "ada") == {"withdrawn": 1, "purpose": "training"}
-    assert say("subject", "restrict", "ada")["changed"]
-    assert say("subject", "object", "ada")["kind"] == "objected"
-    assert say("subject", "hold", "ada")["changed"]
-    assert "legal hold" in wrong(capsys, "subject", "erase", "ada", "--project", desk.folder)
-    assert "held no more" in say("subject", "hold", "ada", "--lift", as_json=False)
+    assert say("subject", "withdraw", "alma") == {"withdrawn": 1, "purpose": "training"}
+    assert say("subject", "restrict", "alma")["changed"]
+    assert say("subject", "object", "alma")["kind"] == "objected"
+    assert say("subject", "hold", "alma")["changed"]
+    assert "legal hold" in wrong(capsys, "subject", "erase", "alma", "--project", desk.folder)
+    assert "held no more" in say("subject", "hold", "alma", "--lift", as_json=False)
     assert say("subject", "expire", "--dry-run")["expired"]["predictions"] == 0
     assert "would delete 0 predictions" in say("subject", "expire", "--dry-run", as_json=False)
 
-    manifest = say("subject", "export", "ada", "--to", tmp_path / "export")
+    manifest = say("subject", "export", "alma", "--to", tmp_path / "export")
     assert manifest["files"]["predictions.csv"]["rows"] == 3
-    shown = say("subject", "erase", "ada", "--dry-run", as_json=False)
+    shown = say("subject", "erase", "alma", "--dry-run", as_json=False)
     assert "file rows.csv: 18 rows" in shown
     assert "version v1 (head): " in shown
 
     public = say("receipt", "key", as_json=False).strip()
     assert say("receipt", "key")["public_key"] == public
-    erased = say("subject", "erase", "ada")
-    said = say("subject", "erase", "ada", as_json=False)  # nothing is left: the receipt of before
+    erased = say("subject", "erase", "alma")
+    said = say("subject", "erase", "alma", as_json=False)  # nothing is left: the receipt of before
     assert "3 predictions, 3 opinions" in said
     assert "in its place v2, trained anew" in said
     (tmp_path / "receipt.json").write_text(json.dumps(erased["receipt"]))
