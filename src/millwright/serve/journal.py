@@ -9,10 +9,12 @@ from sqlalchemy import Engine, insert
 from sqlalchemy.exc import DBAPIError
 
 from millwright.errors import CannotStore, MillwrightError
-from millwright.records import Opinion, Prediction
-from millwright.store.tables import opinions, predictions
+from millwright.records import Failure, Opinion, Prediction, Shadow
+from millwright.store.tables import failures, opinions, predictions, shadows
 
-Entry = tuple[Sequence[Prediction | Opinion], Future[None]]
+Record = Prediction | Shadow | Failure | Opinion
+Entry = tuple[Sequence[Record], Future[None]]
+TABLES = {Prediction: predictions, Shadow: shadows, Failure: failures, Opinion: opinions}
 
 
 class Journal:
@@ -24,7 +26,7 @@ class Journal:
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
-    def write(self, records: Sequence[Prediction | Opinion]) -> Future[None]:
+    def write(self, records: Sequence[Record]) -> Future[None]:
         """Queue records; the future is done once they are on disk, or holds CannotStore or Corrupt.
 
         Args:
@@ -61,7 +63,7 @@ class Journal:
         try:
             with self._database.begin() as connection:
                 for records, _ in entries:
-                    for kind, table in ((Prediction, predictions), (Opinion, opinions)):
+                    for kind, table in TABLES.items():
                         values = [vars(record) for record in records if isinstance(record, kind)]
                         if values:
                             connection.execute(insert(table), values)

@@ -3,19 +3,22 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from uuid import uuid4
 
 import numpy as np
 
-from millwright.errors import BadInput, MillwrightError, TooLarge
+from millwright.errors import BadInput, MillwrightError, QueueFull, TooLarge
 from millwright.feedback import check_opinion, check_prediction, is_asked
 from millwright.modalities.text import clean
 from millwright.project import Project
-from millwright.records import Opinion, Prediction
+from millwright.records import Failure, Opinion, Prediction
+from millwright.registry.traffic import Traffic, current_traffic
 from millwright.registry.versions import CHALLENGER, CHAMPION, list_versions
 from millwright.serve.engine import Answering, Engine, Limits
+from millwright.serve.exposure import Exposure, expose
 from millwright.serve.journal import Journal
 from millwright.settings import ServeSection
 from millwright.store.database import now
@@ -30,6 +33,7 @@ from millwright.surfaces.messages import (
     PredictionsAnswer,
 )
 from millwright.surfaces.metrics import Metrics
+from millwright.surfaces.shadowing import Shadowing
 
 WATCH_SECONDS = 1.0
 Load = Callable[[str], Answering]
@@ -58,6 +62,8 @@ class Service:
         self._watching: asyncio.Task[None] | None = None
         self._load = load
         self._models: dict[str, Answering] = {}
+        self._traffic: Traffic | None = None
+        self._shadowing = Shadowing(self.engine)
 
     async def start(self) -> None:
         """Load what the aliases mean, then take requests and follow the aliases."""
@@ -71,6 +77,7 @@ class Service:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        await self._shadowing.finish()
         await self.engine.stop()
         if self._journal is not None:
             await asyncio.to_thread(self._journal.close)
@@ -81,6 +88,7 @@ class Service:
         A damaged challenger is left out. A damaged champion raises, and what was served still is.
         """
         infos = await asyncio.to_thread(list_versions, self.project)
+        current = await asyncio.to_thread(current_traffic, self.project)
         names = {alias: info.name for info in infos for alias in info.aliases}
         models: dict[str, Answering] = {}
         for alias in (CHAMPION, CHALLENGER):
@@ -92,14 +100,26 @@ class Service:
                     raise
                 log.warning("the challenger is not served: %s", error)
                 del names[alias]
-        self._models = models
+        for name in () if current is None else current.versions:
+            try:
+                models[name] = models.get(name) or await self._model(name)
+            except MillwrightError as error:
+                log.warning("version %s of the experiment is not served: %s", name, error)
+        self._models, self._traffic = models, current
         self.engine.swap(models, names)
 
     async def predict(self, request: PredictionRequest) -> PredictionsAnswer:
         """Answer a request and hand its predictions to the journal."""
         texts = self._checked(request.inputs)
-        version, model = self.engine.model(request.version)
-        probability_NC = await self.engine.answer(model, texts, request.timeout_s)
+        drawn = self._draw(request)
+        version, model = self.engine.model(drawn.version)
+        start = time.perf_counter()
+        try:
+            probability_NC = await self.engine.answer(model, texts, request.timeout_s)
+        except Exception as error:  # whatever the version raised is counted against it, and raised
+            self._note_failure(drawn, request.subject, error)
+            raise
+        seconds = time.perf_counter() - start
         data, records, answers = self.project.settings.data, [], []
         for text, probability_C in zip(texts, probability_NC, strict=True):
             top = _ranked(model.labels, probability_C, request.top_k or 1)
@@ -112,12 +132,20 @@ class Service:
                 subject=request.subject,
                 ask=is_asked(data, text, request.subject),
                 created_at=now(),
+                traffic=drawn.traffic,
+                arm=drawn.arm,
+                propensity=drawn.propensity,
+                unit=drawn.unit,
+                seconds=seconds,
             )
             records.append(record)
             answers.append(_answer(record, top if request.top_k else None))
         stored = self._open_journal.write(records)  # not waited for: what follows it on disk comes after it
         stored.add_done_callback(lambda done: self._count_unstored(done, len(records)))
         self.metrics.predictions.labels(version).inc(len(records))
+        if drawn.traffic is not None and self._traffic is not None:
+            for name in set(self._traffic.shadows) & set(self._models):
+                self._shadowing.start(name, self._models[name], records, self._open_journal)
         return PredictionsAnswer(predictions=answers)
 
     async def hear(self, request: FeedbackRequest) -> FeedbackAnswer:
@@ -177,6 +205,18 @@ class Service:
                 if reason != told:
                     log.error("the new champion is not served, the old one still is: %s", reason)
                 told = reason
+
+    def _draw(self, request: PredictionRequest) -> Exposure:
+        if request.version != CHAMPION or self._traffic is None:
+            return Exposure(request.version)
+        return expose(self._traffic, request.subject, self._models, CHAMPION)
+
+    def _note_failure(self, drawn: Exposure, subject: str | None, error: Exception) -> None:
+        if drawn.traffic is None or drawn.arm is None or drawn.propensity is None:
+            return
+        if not isinstance(error, QueueFull):  # the queue is everybody's
+            kind, told = type(error).__name__, (drawn.traffic, drawn.arm, drawn.propensity, drawn.unit)
+            self._open_journal.write([Failure(uuid4().hex, *told, subject, kind, now())])
 
     def _count_unstored(self, done: Future[None], count: int) -> None:
         if done.exception() is not None:
