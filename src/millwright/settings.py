@@ -126,6 +126,28 @@ class TurnSection(Section):
     )
 
 
+class ExperimentSection(Section):
+    """[experiment]: how versions are compared on users."""
+
+    alpha: float = Field(
+        0.05, gt=0, lt=0.5, description="Chance that an experiment's interval ever misses the effect."
+    )
+    min_effect: float = Field(
+        0.01, ge=0, lt=1, description="Gain of the metric, in [0, 1], that makes a challenger worth it."
+    )
+    margin: float = Field(0.05, gt=0, lt=1, description="Harm to a guardrail that is borne, in [0, 1].")
+    window_hours: float = Field(
+        24.0, gt=0, le=2160, description="A user's outcome is what is known so long after the first request."
+    )
+    max_days: float = Field(28.0, gt=0, le=365, description="Without a decision by then the champion stays.")
+    is_automatic: bool = Field(
+        True, description="False lets shipping and larger shares wait for `millwright experiment approve`."
+    )
+    check_seconds: float = Field(
+        60.0, gt=0, le=86_400, description="How often a server decides on the experiment that runs."
+    )
+
+
 class Settings(Section):
     """All of millwright.toml."""
 
@@ -135,6 +157,7 @@ class Settings(Section):
     train: TrainSection = TrainSection()
     serve: ServeSection = ServeSection()
     turn: TurnSection = TurnSection()
+    experiment: ExperimentSection = ExperimentSection()
 
 
 def read_settings(path: Path) -> Settings:

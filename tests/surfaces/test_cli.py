@@ -17,6 +17,7 @@ from tests.conftest import csv_of, desk_rows
 VERBS = [
     *("new", "prepare", "train", "evaluate", "predict", "serve", "turn", "bench", "settings", "demo"),
     *("versions list", "versions show", "versions promote", "versions rollback", "backbones compare"),
+    *("experiment start", "experiment status", "experiment decide", "experiment approve", "experiment stop"),
 ]
 
 

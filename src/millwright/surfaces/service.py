@@ -90,6 +90,8 @@ class Service:
         infos = await asyncio.to_thread(list_versions, self.project)
         current = await asyncio.to_thread(current_traffic, self.project)
         names = {alias: info.name for info in infos for alias in info.aliases}
+        if current is not None and current.arms[0].version != names.get(CHAMPION):
+            current = None  # a version was promoted by hand: it serves everybody at once
         models: dict[str, Answering] = {}
         for alias in (CHAMPION, CHALLENGER):
             try:

@@ -1,5 +1,6 @@
 """The HTTP service: parses, calls one function, answers. Routes and errors are in docs/http.md."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -15,6 +16,7 @@ from millwright.registry.versions import CHAMPION, resolve
 from millwright.serve.loading import Loader
 from millwright.surfaces.direct import DirectRoute
 from millwright.surfaces.door import Door
+from millwright.surfaces.experiments_http import experiments_router
 from millwright.surfaces.messages import (
     ErrorAnswer,
     FeedbackAnswer,
@@ -25,6 +27,7 @@ from millwright.surfaces.messages import (
 )
 from millwright.surfaces.refusals import add_refusals
 from millwright.surfaces.service import Load, Service
+from millwright.surfaces.steering import steer
 
 DRAIN_SECONDS = 30
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -48,7 +51,10 @@ def create_app(project: Project, load: Load | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         """Start the service with the application and stop it with it."""
         await service.start()
+        steering = asyncio.create_task(steer(project))
         yield
+        steering.cancel()
+        await asyncio.gather(steering, return_exceptions=True)
         await service.stop()
 
     app = FastAPI(
@@ -57,6 +63,7 @@ def create_app(project: Project, load: Load | None = None) -> FastAPI:
     app.state.service = service
     app.add_middleware(Door, max_body_bytes=service.limits.max_body_bytes, metrics=service.metrics)
     _add_predictions(app, service)
+    app.include_router(experiments_router(project))
     _add_routes(app, service)
     _add_operation(app, service)
     add_refusals(app)

@@ -1,0 +1,120 @@
+"""How experiments stand: plans, figures, decisions, and how shadows agree, as JSON."""
+
+from dataclasses import asdict
+
+import numpy as np
+from sqlalchemy import select
+
+from millwright.errors import BadInput
+from millwright.experiment.analysis import analyse
+from millwright.experiment.off_policy import policy_value
+from millwright.experiment.outcomes import read_units
+from millwright.experiment.plans import RUNNING, Experiment, list_experiments
+from millwright.experiment.rollout import list_decisions
+from millwright.project import Project
+from millwright.records import JsonObject
+from millwright.registry.traffic import CHAMPION_ARM, traffic_history
+from millwright.store.database import now
+from millwright.store.tables import predictions, shadows, traffic
+
+
+def statuses(project: Project) -> list[JsonObject]:
+    """Every experiment, the newest first."""
+    return [status(project, one) for one in list_experiments(project)]
+
+
+def status(project: Project, experiment: Experiment, at: str | None = None) -> JsonObject:
+    """How one experiment stands.
+
+    Args:
+        project: an open project.
+        experiment: which one.
+        at: the hour to look; now when not given, and its end once it has ended.
+
+    Returns:
+        Its plan, state and decisions; figures; what its shadows said; what each version would bring if
+        everybody got it, where the logs are worth enough for that.
+    """
+    at = at or experiment.ended_at or now()
+    return {
+        "name": experiment.name,
+        "state": experiment.state,
+        "started_at": experiment.started_at,
+        "ended_at": experiment.ended_at,
+        "plan": asdict(experiment.plan),
+        "figures": asdict(analyse(project, experiment, at)),
+        "shadows": shadow_figures(project, experiment.name),
+        "if_everybody_got": _values(project, experiment, at),
+        "decisions": [
+            {key: value for key, value in asdict(one).items() if key != "figures"}
+            for one in list_decisions(project, experiment.name)
+        ],
+        "is_running": experiment.state == RUNNING,
+    }
+
+
+def shadow_figures(project: Project, experiment: str) -> list[JsonObject]:
+    """How often each shadow agreed with what users got, failed, and how long it took."""
+    ids = select(traffic.c.id).where(traffic.c.experiment == experiment)
+    wanted = (
+        select(shadows.c.version, shadows.c.label, shadows.c.seconds, shadows.c.failure,
+               predictions.c.label.label("answered"), predictions.c.seconds.label("answered_in"))
+        .join(predictions, predictions.c.id == shadows.c.prediction)
+        .where(predictions.c.traffic.in_(ids))
+    )  # fmt: skip
+    with project.database.connect() as connection:
+        rows = connection.execute(wanted).all()
+    found = []
+    for version in sorted({row.version for row in rows}):
+        own = [row for row in rows if row.version == version]
+        answered = [row for row in own if row.failure is None]
+        found.append(
+            {
+                "version": version,
+                "answers": len(own),
+                "failures": len(own) - len(answered),
+                "agreement": _mean([row.label == row.answered for row in answered]),
+                "median_seconds": _median([row.seconds for row in answered]),
+                "champion_median_seconds": _median([row.answered_in for row in answered]),
+            }
+        )
+    return found
+
+
+def _values(project: Project, experiment: Experiment, at: str) -> list[JsonObject]:
+    """Off-policy values of giving everybody one version, as of the primary metric."""
+    plan = experiment.plan
+    units = read_units(
+        project, experiment.name, [plan.metric], at,
+        window_hours=plan.window_hours, slow_s=plan.slow_s, only_asked=plan.heard == "asked",
+    )  # fmt: skip
+    names = [CHAMPION_ARM, *plan.challengers]
+    history = {
+        number: {arm.name: arm.share for arm in one.arms}
+        for number, one in traffic_history(project, experiment.name).items()
+    }
+    keep_N = units.is_closed_N & ~np.isnan(units.outcomes[plan.metric])
+    arm_N, traffic_N = units.arm_N[keep_N], units.traffic_N[keep_N]
+    propensity_N = np.array([history[at_][arm] for at_, arm in zip(traffic_N, arm_N, strict=True)])
+    action_N = np.array([names.index(arm) for arm in arm_N], dtype=int)
+    found: list[JsonObject] = []
+    for place, name in enumerate(names):
+        target_NA = np.tile(np.eye(len(names))[place], (len(action_N), 1))
+        try:
+            value = policy_value(units.outcomes[plan.metric][keep_N], action_N, propensity_N, target_NA)
+        except BadInput as refused:
+            found.append({"version": name, "refused": str(refused)})
+        else:
+            found.append(
+                {"version": name, plan.metric: value.snips, "error": value.snips_error,
+                 "effective": value.effective}
+            )  # fmt: skip
+    return found
+
+
+def _mean(values: list[bool]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _median(values: list[float]) -> float | None:
+    return float(np.median(values)) if values else None
