@@ -14,13 +14,17 @@ from millwright.settings import DataSection
 from millwright.store.tables import opinions, predictions, proposed_rows
 
 RATINGS = (1, 5)  # a thumb down is 1, a thumb up is 5
+SCORES = {"csat": (1, 5), "nps": (0, 10)}
+OUTCOMES = ("resolved", "escalated", "bought")
+SAYS = ("label", "rating", "comment", "csat", "nps", "outcome")
+MAX_KEY = 100
 MAX_COMMENT = 2_000
 
 
 def check_opinion(opinion: Opinion, labels: set[str]) -> None:
     """Raise BadInput naming the field if an opinion says nothing or something impossible."""
-    if opinion.label is None and opinion.rating is None and opinion.comment is None:
-        raise BadInput("feedback says nothing; give at least one of label, rating, comment", field="label")
+    if all(getattr(opinion, field) is None for field in SAYS):
+        raise BadInput(f"feedback says nothing; give at least one of {', '.join(SAYS)}", field="label")
     if opinion.label is not None and opinion.label not in labels:
         try:
             one_of("label", opinion.label, sorted(labels))
@@ -36,6 +40,24 @@ def check_opinion(opinion: Opinion, labels: set[str]) -> None:
         raise BadInput(
             f"comment has {len(opinion.comment)} characters, the limit is {MAX_COMMENT}; shorten it",
             field="comment",
+        )
+    _check_scores(opinion)
+
+
+def _check_scores(opinion: Opinion) -> None:
+    for field, (low, high) in SCORES.items():
+        score = getattr(opinion, field)
+        if score is not None and not low <= score <= high:
+            raise BadInput(f"{field} must be from {low} to {high}, got {score}; rescale it", field=field)
+    if opinion.outcome is not None and opinion.outcome not in OUTCOMES:
+        raise BadInput(
+            f"outcome must be one of {', '.join(OUTCOMES)}, got {opinion.outcome!r}; pass one of these",
+            field="outcome",
+        )
+    if opinion.key is not None and not 0 < len(opinion.key) <= MAX_KEY:
+        raise BadInput(
+            f"key must have 1 to {MAX_KEY} characters, got {len(opinion.key)}; send a shorter one",
+            field="key",
         )
 
 
@@ -97,6 +119,14 @@ def count_waiting(project: Project) -> int:
         labelled = select(opinions.c.prediction).where(opinions.c.label.is_not(None)).distinct()
         waiting = labelled.where(opinions.c.prediction.not_in(select(proposed_rows.c.prediction))).subquery()
         return connection.scalar(select(func.count()).select_from(waiting)) or 0
+
+
+def count_kinds(project: Project) -> dict[str, int]:
+    """How many opinions have each field."""
+    columns = [func.count(opinions.c[name]).label(name) for name in SAYS]
+    with project.database.connect() as connection:
+        row = connection.execute(select(*columns)).one()
+    return {name: int(getattr(row, name)) for name in SAYS}
 
 
 def is_asked(data: DataSection, text: str, subject: str | None) -> bool:

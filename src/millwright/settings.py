@@ -148,6 +148,13 @@ class ExperimentSection(Section):
     )
 
 
+class FeedbackSection(Section):
+    """[feedback]: whom surveys ask."""
+
+    survey_share: float = Field(0.2, ge=0, le=1, description="Share of predictions after which to ask.")
+    survey_days: int = Field(30, ge=0, le=365, description="Days for which a person is not asked again.")
+
+
 class Settings(Section):
     """All of millwright.toml."""
 
@@ -158,6 +165,7 @@ class Settings(Section):
     serve: ServeSection = ServeSection()
     turn: TurnSection = TurnSection()
     experiment: ExperimentSection = ExperimentSection()
+    feedback: FeedbackSection = FeedbackSection()
 
 
 def read_settings(path: Path) -> Settings:

@@ -18,6 +18,7 @@ VERBS = [
     *("new", "prepare", "train", "evaluate", "predict", "serve", "turn", "bench", "settings", "demo"),
     *("versions list", "versions show", "versions promote", "versions rollback", "backbones compare"),
     *("experiment start", "experiment status", "experiment decide", "experiment approve", "experiment stop"),
+    *("feedback import", "feedback status"),
 ]
 
 

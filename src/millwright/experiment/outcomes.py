@@ -178,10 +178,10 @@ def _unit(
     found = []
     for name in metrics:
         metric = METRICS[name]
+        is_limited = only_asked and metric.needs_answer
         values = [
-            metric.value(event, told, slow_s)
+            metric.value(event, _asked_for(event, told) if is_limited else told, slow_s)
             for event, told in zip(answered, timely, strict=True)
-            if event.ask or not (only_asked and metric.needs_answer)
         ]
         known = [value for value in values if value is not None]
         if name == "errors":
@@ -189,6 +189,11 @@ def _unit(
         found.append(sum(known) / len(known) if known else float("nan"))
     was_judged = any(_last(told, "label", "rating", "csat", "nps") for told in timely)
     return [*found, float(was_judged)]
+
+
+def _asked_for(event: Event, said: Sequence[Said]) -> list[Said]:
+    """Opinions that did not depend on whether the user liked to give one."""
+    return [one for one in said if event.ask or one.asked_with is not None]
 
 
 def _is_failure(event: Event) -> bool:

@@ -6,13 +6,16 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from uuid import uuid4
 
 import numpy as np
 
-from millwright.errors import BadInput, MillwrightError, QueueFull, TooLarge
-from millwright.feedback import check_opinion, check_prediction, is_asked
+from millwright.errors import BadInput, CannotStore, MillwrightError, QueueFull, TooLarge
+from millwright.feedback import SAYS, check_opinion, check_prediction, is_asked
 from millwright.modalities.text import clean
+from millwright.opinions.keys import kept_under_key
+from millwright.opinions.surveys import Survey, asked_with, next_survey
 from millwright.project import Project
 from millwright.records import Failure, Opinion, Prediction
 from millwright.registry.traffic import Traffic, current_traffic
@@ -31,6 +34,7 @@ from millwright.surfaces.messages import (
     PredictionAnswer,
     PredictionRequest,
     PredictionsAnswer,
+    SurveyAnswer,
 )
 from millwright.surfaces.metrics import Metrics
 from millwright.surfaces.shadowing import Shadowing
@@ -152,19 +156,34 @@ class Service:
 
     async def hear(self, request: FeedbackRequest) -> FeedbackAnswer:
         """Store an opinion; returns once it is on disk."""
-        opinion = Opinion(
-            uuid4().hex, request.prediction, request.label, request.rating, request.comment, now()
-        )
+        opinion = Opinion(id=uuid4().hex, created_at=now(), **request.model_dump())
         _, model = self.engine.model(CHAMPION)
         check_opinion(opinion, set(model.labels))
         journal = self._open_journal
         await asyncio.wrap_future(journal.write([]))  # the prediction itself may still be on its way
         await asyncio.to_thread(check_prediction, self.project.database, request.prediction)
-        await asyncio.wrap_future(journal.write([opinion]))
-        for kind in ("label", "rating", "comment"):
+        database = self.project.database
+        if (kept := await asyncio.to_thread(kept_under_key, database, opinion)) is not None:
+            return FeedbackAnswer(id=kept)
+        opinion = replace(opinion, asked_with=await asyncio.to_thread(asked_with, database, opinion))
+        try:
+            await asyncio.wrap_future(journal.write([opinion]))
+        except CannotStore:  # a message under the same key that came at the same time was first
+            if (kept := await asyncio.to_thread(kept_under_key, database, opinion)) is None:
+                raise
+            return FeedbackAnswer(id=kept)
+        for kind in SAYS:
             if getattr(opinion, kind) is not None:
                 self.metrics.opinions.labels(kind).inc()
         return FeedbackAnswer(id=opinion.id)
+
+    async def survey(self, prediction: str, survey: Survey) -> SurveyAnswer:
+        """Whether to ask the user of a prediction; the draw is on disk."""
+        await asyncio.wrap_future(self._open_journal.write([]))  # the prediction may still be on its way
+        ask = await asyncio.to_thread(next_survey, self.project, prediction, survey)
+        return SurveyAnswer(
+            survey=ask.survey, prediction=ask.prediction, ask=ask.is_asked, probability=ask.probability
+        )
 
     async def models(self) -> ModelsAnswer:
         """The versions in memory, with what the registry knows of them."""

@@ -4,13 +4,14 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
-from typing import Any
+from typing import Annotated, Any
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Query, Response
 from fastapi.responses import PlainTextResponse
 
 from millwright.errors import Busy, MillwrightError, Unavailable
+from millwright.opinions.surveys import Survey
 from millwright.project import Project
 from millwright.registry.versions import CHAMPION, resolve
 from millwright.serve.loading import Loader
@@ -24,6 +25,7 @@ from millwright.surfaces.messages import (
     ModelsAnswer,
     PredictionRequest,
     PredictionsAnswer,
+    SurveyAnswer,
 )
 from millwright.surfaces.refusals import add_refusals
 from millwright.surfaces.service import Load, Service
@@ -147,6 +149,13 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def feedback(request: FeedbackRequest) -> FeedbackAnswer:
         """Say what was right, how good it was, or anything else; answered once it is on disk."""
         return await service.hear(request)
+
+    @app.get("/v1/surveys/next", responses=REFUSALS)
+    async def next_survey(
+        prediction: Annotated[str, Query(max_length=64)], survey: Survey = "csat"
+    ) -> SurveyAnswer:
+        """Whether to ask the user of a prediction; asked again, the answer is the same."""
+        return await service.survey(prediction, survey)
 
     @app.get("/v1/models")
     async def models() -> ModelsAnswer:
