@@ -155,6 +155,12 @@ class FeedbackSection(Section):
     survey_days: int = Field(30, ge=0, le=365, description="Days for which a person is not asked again.")
 
 
+class ReviewSection(Section):
+    """[review]: how rows are looked at."""
+
+    annotators: int = Field(1, ge=1, le=20, description="How many people label a row before it counts.")
+
+
 class Settings(Section):
     """All of millwright.toml."""
 
@@ -166,6 +172,7 @@ class Settings(Section):
     turn: TurnSection = TurnSection()
     experiment: ExperimentSection = ExperimentSection()
     feedback: FeedbackSection = FeedbackSection()
+    review: ReviewSection = ReviewSection()
 
 
 def read_settings(path: Path) -> Settings:

@@ -18,7 +18,8 @@ VERBS = [
     *("new", "prepare", "train", "evaluate", "predict", "serve", "turn", "bench", "settings", "demo"),
     *("versions list", "versions show", "versions promote", "versions rollback", "backbones compare"),
     *("experiment start", "experiment status", "experiment decide", "experiment approve", "experiment stop"),
-    *("feedback import", "feedback status"),
+    *("feedback import", "feedback status", "review build", "review label", "review next", "review answer"),
+    *("review undo", "review status", "review gold", "review export", "review import", "review corrections"),
 ]
 
 

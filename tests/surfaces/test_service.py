@@ -517,6 +517,7 @@ def test_the_openapi_page_lists_every_route(project):
     paths = ask(project, "GET", "/openapi.json").json()["paths"]
     assert set(paths) == {
         *(PREDICTIONS, FEEDBACK, "/v1/models", "/v1/surveys/next", "/v1/experiments"),
+        *("/v1/reviews", "/v1/reviews/next", "/v1/reviews/undo", "/v1/reviews/status"),
         *("/healthz", "/readyz", "/metrics"),
     }
     assert Path(PREDICTIONS).name in paths[PREDICTIONS]["post"]["operationId"]

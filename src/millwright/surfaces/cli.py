@@ -16,7 +16,7 @@ import typer
 
 from millwright.errors import BadInput, MillwrightError, NotFound
 from millwright.settings import Settings, change_settings, dump_settings, explain_settings
-from millwright.surfaces import backbones_cli, experiment_cli, feedback_cli, screen, versions_cli
+from millwright.surfaces import backbones_cli, experiment_cli, feedback_cli, review_cli, screen, versions_cli
 from millwright.surfaces.options import AsJson, ProjectFolder, Version, open_at, project_option
 from millwright.surfaces.versions_cli import show_figures
 
@@ -27,7 +27,7 @@ app = typer.Typer(
     name="millwright", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-for group in (versions_cli, backbones_cli, experiment_cli, feedback_cli):
+for group in (versions_cli, backbones_cli, experiment_cli, feedback_cli, review_cli):
     app.add_typer(group.app, rich_help_panel=AROUND)
 
 

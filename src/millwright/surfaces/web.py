@@ -28,6 +28,7 @@ from millwright.surfaces.messages import (
     SurveyAnswer,
 )
 from millwright.surfaces.refusals import add_refusals
+from millwright.surfaces.reviews_http import reviews_router
 from millwright.surfaces.service import Load, Service
 from millwright.surfaces.steering import steer
 
@@ -66,6 +67,7 @@ def create_app(project: Project, load: Load | None = None) -> FastAPI:
     app.add_middleware(Door, max_body_bytes=service.limits.max_body_bytes, metrics=service.metrics)
     _add_predictions(app, service)
     app.include_router(experiments_router(project))
+    app.include_router(reviews_router(project))
     _add_routes(app, service)
     _add_operation(app, service)
     add_refusals(app)
