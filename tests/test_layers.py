@@ -11,8 +11,8 @@ import millwright.errors
 ROOT = Path(millwright.errors.__file__).parent
 LAYERS = (
     *("errors", "progress", "records", "settings", "store", "project", "modalities", "data", "scaffold"),
-    *("train", "registry", "serve", "feedback", "opinions", "experiment", "review", "reports", "steps"),
-    *("loop", "bench", "demo", "surfaces"),
+    *("train", "registry", "serve", "feedback", "opinions", "experiment", "review", "drift", "reports"),
+    *("steps", "loop", "bench", "demo", "surfaces"),
 )
 DATA_ONLY = {"templates"}
 

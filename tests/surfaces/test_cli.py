@@ -15,7 +15,19 @@ from millwright.surfaces import cli
 from tests.conftest import csv_of, desk_rows
 
 VERBS = [
-    *("new", "prepare", "train", "evaluate", "predict", "serve", "turn", "bench", "settings", "demo"),
+    *(
+        "new",
+        "prepare",
+        "train",
+        "evaluate",
+        "predict",
+        "serve",
+        "turn",
+        "bench",
+        "settings",
+        "demo",
+        "drift",
+    ),
     *("versions list", "versions show", "versions promote", "versions rollback", "backbones compare"),
     *("experiment start", "experiment status", "experiment decide", "experiment approve", "experiment stop"),
     *("feedback import", "feedback status", "review build", "review label", "review next", "review answer"),

@@ -516,7 +516,7 @@ def test_nothing_that_a_user_wrote_is_logged(project, caplog):
 def test_the_openapi_page_lists_every_route(project):
     paths = ask(project, "GET", "/openapi.json").json()["paths"]
     assert set(paths) == {
-        *(PREDICTIONS, FEEDBACK, "/v1/models", "/v1/surveys/next", "/v1/experiments"),
+        *(PREDICTIONS, FEEDBACK, "/v1/models", "/v1/surveys/next", "/v1/experiments", "/v1/drift"),
         *("/v1/reviews", "/v1/reviews/next", "/v1/reviews/undo", "/v1/reviews/status"),
         *("/healthz", "/readyz", "/metrics"),
     }

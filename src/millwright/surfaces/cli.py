@@ -16,7 +16,15 @@ import typer
 
 from millwright.errors import BadInput, MillwrightError, NotFound
 from millwright.settings import Settings, change_settings, dump_settings, explain_settings
-from millwright.surfaces import backbones_cli, experiment_cli, feedback_cli, review_cli, screen, versions_cli
+from millwright.surfaces import (
+    backbones_cli,
+    drift_cli,
+    experiment_cli,
+    feedback_cli,
+    review_cli,
+    screen,
+    versions_cli,
+)
 from millwright.surfaces.options import AsJson, ProjectFolder, Version, open_at, project_option
 from millwright.surfaces.versions_cli import show_figures
 
@@ -29,6 +37,7 @@ app = typer.Typer(
 )  # fmt: skip
 for group in (versions_cli, backbones_cli, experiment_cli, feedback_cli, review_cli):
     app.add_typer(group.app, rich_help_panel=AROUND)
+app.command(rich_help_panel=AROUND)(drift_cli.drift)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
