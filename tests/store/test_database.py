@@ -3,14 +3,16 @@ import subprocess
 import sys
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import func, insert, inspect, select, text
+from sqlalchemy import create_engine, func, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from millwright.errors import Busy, CannotStore, Corrupt
-from millwright.store.database import now, open_database
-from millwright.store.tables import datasets, metadata, opinions
+from millwright.store.database import MIGRATIONS, now, open_database
+from millwright.store.tables import datasets, metadata, opinions, predictions
 from tests.conftest import full_disk
 
 INSERT_AND_DIE = """
@@ -257,3 +259,22 @@ def test_hours_are_utc_and_sort_as_text():
     assert first.endswith("+00:00")
     assert first <= second
     assert len(first) == len("2026-01-01T00:00:00.000+00:00")
+
+
+def test_a_database_of_the_first_release_keeps_its_rows_and_gets_the_new_columns(tmp_path):
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    old = create_engine(f"sqlite:///{tmp_path / 'store.db'}")
+    with old.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(
+            "insert into predictions values ('p', 'v1', 'my card', 'card', 0.9, 'ada', 0, '2026-01-01')"
+        )
+        connection.exec_driver_sql("insert into opinions values ('o', 'p', 'pin', 1, null, '2026-01-02')")
+    old.dispose()
+    with open_database(tmp_path / "store.db").connect() as connection:
+        (prediction,) = connection.execute(select(predictions)).all()
+        (opinion,) = connection.execute(select(opinions)).all()
+    assert (prediction.text, prediction.subject, prediction.arm) == ("my card", "ada", None)
+    assert (opinion.label, opinion.rating, opinion.csat, opinion.key) == ("pin", 1, None, None)

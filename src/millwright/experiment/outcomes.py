@@ -7,7 +7,7 @@ nothing: so delays cannot favour an arm.
 Shape suffixes: N users in the order of their first requests.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -152,7 +152,10 @@ def read_units(
     by_unit: dict[str, list[Event]] = {}
     for event in sorted([*answered, *failed], key=lambda event: (event.created_at, event.id)):
         by_unit.setdefault(f"s{event.subject}" if event.unit is None else f"u{event.unit}", []).append(event)
-    rows = [_unit(events, said, metrics, window_hours, slow_s, only_asked) for events in by_unit.values()]
+    broken = {event.id for event in failed}
+    rows = [
+        _unit(events, broken, said, metrics, window_hours, slow_s, only_asked) for events in by_unit.values()
+    ]
     return Units(
         arm_N=np.array([events[0].arm for events in by_unit.values()], dtype=object),
         traffic_N=np.array([events[0].traffic for events in by_unit.values()], dtype=int),
@@ -167,13 +170,13 @@ def read_units(
 
 
 def _unit(
-    events: Sequence[Event], said: dict[str, list[Said]], metrics: Sequence[str], window_hours: float,
-    slow_s: float, only_asked: bool,
+    events: Sequence[Event], failed: Container[str], said: dict[str, list[Said]], metrics: Sequence[str],
+    window_hours: float, slow_s: float, only_asked: bool,
 ) -> list[float]:  # fmt: skip
     """The means of a user's requests by metric, then whether any of them was judged."""
     end, arm = _end(events[0].created_at, window_hours), events[0].arm
     own = [event for event in events if event.arm == arm and event.created_at < end]
-    answered = [event for event in own if not _is_failure(event)]
+    answered = [event for event in own if event.id not in failed]
     timely = [[one for one in said.get(event.id, ()) if one.created_at < end] for event in answered]
     found = []
     for name in metrics:
@@ -194,10 +197,6 @@ def _unit(
 def _asked_for(event: Event, said: Sequence[Said]) -> list[Said]:
     """Opinions that did not depend on whether the user liked to give one."""
     return [one for one in said if event.ask or one.asked_with is not None]
-
-
-def _is_failure(event: Event) -> bool:
-    return hasattr(event, "kind")
 
 
 def _end(first: str, window_hours: float) -> str:

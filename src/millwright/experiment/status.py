@@ -29,27 +29,29 @@ def status(project: Project, experiment: Experiment, at: str | None = None) -> J
     Args:
         project: an open project.
         experiment: which one.
-        at: the hour to look; now when not given, and its end once it has ended.
+        at: the hour to look; now when not given.
 
     Returns:
-        Its plan, state and decisions; figures; what its shadows said; what each version would bring if
-        everybody got it, where the logs are worth enough for that.
+        Its plan, state and decisions; figures, those of the last decision once it has ended; what its
+        shadows said; what each version would bring if everybody got it, while it runs.
     """
-    at = at or experiment.ended_at or now()
+    at = at or now()
+    decided = list_decisions(project, experiment.name)
+    is_running = experiment.state == RUNNING
+    last = next((one.figures for one in reversed(decided) if one.figures), None)
     return {
         "name": experiment.name,
         "state": experiment.state,
         "started_at": experiment.started_at,
         "ended_at": experiment.ended_at,
         "plan": asdict(experiment.plan),
-        "figures": asdict(analyse(project, experiment, at)),
+        "figures": asdict(analyse(project, experiment, at)) if is_running or last is None else last,
         "shadows": shadow_figures(project, experiment.name),
-        "if_everybody_got": _values(project, experiment, at),
+        "if_everybody_got": _values(project, experiment, at) if is_running else [],
         "decisions": [
-            {key: value for key, value in asdict(one).items() if key != "figures"}
-            for one in list_decisions(project, experiment.name)
+            {key: value for key, value in asdict(one).items() if key != "figures"} for one in decided
         ],
-        "is_running": experiment.state == RUNNING,
+        "is_running": is_running,
     }
 
 

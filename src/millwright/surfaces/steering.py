@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+import time
 
 from millwright.errors import Busy, MillwrightError
 from millwright.experiment.plans import running
 from millwright.experiment.rollout import HOLD, review
 from millwright.project import Project
+
+MOST_SHARE = 0.05  # of the time may go into reviews, which read all that the experiment logged
 
 log = logging.getLogger(__name__)
 
@@ -17,16 +20,17 @@ async def steer(project: Project) -> None:
     Args:
         project: the project that is served.
     """
-    told = ""
+    told, took = "", 0.0
     while True:
-        await asyncio.sleep(project.settings.experiment.check_seconds)
+        await asyncio.sleep(max(project.settings.experiment.check_seconds, took / MOST_SHARE))
+        start = time.monotonic()
         try:
             if await asyncio.to_thread(running, project) is None:
                 continue
             made = await asyncio.to_thread(review, project)
             if made is not None and made.kind != HOLD:
                 log.info("experiment %s: %s: %s", made.experiment, made.kind, made.reason)
-            told = ""
+            told, took = "", time.monotonic() - start
         except Busy:
             continue  # another process decides, which is as good
         except Exception as error:  # whatever a review met, the server goes on serving
