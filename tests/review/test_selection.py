@@ -31,7 +31,7 @@ def test_margin_takes_the_closest_calls_first():
     assert list(by_margin(probability_NC, 3)) == [3, 1, 2]
 
 
-@pytest.mark.parametrize(("known", "reason"), [(3, "coverage"), (40, "margin")])
+@pytest.mark.parametrize(("known", "reason"), [(2, "coverage"), (40, "margin")])
 def test_a_fifth_comes_by_chance_and_the_rest_by_what_is_known(known, reason):
     rng = np.random.default_rng(1)
     feature_ND, probability_NC = rng.normal(size=(100, 4)), rng.dirichlet(np.ones(3), 100)

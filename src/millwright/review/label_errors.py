@@ -1,4 +1,4 @@
-"""Rows whose label is probably wrong, for a person to look at. About half of them are: nothing is deleted.
+"""Rows whose label is probably wrong, for a person to look at. Not all of them are: nothing is deleted.
 
 Shape suffixes: N rows, D features, C labels.
 """

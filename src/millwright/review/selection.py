@@ -5,7 +5,7 @@ Shape suffixes: N candidates, M labelled rows, D features, C labels.
 
 import numpy as np
 
-ROWS_A_CLASS = 5
+ROWS_A_CLASS = 1  # more coverage costs accuracy: docs/benchmarks.md, review
 RANDOM_SHARE = 0.2
 
 
@@ -62,7 +62,7 @@ def worth_labelling(
     Args:
         feature_ND: features of candidates.
         probability_NC: what the model says of them.
-        known_MD: features of labelled rows; with fewer than five a label the candidates that cover the
+        known_MD: features of labelled rows; with fewer than one a label the candidates that cover the
             space are taken, later the close calls.
         count: how many to take at most.
         seed: of the chance.
