@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -34,14 +35,12 @@ def add_prediction(
     return name
 
 
-def say(
-    project: Project, name: str, second: int, label: str | None = None, rating: int | None = None,
-    comment: str | None = None,
-) -> str:  # fmt: skip
+def say(project: Project, name: str, second: int, **what: Any) -> str:
     """Store an opinion on a prediction, given in a second of the first minute of the year."""
     made = f"o-{name}-{99 - second}"  # ids do not sort as the hours do
     hour = f"2026-01-01T00:00:{second:02d}.000+00:00"
-    keep(project, Opinion(made, name, label, rating, comment, hour))
+    told = {"label": None, "rating": None, "comment": None, **what}
+    keep(project, Opinion(made, name, created_at=hour, **told))
     return made
 
 
@@ -83,9 +82,10 @@ def test_refuses_an_opinion_and_names_the_field(bad, field, message):
 
 def test_an_opinion_on_nothing_is_not_found(project):
     add_prediction(project, "p", "card lost")
-    check_prediction(project.database, "p")
-    with pytest.raises(NotFound, match="no prediction 'q'; pass an id that POST /v1/predictions returned"):
-        check_prediction(project.database, "q")
+    with project.database.connect() as connection:
+        check_prediction(connection, "p")
+        with pytest.raises(NotFound, match="no prediction 'q'; pass an id that POST"):
+            check_prediction(connection, "q")
 
 
 def test_a_label_becomes_a_row_with_its_provenance(project):

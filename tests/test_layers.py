@@ -11,8 +11,8 @@ import millwright.errors
 ROOT = Path(millwright.errors.__file__).parent
 LAYERS = (
     *("errors", "progress", "records", "settings", "store", "project", "modalities", "privacy"),
-    *("data", "scaffold", "train", "registry", "serve", "feedback", "experiment", "reports", "steps"),
-    *("loop", "erase", "bench", "demo", "surfaces"),
+    *("data", "scaffold", "train", "registry", "serve", "feedback", "opinions", "experiment", "review"),
+    *("drift", "reports", "steps", "loop", "erase", "bench", "demo", "surfaces"),
 )
 DATA_ONLY = {"templates"}
 

@@ -3,7 +3,7 @@
 A rating or a comment alone is kept and counted, but makes no row.
 """
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Connection, func, select
 
 from millwright.data.prepare import group_name
 from millwright.data.split import split_of
@@ -12,6 +12,7 @@ from millwright.privacy.retention import training_since
 from millwright.privacy.sealed import (
     open_opinion,
     open_prediction,
+    read_opinions,
     read_proposed,
     store_proposed,
     take_write_lock,
@@ -23,13 +24,17 @@ from millwright.settings import DataSection
 from millwright.store.tables import opinions, predictions, proposed_rows
 
 RATINGS = (1, 5)  # a thumb down is 1, a thumb up is 5
+SCORES = {"csat": (1, 5), "nps": (0, 10)}
+OUTCOMES = ("resolved", "escalated", "bought")
+SAYS = ("label", "rating", "comment", "csat", "nps", "outcome")
+MAX_KEY = 100
 MAX_COMMENT = 2_000
 
 
 def check_opinion(opinion: Opinion, labels: set[str]) -> None:
     """Raise BadInput naming the field if an opinion says nothing or something impossible."""
-    if opinion.label is None and opinion.rating is None and opinion.comment is None:
-        raise BadInput("feedback says nothing; give at least one of label, rating, comment", field="label")
+    if all(getattr(opinion, field) is None for field in SAYS):
+        raise BadInput(f"feedback says nothing; give at least one of {', '.join(SAYS)}", field="label")
     if opinion.label is not None and opinion.label not in labels:
         choice("label", opinion.label, sorted(labels), field="label")
     low, high = RATINGS
@@ -43,13 +48,30 @@ def check_opinion(opinion: Opinion, labels: set[str]) -> None:
             f"comment has {len(opinion.comment)} characters, the limit is {MAX_COMMENT}; shorten it",
             field="comment",
         )
+    _check_scores(opinion)
 
 
-def check_prediction(database: Engine, prediction: str) -> None:
+def _check_scores(opinion: Opinion) -> None:
+    for field, (low, high) in SCORES.items():
+        score = getattr(opinion, field)
+        if score is not None and not low <= score <= high:
+            raise BadInput(f"{field} must be from {low} to {high}, got {score}; rescale it", field=field)
+    if opinion.outcome is not None and opinion.outcome not in OUTCOMES:
+        raise BadInput(
+            f"outcome must be one of {', '.join(OUTCOMES)}, got {opinion.outcome!r}; pass one of these",
+            field="outcome",
+        )
+    if opinion.key is not None and not 0 < len(opinion.key) <= MAX_KEY:
+        raise BadInput(
+            f"key must have 1 to {MAX_KEY} characters, got {len(opinion.key)}; send a shorter one",
+            field="key",
+        )
+
+
+def check_prediction(connection: Connection, prediction: str) -> None:
     """Raise NotFound if no prediction has this id."""
-    with database.connect() as connection:
-        if connection.scalar(select(predictions.c.id).where(predictions.c.id == prediction)) is None:
-            raise NotFound(f"no prediction {prediction!r}; pass an id that POST /v1/predictions returned")
+    if connection.scalar(select(predictions.c.id).where(predictions.c.id == prediction)) is None:
+        raise NotFound(f"no prediction {prediction!r}; pass an id that POST /v1/predictions returned")
 
 
 def propose_rows(project: Project, turn: int) -> int:
@@ -100,6 +122,12 @@ def count_waiting(project: Project) -> int:
         labelled = select(opinions.c.prediction).where(opinions.c.has_label).distinct()
         waiting = labelled.where(opinions.c.prediction.not_in(select(proposed_rows.c.prediction))).subquery()
         return connection.scalar(select(func.count()).select_from(waiting)) or 0
+
+
+def count_kinds(project: Project) -> dict[str, int]:
+    """How many opinions have each field."""
+    said = read_opinions(open_vault(project))
+    return {name: sum(getattr(one, name) is not None for one in said) for name in SAYS}
 
 
 def is_asked(data: DataSection, text: str, subject: str | None) -> bool:

@@ -27,6 +27,7 @@ from millwright.registry.versions import (
 )
 from millwright.reports.charts import turns_chart
 from millwright.reports.pages import turns_page
+from millwright.review.annotations import apply_reviews
 from millwright.serve.runtimes import choose_runtime
 from millwright.steps import train, turn_json
 from millwright.store.database import now
@@ -72,6 +73,7 @@ def turn(project: Project, *, progress: Progress = quiet) -> TurnRecord:
             raise BadInput("there is no champion to challenge; run `millwright train` first")
         with project.database.connect() as connection:
             number = (connection.scalar(select(func.max(turns.c.number))) or 0) + 1
+        apply_reviews(project, project.settings.review.annotators)
         propose_rows(project, number)
         dataset = prepare(project, progress=progress)
         new_rows = _check_enough(project, dataset, number)

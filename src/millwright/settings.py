@@ -155,6 +155,41 @@ class PrivacySection(Section):
     )
 
 
+class ExperimentSection(Section):
+    """[experiment]: how versions are compared on users."""
+
+    alpha: float = Field(
+        0.05, gt=0, lt=0.5, description="Chance that an experiment's interval ever misses the effect."
+    )
+    min_effect: float = Field(
+        0.01, ge=0, lt=1, description="Gain of the metric, in [0, 1], that makes a challenger worth it."
+    )
+    margin: float = Field(0.05, gt=0, lt=1, description="Harm to a guardrail that is borne, in [0, 1].")
+    window_hours: float = Field(
+        24.0, gt=0, le=2160, description="A user's outcome is what is known so long after the first request."
+    )
+    max_days: float = Field(28.0, gt=0, le=365, description="Without a decision by then the champion stays.")
+    is_automatic: bool = Field(
+        True, description="False lets shipping and larger shares wait for `millwright experiment approve`."
+    )
+    check_seconds: float = Field(
+        60.0, gt=0, le=86_400, description="How often a server decides on the experiment that runs."
+    )
+
+
+class FeedbackSection(Section):
+    """[feedback]: whom surveys ask."""
+
+    survey_share: float = Field(0.2, ge=0, le=1, description="Share of predictions after which to ask.")
+    survey_days: int = Field(30, ge=0, le=365, description="Days for which a person is not asked again.")
+
+
+class ReviewSection(Section):
+    """[review]: how rows are looked at."""
+
+    annotators: int = Field(1, ge=1, le=20, description="How many people label a row before it counts.")
+
+
 class Settings(Section):
     """All of millwright.toml."""
 
@@ -165,6 +200,9 @@ class Settings(Section):
     serve: ServeSection = ServeSection()
     turn: TurnSection = TurnSection()
     privacy: PrivacySection = PrivacySection()
+    experiment: ExperimentSection = ExperimentSection()
+    feedback: FeedbackSection = FeedbackSection()
+    review: ReviewSection = ReviewSection()
 
 
 def read_settings(path: Path) -> Settings:

@@ -5,8 +5,17 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from millwright.erase.found import all_datasets
+from millwright.opinions.surveys import next_survey
+from millwright.privacy.sealed import read_predictions
+from millwright.privacy.vault import open_vault
 from millwright.project import Project
+from millwright.records import Failure, Shadow
+from millwright.review.annotations import annotate
+from millwright.review.items import Item, write_queue
 from millwright.steps import train
+from millwright.store.database import now
+from tests.conftest import keep
 from tests.desk import make_desk, opine, telling_rows
 
 PEOPLE = ("alma", "bob", "cyd", "dan", "eve")
@@ -45,7 +54,36 @@ def served(folder: Path, encoder: Path, **train_settings: object) -> Project:
     train(project)
     opine(project, SAID, subject="alma")
     opine(project, [("please help my card", "card")], subject="bob")
+    look_at(project, ("alma", "bob"))
     return project
+
+
+def look_at(project: Project, people: Sequence[str]) -> None:
+    """What experiments, surveys and reviews keep: of each person a failure, the rest about one prediction,
+    and a review of a row of a file, too."""
+    vault, queue, owners = open_vault(project), list[Item](), dict[str, str | None]()
+    (dataset,) = all_datasets(project)
+    for person in people:
+        given = read_predictions(vault, vault.pseudonym(person))[0]
+        next_survey(project, given.id, "csat")
+        keep(
+            project,
+            Shadow(f"s-{person}", given.id, "v9", "pin", 0.5, 0.1, None, now()),
+            Failure(f"f-{person}", 1, "v9", 0.5, None, person, "RuntimeError", now()),
+        )
+        row = next(row for row in dataset.rows if row.subject == person)
+        owners[f"row:{row.id}"] = vault.pseudonym(person)
+        queue.append(Item(f"prediction:{given.id}", given.text, "margin", None, (("pin", 0.5),)))
+        queue.append(Item(f"row:{row.id}", row.text, "suspect", row.label, (("pin", 0.5),)))
+    write_queue(project, queue, owners)
+    for item in queue:
+        annotate(project, item.id, "somebody", "pin")
+
+
+KEPT = {  # how many rows a table has of alma
+    "annotations": 2, "review_items": 2, "shadows": 1, "survey_asks": 1, "proposed_rows": 0,
+    "opinions": len(SAID), "failures": 1, "predictions": len(SAID),
+}  # fmt: skip
 
 
 class Killed(BaseException):

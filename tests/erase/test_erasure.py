@@ -34,16 +34,19 @@ from millwright.registry.versions import (
     resolve,
     roll_back,
 )
+from millwright.review.annotations import list_annotations
+from millwright.review.items import read_queue
 from millwright.serve.runtime_record import RuntimeRecord, processor, read_runtime, write_runtime
 from millwright.serve.torch_body import open_torch_body
 from millwright.steps import train
 from millwright.store.files import sealed_folder, write_json
-from millwright.store.tables import erasures, predictions
+from millwright.store.tables import annotations, erasures, opinions, predictions, review_items
 from millwright.train import states
 from millwright.train.cache import _open, text_key
 from tests.conftest import contents
 from tests.desk import copy_desk, opine
 from tests.erase.people import (
+    KEPT,
     SAID,
     Killed,
     desk_of,
@@ -117,10 +120,14 @@ def test_nothing_of_the_person_is_left_in_any_file_of_the_project(desk):
     opine(desk, [(f"words canary only number {n}", "card") for n in range(4)], subject="alma")
     turn(desk)  # what alma said is now in a dataset, too
     mine = [text for text, _, who in owned_rows() if who == "alma"]
+    pseudonym = open_vault(desk).keys.pseudonym("alma")
     with desk.database.connect() as connection:
-        chosen = select(predictions.c.sealed)
-        own = chosen.where(predictions.c.subject == open_vault(desk).keys.pseudonym("alma"))
-        sealed = connection.scalars(own).all()
+        sealed = [
+            one
+            for table in (predictions, opinions, review_items, annotations)
+            for one in connection.scalars(select(table.c.sealed).where(table.c.subject == pseudonym)).all()
+        ]
+    assert len(sealed) == 2 * (len(SAID) + 4) + 4 + 1  # the turn took over what the reviewer said
     assert files_with(desk.folder, b"canary")
     assert all(files_with(desk.folder, one[-40:]) for one in sealed)
     erased = erase(desk, "alma")
@@ -131,9 +138,8 @@ def test_nothing_of_the_person_is_left_in_any_file_of_the_project(desk):
     assert files_with(desk.folder, b'"alma"') == []
     assert people_in(desk) == {"bob", "cyd", "dan", "eve"}
     assert is_clean(desk)
-    assert erased.receipt["found_afterwards"]["rows"] == {
-        "predictions": 0, "opinions": 0, "proposed_rows": 0,
-    }  # fmt: skip
+    assert erased.receipt["found_afterwards"]["rows"] == dict.fromkeys(KEPT, 0)
+    assert len(read_queue(desk)) == len(list_annotations(desk)) == 2  # bob's
     (bob,) = read_predictions(open_vault(desk))
     assert bob.subject == "bob"
 
@@ -159,7 +165,7 @@ def test_a_dry_run_finds_what_the_erasure_erases_and_changes_nothing(desk):
     assert contents(desk.folder) == before
     (dataset,) = all_datasets(desk)
     own = [row for row in dataset.rows if row.subject == "alma"]
-    assert found.rows == {"predictions": len(SAID), "opinions": len(SAID), "proposed_rows": 0}
+    assert found.rows == KEPT
     assert found.files["rows.csv"]["rows"] == len(own) == 18
     assert found.datasets[dataset.id]["rows"] == len(own)
     assert found.versions["v1"]["rows_that_taught"] == sum(row.split != "test" for row in own)
@@ -230,7 +236,7 @@ def test_kills_between_any_two_steps_and_within_training_end_the_same(desk, neve
     assert is_clean(again)
     assert held_by(again, alias(again, CHAMPION)) == never
     assert [info.name for info in list_versions(again)] == [receipt["versions"]["v1"]["successor"]]
-    assert receipt["rows_deleted"] == {"predictions": 3, "opinions": 3, "proposed_rows": 0}
+    assert receipt["rows_deleted"] == KEPT
     assert receipt["files_rewritten"]["rows.csv"]["rows"] == 18
     assert list(receipt["datasets"]) == [before.id]
     assert receipt["versions"]["v1"]["rows_that_taught"] > 0

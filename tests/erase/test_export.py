@@ -10,11 +10,16 @@ from millwright.data.prepare import prepare
 from millwright.erase.export import export_subject
 from millwright.errors import BadInput, NotFound
 from millwright.feedback import propose_rows
+from millwright.opinions.surveys import next_survey
 from millwright.privacy.audit import read_audit
 from millwright.privacy.consent import OBJECTED, ConsentGiven, grant, restrict
+from millwright.privacy.sealed import read_predictions
+from millwright.privacy.vault import open_vault
 from millwright.project import Project
+from millwright.records import Failure, Shadow
+from millwright.review.items import Item, write_queue
 from millwright.store.database import now
-from tests.conftest import csv_of, desk_rows
+from tests.conftest import csv_of, desk_rows, keep
 from tests.desk import opine
 
 
@@ -25,6 +30,17 @@ def desk(make_project) -> Project:
     opine(project, [("a canary text", "card")], subject="alma")
     opine(project, [("another text", "pin")], subject="bob")
     propose_rows(project, 2)
+    vault = open_vault(project)
+    for person in ("alma", "bob"):
+        (given,) = read_predictions(vault, vault.pseudonym(person))
+        next_survey(project, given.id, "csat")
+        keep(
+            project,
+            Shadow(f"s-{given.id}", given.id, "v2", "transfer", 0.5, 0.1, None, now()),
+            Failure(f"f-{given.id}", 1, "v2", 0.5, None, person, "RuntimeError", now()),
+        )
+    queue = [Item(f"prediction:{one.id}", one.text, "margin", None, ()) for one in read_predictions(vault)]
+    write_queue(project, queue, {})
     prepare(project)
     grant(project, "alma", ConsentGiven("training", "consent", "web", now()))
     restrict(project, "alma", OBJECTED)
@@ -37,6 +53,10 @@ def test_an_export_has_every_kind_of_row_of_the_person_and_of_nobody_else(desk, 
     assert [row["text"] for row in everything["predictions"]] == ["a canary text"]
     assert [row["label"] for row in everything["opinions"]] == ["card"]
     assert [row["text"] for row in everything["proposed_rows"]] == ["a canary text"]
+    assert [row["label"] for row in everything["shadows"]] == ["transfer"]
+    assert [row["kind"] for row in everything["failures"]] == ["RuntimeError"]
+    assert [row["survey"] for row in everything["survey_asks"]] == ["csat"]
+    assert [row["text"] for row in everything["review_items"]] == ["a canary text"]
     assert [row["text"] for row in everything["file_rows"]] == [text for text, _ in desk_rows(40)[::2]]
     assert {row["row"] for row in everything["file_rows"]} == set(range(1, 41, 2))
     assert len(everything["dataset_rows"]) == 21

@@ -12,6 +12,8 @@ from millwright.data.prepare import prepare
 from millwright.loop import turn
 from millwright.project import Project
 from millwright.reports.pages import write_data_report
+from millwright.review.annotations import annotate, next_items
+from millwright.review.queue import build_queue
 from millwright.settings import change_settings
 from millwright.steps import evaluate, train
 from millwright.surfaces.web import create_app
@@ -19,6 +21,7 @@ from tests.desk import make_desk, telling_rows
 
 FILED = b"canary-filed"  # in the file that the user brought
 SAID = (b"canary-said", b"canary-comment", b"canary-person")  # over HTTP
+LABELLED = 4
 OWN = r"rows\.csv"
 DATASETS = r"\.millwright/datasets/d-[0-9a-f]+/rows\.jsonl"
 
@@ -37,19 +40,22 @@ def places(project: Project, what: bytes) -> set[str]:
 
 
 async def use(project: Project) -> None:
-    """Three people ask and say what was right; one says more."""
+    """People ask, four of them say what was right, and one says more."""
     app = create_app(project)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            for number in range(4):
+            for number in range(9):
                 body = {
                     "inputs": [f"canary-said lost card number {number}"],
                     "subject": f"canary-person-{number}",
                 }
                 answer = await client.post("/v1/predictions", json=body)
+                if number >= LABELLED:
+                    continue
                 said = {"prediction": answer.json()["predictions"][0]["id"], "label": "card"}
                 said["comment"] = "canary-comment" if number == 0 else "no"
+                said["key"] = f"canary-person-{number}"
                 assert (await client.post("/v1/feedback", json=said)).status_code == 201
             await client.post("/v1/predictions", json={"inputs": ["x" * 100_000], "subject": "canary-person"})
             while_open = {what: places(project, what) for what in SAID}
@@ -66,12 +72,17 @@ def test_words_of_people_rest_in_the_clear_in_datasets_at_most_and_nowhere_else(
     datasets = set() if sealed else {DATASETS}
     with caplog.at_level(logging.DEBUG, logger="millwright"):
         train(project)
+        build_queue(project)
         write_data_report(project, prepare(project))
         assert places(project, FILED) == {OWN, *datasets}
         asyncio.run(use(project))
+        build_queue(project)
+        looked_at = next_items(project, "somebody", 3)
+        for item in looked_at:
+            annotate(project, item.id, "somebody", "pin")
         record = turn(project)
         evaluate(project, version=record.challenger)
-    assert record.new_rows == 4
+    assert record.new_rows == LABELLED + len(looked_at) > LABELLED
     assert places(project, FILED) == {OWN, *datasets}
     # What users said is sealed, until a turn makes rows of a dataset of it: docs/erasure.md says why.
     assert places(project, b"canary-said") == datasets

@@ -9,9 +9,9 @@ from millwright.privacy.retention import expire
 from millwright.privacy.sealed import read_opinions, read_predictions, read_proposed
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
-from millwright.records import Opinion, Prediction, ProposedRow
+from millwright.records import Failure, Opinion, Prediction, ProposedRow, Shadow
 from millwright.settings import change_settings
-from millwright.store.tables import opinions, predictions
+from millwright.store.tables import failures, opinions, predictions, shadows
 from tests.conftest import csv_of, desk_rows, keep
 
 NOW = "2026-06-30T00:00:00.000+00:00"
@@ -30,6 +30,8 @@ def project(make_project) -> Project:
                 made,
                 Prediction(name, "v1", f"text {name}", "pin", 0.5, person, False, hour),
                 Opinion(name, name, "card", None, None, hour),
+                Shadow(name, name, "v2", "pin", 0.5, 0.1, None, hour),
+                Failure(name, 1, "v2", 0.5, None, person, "RuntimeError", hour),
                 ProposedRow(name, name, f"text {name}", "card", person, "train", 2),
             )
     return made
@@ -60,6 +62,8 @@ def test_each_purpose_has_its_own_time(project):
     with project.database.connect() as connection:  # emptied ones stand while a row hangs on them
         assert connection.scalar(select(func.count()).select_from(predictions)) == 6
         assert connection.scalar(select(func.count()).select_from(opinions)) == 6
+        for table in (shadows, failures):
+            assert sorted(connection.scalars(select(table.c.id))) == june
     assert expire(project, hour=NOW).predictions == 0
 
 

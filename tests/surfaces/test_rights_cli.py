@@ -52,7 +52,7 @@ def test_from_consent_to_a_receipt_that_is_checked_without_the_project(say, desk
     assert say("receipt", "key")["public_key"] == public
     erased = say("subject", "erase", "alma")
     said = say("subject", "erase", "alma", as_json=False)  # nothing is left: the receipt of before
-    assert "3 predictions, 3 opinions" in said
+    assert "3 opinions, 3 predictions" in said
     assert "in its place v2, trained anew" in said
     (tmp_path / "receipt.json").write_text(json.dumps(erased["receipt"]))
     assert run("receipt", "verify", tmp_path / "receipt.json", "--key", public, "--json") == 0

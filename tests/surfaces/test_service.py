@@ -534,5 +534,57 @@ def test_the_openapi_page_lists_every_route(project):
     paths = ask(project, "GET", "/openapi.json").json()["paths"]
     rights = {f"/v1/subjects/{name}" for name in ("consent", "withdraw", "restrict", "export", "erase")}
     operation = {"/v1/models", "/healthz", "/readyz", "/metrics"}
-    assert set(paths) == {PREDICTIONS, FEEDBACK, *operation, *rights}
+    reviews = {"/v1/reviews", "/v1/reviews/next", "/v1/reviews/undo", "/v1/reviews/status"}
+    users = {PREDICTIONS, FEEDBACK, "/v1/surveys/next", "/v1/experiments", "/v1/drift"}
+    assert set(paths) == {*users, *operation, *rights, *reviews}
     assert Path(PREDICTIONS).name in paths[PREDICTIONS]["post"]["operationId"]
+
+
+def test_a_message_with_a_key_is_kept_once_even_if_it_comes_twice_at_once(project):
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        (one,) = await predict(client, "card")
+        said = {"prediction": one["id"], "csat": 4, "outcome": "resolved", "key": "ticket-7"}
+        answers = await asyncio.gather(*(client.post("/v1/feedback", json=said) for _ in range(5)))
+        answers.append(await client.post("/v1/feedback", json=said))
+        assert {answer.status_code for answer in answers} == {201}
+        (kept,) = read_opinions(open_vault(project))
+        assert {answer.json()["id"] for answer in answers} == {kept.id}
+        assert (kept.csat, kept.outcome, kept.key) == (4, "resolved", "ticket-7")
+        other = await client.post("/v1/feedback", json={**said, "csat": 1})
+        assert other.status_code == 422
+        assert other.json()["error"]["field"] == "key"
+
+    run(project, scenario)
+
+
+@pytest.mark.parametrize(
+    ("said", "field"), [({"csat": 0}, "csat"), ({"nps": 11}, "nps"), ({"outcome": "lost"}, "outcome"),
+                        ({"csat": 4, "key": ""}, "key")],
+)  # fmt: skip
+def test_scores_outcomes_and_keys_that_cannot_be_are_refused(project, said, field):
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        (one,) = await predict(client, "card")
+        answer = await client.post("/v1/feedback", json={"prediction": one["id"], **said})
+        assert answer.status_code == 422
+        assert answer.json()["error"]["field"] == field
+
+    run(project, scenario)
+
+
+def test_a_survey_draws_at_once_after_the_prediction_and_its_score_carries_the_probability(project):
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        asked = 0
+        for one in await predict(client, "card", "pin", "card", "pin", subject=None):
+            drawn = await client.get("/v1/surveys/next", params={"prediction": one["id"], "survey": "nps"})
+            assert drawn.status_code == 200
+            assert drawn.json()["probability"] == 1.0
+            asked += drawn.json()["ask"]
+            await client.post("/v1/feedback", json={"prediction": one["id"], "nps": 9})
+        assert asked == 4
+        assert {row.asked_with for row in stored(project)} == {1.0}
+        unknown = await client.get("/v1/surveys/next", params={"prediction": "nope"})
+        assert unknown.status_code == 404
+        wrong = await client.get("/v1/surveys/next", params={"prediction": "nope", "survey": "mood"})
+        assert wrong.status_code == 422
+
+    run(Project(project.folder, change_settings(project.settings, "feedback", survey_share=1.0)), scenario)

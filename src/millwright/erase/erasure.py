@@ -105,7 +105,7 @@ def erase_pseudonym(
     project: Project, vault: Vault, pseudonym: str, *, withdraw_only: bool = False, progress: Progress = quiet
 ) -> Erased:
     """Erase the person of a pseudonym; see `erase`."""
-    with project.lock("erase"), project.lock("turn"), project.lock("train"):
+    with project.lock("erase"), project.lock("turn"), project.lock("train"), project.lock("review"):
         if HELD in (restrictions := restrictions_of(project, pseudonym)):
             raise BadInput(
                 f"a legal hold keeps this person's data since {restrictions[HELD]}; lift it first with "

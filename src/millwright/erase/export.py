@@ -5,6 +5,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from sqlalchemy import select
+
 from millwright.data.load import read_table
 from millwright.data.table import ROW
 from millwright.erase.found import NOBODY, Found, Person, all_datasets, find
@@ -12,8 +14,8 @@ from millwright.erase.owned_files import rows_of_subject
 from millwright.errors import BadInput, NotFound
 from millwright.privacy.audit import record as note
 from millwright.privacy.consent import consents_of, restrictions_of
-from millwright.privacy.sealed import read_opinions, read_predictions, read_proposed
-from millwright.privacy.vault import open_vault
+from millwright.privacy.holdings import rows_of
+from millwright.privacy.vault import Place, Vault, open_vault
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.store.database import now
@@ -31,8 +33,8 @@ def gather(project: Project, subject: str) -> JsonObject:
         subject: as files and requests name the person.
 
     Returns:
-        Lists of flat objects: predictions, opinions, proposed_rows, file_rows, dataset_rows, versions,
-        consents, restrictions.
+        Lists of flat objects: predictions, opinions, proposed_rows, shadows, survey_asks, failures,
+        annotations, review_items, file_rows, dataset_rows, versions, consents, restrictions.
 
     Raises:
         NotFound: nothing is known of the person.
@@ -45,9 +47,7 @@ def gather(project: Project, subject: str) -> JsonObject:
     if found.is_nothing and not (found.files or consents or restrictions):
         raise NotFound(NOBODY)
     return {
-        "predictions": [vars(one) for one in read_predictions(vault, person.pseudonym)],
-        "opinions": [vars(one) for one in read_opinions(vault, person.pseudonym)],
-        "proposed_rows": [vars(one) for one in read_proposed(vault, person.pseudonym)],
+        **_table_rows(vault, person.pseudonym),
         "file_rows": _file_rows(project, person, found),
         "dataset_rows": [
             {"dataset": one.id, **vars(row), "slices": dict(row.slices)}
@@ -90,6 +90,21 @@ def export_subject(project: Project, subject: str, folder: Path) -> JsonObject:
     write_json(folder / MANIFEST, manifest)
     note(project, "exported", subject=keys.pseudonym(subject), details={"files": len(files)})
     return manifest
+
+
+def _table_rows(vault: Vault, pseudonym: str) -> JsonObject:
+    """What tables hold of a person, by table: what is sealed opened, bookkeeping as it is."""
+    found: JsonObject = {}
+    with vault.project.database.connect() as connection:
+        for table, which in rows_of(pseudonym):
+            found[table.name] = []
+            (own,) = table.primary_key.columns
+            for row in connection.execute(select(table).where(which).order_by(own)):
+                known = dict(row._mapping)
+                sealed = known.pop("sealed", None)
+                place = Place(table.name, str(known[own.name]), pseudonym)
+                found[table.name].append(known | (vault.unseal(place, sealed) if sealed else {}))
+    return found
 
 
 def _file_rows(project: Project, person: Person, found: Found) -> list[JsonObject]:

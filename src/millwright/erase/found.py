@@ -10,11 +10,12 @@ from millwright.data.dataset import ROWS, Dataset, open_dataset
 from millwright.data.prepare import dataset_folder
 from millwright.erase.owned_files import rows_of_subject
 from millwright.errors import NotFound
+from millwright.privacy.holdings import rows_of
 from millwright.privacy.keys import KeyStore
 from millwright.project import Project
 from millwright.records import JsonObject, Row
 from millwright.store.files import read_json, sha256_file
-from millwright.store.tables import datasets, opinions, predictions, proposed_rows
+from millwright.store.tables import datasets
 
 
 @dataclass(frozen=True)
@@ -132,16 +133,11 @@ def all_datasets(project: Project) -> list[Dataset]:
 
 
 def sealed_rows(project: Project, pseudonym: str, until: str | None = None) -> dict[str, int]:
-    """How many rows of a person each sealed table has, of predictions until an hour if one is given."""
-    own = select(predictions.c.id).where(predictions.c.subject == pseudonym)
-    if until is not None:
-        own = own.where(predictions.c.created_at <= until)
-    keys = {"predictions": predictions.c.id, "opinions": opinions.c.prediction}
-    keys["proposed_rows"] = proposed_rows.c.prediction
+    """How many rows of a person each table has, of predictions until an hour if one is given."""
     with project.database.connect() as connection:
         return {
-            name: connection.scalar(select(func.count()).where(key.in_(own))) or 0
-            for name, key in keys.items()
+            table.name: connection.scalar(select(func.count()).select_from(table).where(which)) or 0
+            for table, which in rows_of(pseudonym, until)
         }
 
 

@@ -1,8 +1,9 @@
 """Deletes what people said when the time is up that the settings give it, but for those under a legal hold.
 
-Two purposes: "service" (predictions and opinions, by `privacy.keep_service_days`) and "training" (the rows
-that users' labels made, by `privacy.keep_training_days`). What such a row hangs on keeps its id, emptied, as
-long as the row stands. Datasets that exist are not rewritten: the next one is built without the rows.
+Two purposes: "service" (predictions, opinions and all else about them, by `privacy.keep_service_days`) and
+"training" (the rows that users' labels made, by `privacy.keep_training_days`). What such a row hangs on keeps
+its id, emptied, as long as the row stands. Datasets that exist are not rewritten: the next one is built
+without the rows.
 """
 
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, upd
 
 from millwright.privacy.audit import record
 from millwright.privacy.consent import HELD
+from millwright.privacy.holdings import hanging_on
 from millwright.project import Project
 from millwright.store.database import hour_of, now, scrub
-from millwright.store.tables import opinions, predictions, proposed_rows, restrictions
+from millwright.store.tables import failures, opinions, predictions, proposed_rows, restrictions
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,12 @@ def expire(project: Project, *, dry_run: bool = False, hour: str | None = None) 
         connection.execute(
             update(opinions).where(old_opinions, _free(opinions.c.subject)).values(sealed=None)
         )
-        connection.execute(
-            update(predictions).where(old_predictions, _free(predictions.c.subject)).values(sealed=None)
-        )
+        expired = old_predictions & _free(predictions.c.subject)
+        for table, which in hanging_on(select(predictions.c.id).where(expired)):
+            if table not in (opinions, proposed_rows):
+                connection.execute(delete(table).where(which))
+        connection.execute(delete(failures).where(failures.c.created_at < service, _free(failures.c.subject)))
+        connection.execute(update(predictions).where(expired).values(sealed=None))
         _drop_empty(connection)
         counts = {name: value for name, value in vars(found).items() if name != "is_dry_run"}
         record(project, "expired", details=counts)

@@ -1,4 +1,4 @@
-"""Writes and reads the sealed tables: predictions, opinions, proposed rows."""
+"""Writes and reads the sealed tables of what was said: predictions, shadows, opinions, proposed rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +6,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, delete, insert, select
 
 from millwright.privacy.vault import Place, Vault
-from millwright.records import Opinion, Prediction, ProposedRow
-from millwright.store.tables import opinions, predictions, proposed_rows
+from millwright.records import Failure, JsonObject, Opinion, Prediction, ProposedRow, Shadow
+from millwright.store.tables import failures, opinions, predictions, proposed_rows, shadows
+
+SAID = ("label", "rating", "comment", "csat", "nps", "outcome", "key")
+SHOWN = ("traffic", "arm", "propensity", "unit", "seconds")  # of a prediction: they say nothing of a person
 
 
 def take_write_lock(connection: Connection, vault: Vault) -> None:
@@ -35,6 +38,7 @@ def store_predictions(connection: Connection, vault: Vault, records: Sequence[Pr
                 "subject": subject,
                 "ask": record.ask,
                 "created_at": record.created_at,
+                **{name: getattr(record, name) for name in SHOWN},
                 "sealed": vault.seal(Place("predictions", record.id, subject), content),
             }
         )
@@ -44,13 +48,10 @@ def store_predictions(connection: Connection, vault: Vault, records: Sequence[Pr
 
 def store_opinions(connection: Connection, vault: Vault, records: Sequence[Opinion]) -> None:
     """Seal opinions with the keys of the people on whose predictions they are."""
-    named = [record.prediction for record in records]
-    chosen = select(predictions.c.id, predictions.c.subject).where(predictions.c.id.in_(named))
-    owners = {row.id: row.subject for row in connection.execute(chosen)} if named else {}
-    values = []
+    owners, values = _owners(connection, records), []
     for record in records:
         subject = owners.get(record.prediction)
-        content = {"label": record.label, "rating": record.rating, "comment": record.comment}
+        content = {name: getattr(record, name) for name in SAID if getattr(record, name) is not None}
         values.append(
             {
                 "id": record.id,
@@ -58,11 +59,49 @@ def store_opinions(connection: Connection, vault: Vault, records: Sequence[Opini
                 "created_at": record.created_at,
                 "subject": subject,
                 "has_label": record.label is not None,
+                "key": hidden_key(vault, record.key),
+                "asked_with": record.asked_with,
                 "sealed": vault.seal(Place("opinions", record.id, subject), content),
             }
         )
     if values:
         connection.execute(insert(opinions), values)
+
+
+def hidden_key(vault: Vault, key: str | None) -> str | None:
+    """The name by which the table of opinions knows a client's key, which may name a person."""
+    return None if key is None else vault.pseudonym(f"key {key}")
+
+
+def store_shadows(connection: Connection, vault: Vault, records: Sequence[Shadow]) -> None:
+    """Seal what unseen versions answered with the keys of the people who asked."""
+    owners, values = _owners(connection, records), []
+    for record in records:
+        subject, shown = owners.get(record.prediction), vars(record)
+        content = {name: shown[name] for name in ("label", "probability")}
+        values.append(
+            {
+                **{name: value for name, value in shown.items() if name not in content},
+                "subject": subject,
+                "sealed": vault.seal(Place("shadows", record.id, subject), content),
+            }
+        )
+    if values:
+        connection.execute(insert(shadows), values)
+
+
+def store_failures(connection: Connection, vault: Vault, records: Sequence[Failure]) -> None:
+    """Keep failures under pseudonyms; nothing in them is what a person wrote."""
+    if records:
+        values = [{**vars(record), "subject": vault.pseudonym(record.subject)} for record in records]
+        connection.execute(insert(failures), values)
+
+
+def _owners(connection: Connection, records: Sequence[Opinion | Shadow]) -> dict[str, str | None]:
+    """The pseudonym behind each prediction that records are about."""
+    named = [record.prediction for record in records]
+    chosen = select(predictions.c.id, predictions.c.subject).where(predictions.c.id.in_(named))
+    return {row.id: row.subject for row in connection.execute(chosen)} if named else {}
 
 
 def store_proposed(connection: Connection, vault: Vault, record: ProposedRow) -> None:
@@ -85,13 +124,24 @@ def store_proposed(connection: Connection, vault: Vault, record: ProposedRow) ->
 def open_prediction(vault: Vault, row: Row[Any]) -> Prediction:
     """The prediction that a row of the table holds."""
     content = vault.unseal(Place("predictions", row.id, row.subject), row.sealed)
-    return Prediction(id=row.id, version=row.version, ask=row.ask, created_at=row.created_at, **content)
+    shown = {name: getattr(row, name) for name in SHOWN}
+    return Prediction(
+        id=row.id, version=row.version, ask=row.ask, created_at=row.created_at, **shown, **content
+    )
 
 
 def open_opinion(vault: Vault, row: Row[Any]) -> Opinion:
     """The opinion that a row of the table holds."""
     content = vault.unseal(Place("opinions", row.id, row.subject), row.sealed)
-    return Opinion(id=row.id, prediction=row.prediction, created_at=row.created_at, **content)
+    said = {**dict.fromkeys(SAID), **content}
+    return Opinion(
+        id=row.id, prediction=row.prediction, created_at=row.created_at, asked_with=row.asked_with, **said
+    )
+
+
+def open_shadow(vault: Vault, row: Row[Any]) -> JsonObject:
+    """The label and the probability that a row of the table of shadows holds."""
+    return vault.unseal(Place("shadows", row.id, row.subject), row.sealed)
 
 
 def open_proposed(vault: Vault, row: Row[Any]) -> ProposedRow:

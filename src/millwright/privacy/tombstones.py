@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from sqlalchemy import Engine, delete, func, select
 
-from millwright.store.tables import opinions, predictions, proposed_rows
+from millwright.privacy.holdings import rows_of
+from millwright.store.tables import annotations, failures, predictions, review_items
 
 AT_ONCE = 500  # SQLite bounds how many values a statement may have
 
@@ -20,12 +21,10 @@ def delete_said(database: Engine, subject: str, until: str) -> int:
     Returns:
         How many predictions were deleted.
     """
-    own = select(predictions.c.id).where(predictions.c.subject == subject, predictions.c.created_at <= until)
     with database.begin() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-        for table in (proposed_rows, opinions):
-            connection.execute(delete(table).where(table.c.prediction.in_(own)))
-        return connection.execute(delete(predictions).where(predictions.c.id.in_(own))).rowcount
+        deleted = [connection.execute(delete(table).where(which)) for table, which in rows_of(subject, until)]
+    return deleted[-1].rowcount  # predictions go last
 
 
 def replay_tombstones(database: Engine, tombstones: Mapping[str, str]) -> dict[str, int]:
@@ -40,16 +39,17 @@ def replay_tombstones(database: Engine, tombstones: Mapping[str, str]) -> dict[s
     """
     names, found = sorted(tombstones), dict[str, int]()
     with database.connect() as connection:
-        back = [
+        back = {
             row.subject
+            for table in (predictions, failures, annotations, review_items)
             for start in range(0, len(names), AT_ONCE)
             for row in connection.execute(
-                select(predictions.c.subject, func.min(predictions.c.created_at).label("first"))
-                .where(predictions.c.subject.in_(names[start : start + AT_ONCE]))
-                .group_by(predictions.c.subject)
+                select(table.c.subject, func.min(table.c.created_at).label("first"))
+                .where(table.c.subject.in_(names[start : start + AT_ONCE]))
+                .group_by(table.c.subject)
             )
             if row.first <= tombstones[row.subject]
-        ]
-    for subject in back:
+        }
+    for subject in sorted(back):
         found[subject] = delete_said(database, subject, tombstones[subject])
     return found

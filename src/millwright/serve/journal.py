@@ -8,11 +8,18 @@ from concurrent.futures import Future
 from sqlalchemy.exc import DBAPIError
 
 from millwright.errors import CannotStore, MillwrightError
-from millwright.privacy.sealed import store_opinions, store_predictions, take_write_lock
+from millwright.privacy.sealed import (
+    store_failures,
+    store_opinions,
+    store_predictions,
+    store_shadows,
+    take_write_lock,
+)
 from millwright.privacy.vault import Vault
-from millwright.records import Opinion, Prediction
+from millwright.records import Failure, Opinion, Prediction, Shadow
 
-Entry = tuple[Sequence[Prediction | Opinion], Future[None]]
+Record = Prediction | Shadow | Failure | Opinion
+Entry = tuple[Sequence[Record], Future[None]]
 
 
 class Journal:
@@ -24,7 +31,7 @@ class Journal:
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
-    def write(self, records: Sequence[Prediction | Opinion]) -> Future[None]:
+    def write(self, records: Sequence[Record]) -> Future[None]:
         """Queue records; the future is done once they are on disk, or holds CannotStore or Corrupt.
 
         Args:
@@ -76,9 +83,10 @@ class Journal:
             take_write_lock(connection, self._vault)
             records = [record for group, _ in entries for record in group]
             predictions = [record for record in records if isinstance(record, Prediction)]
-            store_predictions(connection, self._vault, predictions)  # no opinion precedes its prediction
-            opinions = [record for record in records if isinstance(record, Opinion)]
-            store_opinions(connection, self._vault, opinions)
+            store_predictions(connection, self._vault, predictions)  # nothing about one precedes it
+            store_shadows(connection, self._vault, [one for one in records if isinstance(one, Shadow)])
+            store_failures(connection, self._vault, [one for one in records if isinstance(one, Failure)])
+            store_opinions(connection, self._vault, [one for one in records if isinstance(one, Opinion)])
 
 
 def _refused(error: Exception) -> MillwrightError:

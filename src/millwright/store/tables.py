@@ -67,7 +67,13 @@ predictions = Table(
     Column("ask", Boolean, nullable=False),
     Column("created_at", String, nullable=False),
     Column("sealed", LargeBinary),  # text, label, probability, subject
+    Column("traffic", Integer),
+    Column("arm", String),
+    Column("propensity", Float),
+    Column("unit", String),
+    Column("seconds", Float),
     Index("predictions_by_subject", "subject"),
+    Index("predictions_by_traffic", "traffic"),
 )
 
 opinions = Table(
@@ -78,9 +84,12 @@ opinions = Table(
     Column("created_at", String, nullable=False),
     Column("subject", String),
     Column("has_label", Boolean, nullable=False, server_default=false()),
-    Column("sealed", LargeBinary),  # label, rating, comment
+    Column("sealed", LargeBinary),  # what the user said, and the key
     Index("opinions_by_prediction", "prediction"),
     Index("opinions_by_subject", "subject"),
+    Column("key", String),  # a pseudonym too
+    Column("asked_with", Float),
+    Index("opinions_by_key", "key", unique=True),
 )
 
 proposed_rows = Table(
@@ -167,4 +176,121 @@ turns = Table(
     metadata,
     Column("number", Integer, primary_key=True),
     Column("record", JSON, nullable=False),
+)
+
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("experiment", String, nullable=False),
+    Column("salt", String, nullable=False),
+    Column("arms", JSON, nullable=False),
+    Column("shadows", JSON, nullable=False),
+    Column("started_at", String, nullable=False),
+    Column("ended_at", String),
+)
+
+failures = Table(
+    "failures",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("traffic", Integer, nullable=False),
+    Column("arm", String, nullable=False),
+    Column("propensity", Float, nullable=False),
+    Column("unit", String),
+    Column("subject", String),
+    Column("kind", String, nullable=False),
+    Column("created_at", String, nullable=False),
+    Index("failures_by_subject", "subject"),
+)
+
+shadows = Table(
+    "shadows",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("prediction", String, ForeignKey("predictions.id"), nullable=False),
+    Column("version", String, nullable=False),
+    Column("subject", String),
+    Column("seconds", Float),
+    Column("failure", String),
+    Column("created_at", String, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # label, probability
+    Index("shadows_by_prediction", "prediction"),
+)
+
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("plan", JSON, nullable=False),
+    Column("state", String, nullable=False),
+    Column("started_at", String, nullable=False),
+    Column("ended_at", String),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("experiment", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("figures", JSON, nullable=False),
+    Column("is_applied", Boolean, nullable=False),
+    Column("decided_at", String, nullable=False),
+)
+
+survey_asks = Table(
+    "survey_asks",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("prediction", String, ForeignKey("predictions.id"), nullable=False),
+    Column("survey", String, nullable=False),
+    Column("probability", Float, nullable=False),
+    Column("is_asked", Boolean, nullable=False),
+    Column("created_at", String, nullable=False),
+    Index("survey_asks_by_prediction", "prediction", "survey", unique=True),
+)
+
+review_items = Table(
+    "review_items",
+    metadata,
+    Column("item", String, primary_key=True),
+    Column("place", Integer, nullable=False),
+    Column("subject", String),
+    Column("reason", String, nullable=False),
+    Column("created_at", String, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # text, given, choices
+    Index("review_items_by_subject", "subject"),
+)
+
+annotations = Table(
+    "annotations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("item", String, nullable=False),
+    Column("annotator", String, nullable=False),
+    Column("subject", String),
+    Column("reason", String, nullable=False),
+    Column("is_undone", Boolean, nullable=False),
+    Column("created_at", String, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # label
+    Index("annotations_by_item", "item"),
+    Index("annotations_by_subject", "subject"),
+)
+
+gold = Table(
+    "gold",
+    metadata,
+    Column("item", String, primary_key=True),
+    Column("created_at", String, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # text, label
+)
+
+drifts = Table(
+    "drifts",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("record", JSON, nullable=False),
+    Column("checked_at", String, nullable=False),
 )

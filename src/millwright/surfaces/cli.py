@@ -19,8 +19,12 @@ from millwright.settings import Settings, change_settings, dump_settings, explai
 from millwright.surfaces import (
     audit_cli,
     backbones_cli,
+    drift_cli,
+    experiment_cli,
+    feedback_cli,
     keys_cli,
     receipt_cli,
+    review_cli,
     screen,
     subject_cli,
     versions_cli,
@@ -35,8 +39,13 @@ app = typer.Typer(
     name="millwright", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-for group in (versions_cli, backbones_cli, subject_cli, receipt_cli, audit_cli, keys_cli):
+GROUPS = (
+    *(versions_cli, backbones_cli, experiment_cli, feedback_cli, review_cli),
+    *(subject_cli, receipt_cli, audit_cli, keys_cli),
+)
+for group in GROUPS:
     app.add_typer(group.app, rich_help_panel=AROUND)
+app.command(rich_help_panel=AROUND)(drift_cli.drift)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

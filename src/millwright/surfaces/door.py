@@ -20,8 +20,15 @@ from millwright.surfaces.refusals import fault, refusal
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 OPEN = {"/healthz", "/readyz"}  # a supervisor that asks whether the process lives needs no key
-NEEDED = {"/v1/predictions": "predict", "/v1/feedback": "feedback"}  # other routes want any key
-ADMINS = "/v1/subjects/"
+NEEDED = {  # by how a path begins; other routes want any key
+    "/v1/predictions": "predict",
+    "/v1/feedback": "feedback",
+    "/v1/surveys/": "feedback",
+    "/v1/reviews": "review",
+    "/v1/experiments": "review",
+    "/v1/drift": "review",
+    "/v1/subjects/": ADMIN,
+}
 PAGES = ("/docs", "/redoc")  # they load scripts
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -107,7 +114,7 @@ class Door:
         try:
             if self.guard.is_stale:
                 await asyncio.to_thread(self.guard.read)
-            self.guard.check(given, ADMIN if path.startswith(ADMINS) else NEEDED.get(path, ""))
+            self.guard.check(given, _needed(path))
         except MillwrightError as error:  # also that the keys cannot be read: then nobody comes in
             return error
         return None
@@ -151,6 +158,14 @@ class _Replay:
             return await self._receive()
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
+
+
+def _needed(path: str) -> str:
+    """The scope that a path wants, "" if any key will do."""
+    exact = NEEDED.get(path)
+    if exact is not None:
+        return exact
+    return next((scope for start, scope in NEEDED.items() if path.startswith(start)), "")
 
 
 def _id_of(given: bytes | None) -> bytes:

@@ -348,7 +348,8 @@ def found_lines(found: JsonObject) -> str:
 
 def receipt_lines(receipt: JsonObject) -> str:
     """What a receipt says, a line each."""
-    rows = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in receipt["rows_deleted"].items())
+    deleted = receipt["rows_deleted"]
+    rows = ", ".join(f"{deleted[name]} {name.replace('_', ' ')}" for name in sorted(deleted) if deleted[name])
     lines = [f"erased at {receipt['erased_at']}: {rows}; the key was: {receipt['data_key']}"]
     for name, about in receipt["files_rewritten"].items():
         lines.append(f"file {name}: {about['rows']} rows cut out")

@@ -1,5 +1,6 @@
 """The HTTP service: parses, calls one function, answers. Routes and errors are in docs/http.md."""
 
+import asyncio
 import logging
 import socket
 import ssl
@@ -8,14 +9,15 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Query, Response
 from fastapi.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from millwright.errors import BadInput, Busy, MillwrightError, Unavailable
+from millwright.opinions.surveys import Survey
 from millwright.privacy.access import Guard, has_keys_for_service
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
@@ -23,6 +25,7 @@ from millwright.registry.versions import CHAMPION, resolve
 from millwright.serve.loading import Loader
 from millwright.surfaces.direct import DirectRoute
 from millwright.surfaces.door import Door
+from millwright.surfaces.experiments_http import experiments_router
 from millwright.surfaces.messages import (
     ErrorAnswer,
     FeedbackAnswer,
@@ -30,9 +33,12 @@ from millwright.surfaces.messages import (
     ModelsAnswer,
     PredictionRequest,
     PredictionsAnswer,
+    SurveyAnswer,
 )
 from millwright.surfaces.refusals import add_refusals
+from millwright.surfaces.reviews_http import reviews_router
 from millwright.surfaces.service import Load, Service
+from millwright.surfaces.steering import steer
 from millwright.surfaces.subjects import subject_routes
 
 DRAIN_SECONDS = 30
@@ -66,7 +72,10 @@ def create_app(project: Project, load: Load | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         """Start the service with the application and stop it with it."""
         await service.start()
+        steering = asyncio.create_task(steer(project))
         yield
+        steering.cancel()
+        await asyncio.gather(steering, return_exceptions=True)
         await service.stop()
 
     app = _Doored(
@@ -76,6 +85,8 @@ def create_app(project: Project, load: Load | None = None) -> FastAPI:
     direct = _add_predictions(app, service)
     limit = service.limits.max_body_bytes
     app.door = Door(app.inside, limit, service.metrics, guard=Guard(project), direct=direct)
+    app.include_router(experiments_router(project))
+    app.include_router(reviews_router(project))
     _add_routes(app, service)
     _add_operation(app, service)
     app.include_router(subject_routes(project))
@@ -224,6 +235,13 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def feedback(request: FeedbackRequest) -> FeedbackAnswer:
         """Say what was right, how good it was, or anything else; answered once it is on disk."""
         return await service.hear(request)
+
+    @app.get("/v1/surveys/next", responses=REFUSALS)
+    async def next_survey(
+        prediction: Annotated[str, Query(max_length=64)], survey: Survey = "csat"
+    ) -> SurveyAnswer:
+        """Whether to ask the user of a prediction; asked again, the answer is the same."""
+        return await service.survey(prediction, survey)
 
     @app.get("/v1/models")
     async def models() -> ModelsAnswer:
