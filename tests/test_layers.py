@@ -10,9 +10,9 @@ import millwright.errors
 
 ROOT = Path(millwright.errors.__file__).parent
 LAYERS = (
-    *("errors", "progress", "records", "settings", "store", "project", "modalities", "privacy"),
+    *("errors", "progress", "records", "settings", "store", "project", "modalities", "privacy", "webhooks"),
     *("data", "scaffold", "train", "registry", "serve", "feedback", "opinions", "experiment", "review"),
-    *("drift", "reports", "steps", "loop", "erase", "bench", "demo", "surfaces"),
+    *("drift", "turns", "reports", "steps", "loop", "erase", "runner", "bench", "demo", "surfaces"),
 )
 DATA_ONLY = {"templates"}
 

@@ -24,7 +24,7 @@ from rich.text import Text
 from millwright.data.load import read_table
 from millwright.data.prepare import prepare
 from millwright.errors import BadInput, MillwrightError
-from millwright.loop import list_turns, turn
+from millwright.loop import turn
 from millwright.project import Project
 from millwright.records import Interval, JsonObject, TurnRecord
 from millwright.registry.versions import CHAMPION, alias
@@ -33,6 +33,7 @@ from millwright.scaffold import new_project
 from millwright.serve.process import serving
 from millwright.steps import evaluate, train
 from millwright.store.files import write_text
+from millwright.turns import list_turns
 
 TEMPLATE = "customer-desk"
 MARKER = ".millwright-demo"

@@ -149,7 +149,8 @@ class TurnRecord:
     """One turn of the wheel, as it stands in the table of turns.
 
     `before` and `after` are the accuracies of champion and challenger on the same held-out rows;
-    in the first turn there is no champion and `before` is None.
+    in the first turn there is no champion and `before` is None. `blocked` are the gates that it did not
+    pass, in words. Where `decided_by` is "users", an experiment decides on a challenger that passed them.
     """
 
     number: int
@@ -165,6 +166,8 @@ class TurnRecord:
     promoted: bool
     reason: str
     created_at: str
+    decided_by: str = "rows"
+    blocked: tuple[str, ...] = ()
 
 
 JsonObject = dict[str, Any]

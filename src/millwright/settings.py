@@ -6,7 +6,7 @@ The comments that `millwright new` writes above each key are the field descripti
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -128,6 +128,35 @@ class TurnSection(Section):
     )
 
 
+class RunSection(Section):
+    """[run]: when `millwright run` turns the wheel by itself, and how much memory a turn may take."""
+
+    rows: int = Field(100, ge=1, description="A turn starts when users labelled so many new predictions.")
+    hours: float | None = Field(
+        None, gt=0, description="A turn starts so long after the last one, if turn.min_rows are new."
+    )
+    decide_by: Literal["users", "rows"] = Field(
+        "users",
+        description='"users" lets an experiment decide on a challenger, "rows" the held-out rows alone.',
+    )
+    memory_gib: float | None = Field(None, gt=0, description="Most memory of a turn. Unset: all there is.")
+    check_seconds: float = Field(
+        30.0, gt=0, le=86_400, description="How often a server looks what is due, also in experiments."
+    )
+
+
+class WebhooksSection(Section):
+    """[webhooks]: who is told of finished turns, decisions and drift."""
+
+    urls: list[Annotated[str, Field(pattern=r"^https?://[^/\s]+")]] = Field(
+        [], description="Where signed messages go: finished turns, decisions of experiments, drift."
+    )
+    secret: str = Field(
+        "file:.millwright/webhook.secret",
+        description='What signs them: "file:PATH", made at first use, or "env:NAME".',
+    )
+
+
 class PrivacySection(Section):
     """[privacy]: keys, consent, and how long what people said is kept."""
 
@@ -172,9 +201,6 @@ class ExperimentSection(Section):
     is_automatic: bool = Field(
         True, description="False lets shipping and larger shares wait for `millwright experiment approve`."
     )
-    check_seconds: float = Field(
-        60.0, gt=0, le=86_400, description="How often a server decides on the experiment that runs."
-    )
 
 
 class FeedbackSection(Section):
@@ -203,6 +229,8 @@ class Settings(Section):
     experiment: ExperimentSection = ExperimentSection()
     feedback: FeedbackSection = FeedbackSection()
     review: ReviewSection = ReviewSection()
+    run: RunSection = RunSection()
+    webhooks: WebhooksSection = WebhooksSection()
 
 
 def read_settings(path: Path) -> Settings:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, select
 
 from millwright.data.dataset import Dataset, open_dataset
 from millwright.data.load import read_table
@@ -31,6 +31,7 @@ from millwright.train.fit import fit, truth_of
 from millwright.train.metrics import Evaluation
 from millwright.train.metrics import evaluate as measure
 from millwright.train.search import need_optuna, search
+from millwright.turns import store_turn
 
 
 def train(
@@ -223,12 +224,4 @@ def _record_first_turn(
         created_at=now(),
     )
     if not connection.scalar(select(func.count()).select_from(turns)):
-        connection.execute(insert(turns).values(number=1, record=turn_json(record)))
-
-
-def turn_json(record: TurnRecord) -> dict[str, object]:
-    """A turn's record as it stands in the table."""
-    tree = dict(vars(record))
-    tree["before"] = vars(record.before) if record.before else None
-    tree["after"] = vars(record.after)
-    return tree
+        store_turn(connection, record)

@@ -15,19 +15,8 @@ from millwright.surfaces import cli
 from tests.conftest import csv_of, desk_rows
 
 VERBS = [
-    *(
-        "new",
-        "prepare",
-        "train",
-        "evaluate",
-        "predict",
-        "serve",
-        "turn",
-        "bench",
-        "settings",
-        "demo",
-        "drift",
-    ),
+    *("new", "prepare", "train", "evaluate", "predict", "serve", "run", "turn", "bench", "settings", "demo"),
+    *("drift", "webhooks list", "webhooks ping", "webhooks send", "webhooks secret"),
     *("versions list", "versions show", "versions promote", "versions rollback", "backbones compare"),
     *("audit verify", "audit anchor", "audit show", "subject consent", "subject withdraw", "keys rotate"),
     *("keys create", "keys list", "keys renew", "keys revoke"),

@@ -535,7 +535,7 @@ def test_the_openapi_page_lists_every_route(project):
     rights = {f"/v1/subjects/{name}" for name in ("consent", "withdraw", "restrict", "export", "erase")}
     operation = {"/v1/models", "/healthz", "/readyz", "/metrics"}
     reviews = {"/v1/reviews", "/v1/reviews/next", "/v1/reviews/undo", "/v1/reviews/status"}
-    users = {PREDICTIONS, FEEDBACK, "/v1/surveys/next", "/v1/experiments", "/v1/drift"}
+    users = {PREDICTIONS, FEEDBACK, "/v1/surveys/next", "/v1/experiments", "/v1/drift", "/v1/turns"}
     assert set(paths) == {*users, *operation, *rights, *reviews}
     assert Path(PREDICTIONS).name in paths[PREDICTIONS]["post"]["operationId"]
 

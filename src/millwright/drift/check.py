@@ -24,6 +24,7 @@ from millwright.registry.versions import CHAMPION, resolve, version_manifest
 from millwright.serve.loading import Loader
 from millwright.store.database import now
 from millwright.store.tables import alias_changes, drifts, predictions
+from millwright.webhooks import DRIFT, announce
 
 Reference = Literal["traffic", "data"]
 LEAST = 100  # rows of either sample
@@ -76,6 +77,8 @@ def check_drift(project: Project, window: int = 500, reference: Reference = "tra
     )  # fmt: skip
     with project.database.begin() as connection:
         connection.execute(insert(drifts).values(record=asdict(record), checked_at=record.checked_at))
+        if record.is_drifting:
+            announce(project, connection, DRIFT, asdict(record))
     return record
 
 

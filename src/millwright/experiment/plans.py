@@ -60,6 +60,13 @@ class Experiment:
     ended_at: str | None
 
 
+def plan_of(project: Project, challengers: Sequence[str], **changes: Any) -> Plan:
+    """The plan that a project's settings make of challengers, but for `changes`."""
+    given = project.settings.experiment.model_dump()
+    names = tuple(resolve(project, version) for version in challengers)
+    return Plan(champion=champion_of(project), challengers=names, **{**given, **changes})
+
+
 def check_plan(plan: Plan) -> None:
     """Raise BadInput or NotFound naming the first value of a plan that cannot be used."""
     check_alpha(plan.alpha)

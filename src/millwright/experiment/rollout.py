@@ -28,6 +28,7 @@ from millwright.registry.traffic import current_traffic, end_traffic
 from millwright.serve.promotion import promote
 from millwright.store.database import now
 from millwright.store.tables import decisions
+from millwright.webhooks import DECISION, announce
 
 SHIP, HOLD, ADVANCE, KEEP = "ship", "hold", "advance", "keep"
 ROLL_BACK, ALARM, STOP, SHIFT = "roll back", "alarm", "stop", "shift"
@@ -260,6 +261,7 @@ def _keep(
             connection.execute(insert(decisions).values(**asdict(record)))
             action = "experiment decided" if is_applied else "experiment decision proposed"
             note(project, action, details={**told, "reason": record.reason})
+            announce(project, connection, DECISION, {**told, "reason": record.reason, "applied": is_applied})
     return record
 
 

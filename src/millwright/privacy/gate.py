@@ -1,6 +1,6 @@
 """The gate before every dataset: whose rows may teach. Rows that may not are listed with the reason."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -9,6 +9,7 @@ from sqlalchemy import select
 from millwright.privacy.consent import HELD, OBJECTED, TRAINING
 from millwright.privacy.vault import Vault, has_keys, open_vault
 from millwright.project import Project
+from millwright.records import Row
 from millwright.store.tables import consents, restrictions
 
 ERASED = "the person was erased"
@@ -54,6 +55,18 @@ class Gate:
             for person, said in zip(subject.to_list(), wish.to_list(), strict=True)
         ]
         return pl.Series("reason", found, dtype=pl.String)
+
+    def count_barred(self, rows: Sequence[Row]) -> int:
+        """How many rows of a dataset are of people who may not teach any more."""
+        if not (self.barred or self.erased):
+            return 0
+        people = {row.subject: self.vault.keys.pseudonym(row.subject) for row in rows if row.subject}
+        return sum(
+            people[row.subject] in self.barred
+            or (not row.source.startswith("feedback:") and people[row.subject] in self.erased)
+            for row in rows
+            if row.subject
+        )
 
     def _pseudonyms(self, subject: pl.Series) -> dict[str | None, str]:
         if not (self.barred or self.erased or self.granted):

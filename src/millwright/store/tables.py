@@ -294,3 +294,18 @@ drifts = Table(
     Column("record", JSON, nullable=False),
     Column("checked_at", String, nullable=False),
 )
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("url", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", String),
+    Column("delivered_at", String),
+    Column("error", String),
+    Index("outbox_by_next_at", "next_at"),
+)

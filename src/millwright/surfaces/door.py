@@ -27,6 +27,7 @@ NEEDED = {  # by how a path begins; other routes want any key
     "/v1/reviews": "review",
     "/v1/experiments": "review",
     "/v1/drift": "review",
+    "/v1/turns": "review",
     "/v1/subjects/": ADMIN,
 }
 PAGES = ("/docs", "/redoc")  # they load scripts

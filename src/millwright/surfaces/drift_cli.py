@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
+from millwright.runner.budget import work_gently
 from millwright.surfaces import screen
-from millwright.surfaces.options import AsJson, ProjectFolder, open_at, project_option
+from millwright.surfaces.options import AsJson, Gently, ProjectFolder, open_at, project_option
 
 
 def drift(
     window: Annotated[int, typer.Option(help="How many users make a sample.")] = 500,
     reference: Annotated[str, typer.Option(help="Compare with the first traffic, or with data.")] = "traffic",
     history: Annotated[bool, typer.Option("--history", help="Show earlier checks; check nothing.")] = False,
+    gently: Gently = False,
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
@@ -23,6 +25,8 @@ def drift(
     opened = open_at(project)
     from millwright.errors import one_of
 
+    if gently:
+        work_gently(opened.settings.run)
     one_of("reference", reference, ("traffic", "data"))
     if history:
         from millwright.drift.records import list_drifts

@@ -39,21 +39,18 @@ def start(
     from dataclasses import asdict
 
     from millwright.errors import one_of
-    from millwright.experiment.plans import Plan, champion_of
+    from millwright.experiment.plans import Plan, plan_of
     from millwright.experiment.plans import start as start_experiment
-    from millwright.registry.versions import resolve
 
-    given = opened.settings.experiment
-    plan = Plan(
-        champion=champion_of(opened),
-        challengers=tuple(resolve(opened, version) for version in challengers),
+    plan = plan_of(
+        opened,
+        challengers,
         metric=metric,
         guardrails=tuple(guardrail) if guardrail else Plan.guardrails,
         heard="asked" if one_of("group", heard, ("everyone", "asked")) == "asked" else "everyone",
         steps=tuple(step) if step else Plan.steps,
         step_units=step_users,
         allocation="thompson" if thompson else "fixed",
-        **given.model_dump(exclude={"check_seconds"}),
     )
     made = start_experiment(opened, plan, name)
     if json:
@@ -87,7 +84,7 @@ def status(
 
 @app.command()
 def decide(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
-    """Decide now, as a running server does every experiment.check_seconds.
+    """Decide now, as a running server does every run.check_seconds.
 
     Example: millwright experiment decide --project desk
     """

@@ -9,6 +9,7 @@ from millwright.drift.records import list_drifts
 from millwright.experiment.status import statuses
 from millwright.project import Project
 from millwright.records import JsonObject
+from millwright.turns import list_turns
 
 
 def experiments_router(project: Project) -> APIRouter:
@@ -19,6 +20,11 @@ def experiments_router(project: Project) -> APIRouter:
     async def experiments() -> JsonObject:
         """Every experiment, the newest first; the running one with its figures as of now."""
         return {"experiments": await asyncio.to_thread(statuses, project)}
+
+    @router.get("/v1/turns")
+    async def turns() -> JsonObject:
+        """Every finished turn, oldest first."""
+        return {"turns": [asdict(one) for one in await asyncio.to_thread(list_turns, project)]}
 
     @router.get("/v1/drift")
     async def drift() -> JsonObject:

@@ -21,6 +21,7 @@ from millwright.project import Project
 from millwright.records import Failure, Opinion, Prediction
 from millwright.registry.traffic import Traffic, current_traffic
 from millwright.registry.versions import CHALLENGER, CHAMPION, list_versions
+from millwright.runner.lead import Leading
 from millwright.serve.engine import Answering, Engine, Limits
 from millwright.serve.exposure import Exposure, expose
 from millwright.serve.journal import Journal
@@ -53,6 +54,7 @@ class Service:
         self.project = project
         self.limits: ServeSection = project.settings.serve
         self.metrics = Metrics()
+        self.leading = Leading()
         self.engine = Engine(
             Limits(
                 max_batch=self.limits.max_batch,

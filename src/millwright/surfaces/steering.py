@@ -15,14 +15,14 @@ log = logging.getLogger(__name__)
 
 
 async def steer(project: Project) -> None:
-    """Review the running experiment every `experiment.check_seconds` until cancelled.
+    """Review the running experiment every `run.check_seconds` until cancelled.
 
     Args:
         project: the project that is served.
     """
     told, took = "", 0.0
     while True:
-        await asyncio.sleep(max(project.settings.experiment.check_seconds, took / MOST_SHARE))
+        await asyncio.sleep(max(project.settings.run.check_seconds, took / MOST_SHARE))
         start = time.monotonic()
         try:
             if await asyncio.to_thread(running, project) is None:

@@ -22,6 +22,7 @@ from millwright.privacy.access import Guard, has_keys_for_service
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.registry.versions import CHAMPION, resolve
+from millwright.runner.lead import lead
 from millwright.serve.loading import Loader
 from millwright.surfaces.direct import DirectRoute
 from millwright.surfaces.door import Door
@@ -56,12 +57,13 @@ class Tls:
     key: Path
 
 
-def create_app(project: Project, load: Load | None = None) -> FastAPI:
+def create_app(project: Project, load: Load | None = None, *, turns: bool = False) -> FastAPI:
     """The service over a project.
 
     Args:
         project: an open project.
         load: makes a model of a version's name; the registry's own when not given.
+        turns: whether to keep the wheel turning, too.
 
     Returns:
         The application; it loads champion and challenger when it starts.
@@ -72,10 +74,13 @@ def create_app(project: Project, load: Load | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         """Start the service with the application and stop it with it."""
         await service.start()
-        steering = asyncio.create_task(steer(project))
+        tasks = [asyncio.create_task(steer(project))]
+        if turns:
+            tasks.append(asyncio.create_task(lead(project, service.leading)))
         yield
-        steering.cancel()
-        await asyncio.gather(steering, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await service.stop()
 
     app = _Doored(
@@ -115,6 +120,7 @@ def serve(
     *,
     tls: Tls | None = None,
     without_keys: bool = False,
+    turns: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first.
 
@@ -124,6 +130,7 @@ def serve(
         load: makes a model of a version's name; the registry's own when not given.
         tls: the certificate to serve HTTPS with; HTTP if None.
         without_keys: listen beyond this machine although there is no key, so that anybody may ask.
+        turns: whether to keep the wheel turning, too.
 
     Raises:
         BadInput: it would listen beyond this machine and there is no key; or the certificate is none.
@@ -138,7 +145,9 @@ def serve(
         champion = resolve(project, CHAMPION)
         _ = open_vault(project).keys  # a master key that is missing should be told, not only logged
         loaded = {champion: load(champion)}  # here, since an error raised within uvicorn is only logged
-        app = create_app(project, lambda name: loaded.pop(name) if name in loaded else load(name))
+        app = create_app(
+            project, lambda name: loaded.pop(name) if name in loaded else load(name), turns=turns
+        )
         shown = f"[{host}]" if ":" in host else host
         config = uvicorn.Config(
             app,
@@ -265,4 +274,5 @@ def _add_operation(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
-        return Response(service.metrics.read(service.engine), media_type="text/plain; version=0.0.4")
+        told = service.metrics.read(service.engine, service.leading)
+        return Response(told, media_type="text/plain; version=0.0.4")
