@@ -5,8 +5,11 @@ import pytest
 
 from millwright.experiment.outcomes import METRICS, RESPONSE, Units, read_units
 from millwright.project import Project
-from tests.conftest import csv_of, desk_rows
+from millwright.records import Opinion, Prediction
+from tests.conftest import csv_of, desk_rows, keep
 from tests.experiment.logs import begun, exposed, failed, hour, said, with_versions
+
+LONG_AGO = "2020-01-01T00:00:00.000+00:00"
 
 
 @pytest.fixture
@@ -110,3 +113,20 @@ def test_opinions_of_those_who_are_always_asked_alone_if_wished(project):
     assert units(project, "accepted", only_asked=True).outcomes["accepted"] == pytest.approx(
         [1.0, np.nan], nan_ok=True
     )
+
+
+def test_what_a_user_did_before_the_experiment_is_known_and_what_came_later_is_not(make_project):
+    project = with_versions(make_project(csv_of(desk_rows(30))))
+    for name, person in (("a", "ada"), ("b", "ada"), ("c", "bob")):
+        keep(project, Prediction(name, "v1", "card", "card", 0.9, person, False, LONG_AGO))
+    told = {"rating": None, "comment": None, "created_at": LONG_AGO}
+    keep(project, Opinion("1", "a", "card", **told), Opinion("2", "b", "pin", **told))
+    begun(project)
+    for at, person in enumerate(("ada", "bob", "cyd")):
+        exposed(project, person, at, subject=person)
+    keep(project, Opinion("3", "c", "card", None, None, hour(0.5)))  # said only after the start
+    said(project, "ada", 0.1, label="card")
+    found = units(project, "accepted", "not_corrected")
+    assert found.before["accepted"] == pytest.approx([0.5, np.nan, np.nan], nan_ok=True)
+    assert found.before["not_corrected"] == pytest.approx([0.5, 1.0, np.nan], nan_ok=True)
+    assert found.outcomes["accepted"] == pytest.approx([1.0, np.nan, np.nan], nan_ok=True)

@@ -14,13 +14,16 @@ import numpy as np
 from sqlalchemy import insert, select
 
 from millwright.data.dataset import open_dataset
+from millwright.drift.estimate import estimated_accuracy
 from millwright.drift.records import DriftRecord, DriftTest, list_drifts
 from millwright.drift.two_samples import classifier_test, confidence_test, label_test, mmd_test
 from millwright.errors import BadInput
 from millwright.privacy.sealed import open_prediction
 from millwright.privacy.vault import Vault, open_vault
 from millwright.project import Project
+from millwright.records import Interval, Row
 from millwright.registry.versions import CHAMPION, resolve, version_manifest
+from millwright.serve.engine import Answering
 from millwright.serve.loading import Loader
 from millwright.store.database import now
 from millwright.store.tables import alias_changes, drifts, predictions
@@ -28,6 +31,7 @@ from millwright.webhooks import DRIFT, announce
 
 Reference = Literal["traffic", "data"]
 LEAST = 100  # rows of either sample
+MOST_HELD_OUT = 2_000
 ALPHA = 0.05
 BATCH = 256
 
@@ -63,8 +67,16 @@ def check_drift(project: Project, window: int = 500, reference: Reference = "tra
     if earlier and _new_since(rows, earlier[-1].newest) < min(window, len(current)) / 2:
         return earlier[-1]
     vault = open_vault(project)
-    texts = _texts(vault, rows[:behind]) if behind else _held_out(project, version)
-    made = _compare(project, version, texts, _texts(vault, current))
+    held_out = _held_out(project, version)
+    if not behind and len(held_out) < LEAST:
+        raise BadInput(
+            f"{version} was measured on {len(held_out)} held-out rows, {LEAST} are needed; compare with "
+            "traffic"
+        )
+    model, window_texts = Loader(project).load(version), _texts(vault, current)
+    texts = _texts(vault, rows[:behind]) if behind else [row.text for row in held_out]
+    made, confidence_M = _compare(model, texts, window_texts)
+    measured, estimated = _accuracies(model, held_out, confidence_M)
     number = len(earlier) + 1
     spent = ALPHA / (number * (number + 1))
     tests = tuple(
@@ -73,7 +85,7 @@ def check_drift(project: Project, window: int = 500, reference: Reference = "tra
     )
     record = DriftRecord(
         version, reference, len(texts), len(current), current[-1].id, number, spent, tests,
-        any(test.is_drifting for test in tests), now(),
+        any(test.is_drifting for test in tests), now(), measured, estimated,
     )  # fmt: skip
     with project.database.begin() as connection:
         connection.execute(insert(drifts).values(record=asdict(record), checked_at=record.checked_at))
@@ -83,22 +95,38 @@ def check_drift(project: Project, window: int = 500, reference: Reference = "tra
 
 
 def _compare(
-    project: Project, version: str, before: Sequence[str], after: Sequence[str]
-) -> dict[str, tuple[float, float]]:
-    """Statistic and p-value of each test, by name; the champion answers both samples anew."""
-    model = Loader(project).load(version)
-    texts = [*before, *after]
-    feature_ND = np.concatenate(
-        [model.body.features(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)]
-    )
+    model: Answering, before: Sequence[str], after: Sequence[str]
+) -> tuple[dict[str, tuple[float, float]], np.ndarray]:
+    """Statistic and p-value of each test, by name, and how sure the champion is of the later sample.
+
+    It answers both samples anew.
+    """
+    feature_ND = _features(model, [*before, *after])
     probability_NC, cut = model.probabilities(feature_ND), len(before)
     label_N = probability_NC.argmax(axis=1)
-    return {
+    made = {
         "classifier on features": classifier_test(feature_ND[:cut], feature_ND[cut:]),
         "mean embedding of features": mmd_test(feature_ND[:cut], feature_ND[cut:]),
         "confidences": confidence_test(probability_NC[:cut], probability_NC[cut:]),
         "labels": label_test(label_N[:cut], label_N[cut:], len(model.labels)),
     }
+    return made, probability_NC[cut:].max(1)
+
+
+def _features(model: Answering, texts: Sequence[str]) -> np.ndarray:
+    return np.concatenate([model.body.features(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)])
+
+
+def _accuracies(
+    model: Answering, held_out: Sequence[Row], confidence_M: np.ndarray
+) -> tuple[float | None, Interval | None]:
+    """Accuracy on held-out rows, and what that and confidences make of the window."""
+    if len(held_out) < LEAST:
+        return None, None
+    probability_NC = model.probabilities(_features(model, [row.text for row in held_out]))
+    best_N = probability_NC.argmax(1)
+    right_N = np.array([model.labels[best] == row.label for best, row in zip(best_N, held_out, strict=True)])
+    return float(right_N.mean()), estimated_accuracy(probability_NC.max(1), right_N, confidence_M)
 
 
 def _since_promotion(project: Project, version: str) -> list[Any]:
@@ -133,14 +161,10 @@ def _texts(vault: Vault, rows: Sequence[Any]) -> list[str]:
     return [open_prediction(vault, row).text for row in rows]
 
 
-def _held_out(project: Project, version: str) -> list[str]:
+def _held_out(project: Project, version: str) -> list[Row]:
+    """At most MOST_HELD_OUT rows that the version's training held out."""
     dataset = version_manifest(project, version)["dataset"]["id"]
-    rows = open_dataset(project, dataset).split("test")
-    if len(rows) < LEAST:
-        raise BadInput(
-            f"{version} was measured on {len(rows)} held-out rows, {LEAST} are needed; compare with traffic"
-        )
-    return [row.text for row in rows]
+    return list(open_dataset(project, dataset).split("test")[:MOST_HELD_OUT])
 
 
 def _new_since(rows: Sequence[Any], newest: str) -> int:

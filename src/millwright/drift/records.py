@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from millwright.project import Project
+from millwright.records import Interval
 from millwright.store.tables import drifts
 
 
@@ -23,6 +24,8 @@ class DriftRecord:
     """A check: the samples, the share of alpha that it spent, the tests, and what that means.
 
     `newest` is the last prediction of the window. `number` counts checks of this version.
+    `measured_accuracy` is that on held-out rows, `estimated_accuracy` what confidences make of the window,
+    both None where too few rows are held out.
     """
 
     version: str
@@ -35,6 +38,8 @@ class DriftRecord:
     tests: tuple[DriftTest, ...]
     is_drifting: bool
     checked_at: str
+    measured_accuracy: float | None = None
+    estimated_accuracy: Interval | None = None
 
 
 def list_drifts(project: Project) -> list[DriftRecord]:
@@ -42,5 +47,14 @@ def list_drifts(project: Project) -> list[DriftRecord]:
     with project.database.connect() as connection:
         found = connection.scalars(select(drifts.c.record).order_by(drifts.c.id)).all()
     return [
-        DriftRecord(**{**tree, "tests": tuple(DriftTest(**one) for one in tree["tests"])}) for tree in found
+        DriftRecord(
+            **{
+                **tree,
+                "tests": tuple(DriftTest(**one) for one in tree["tests"]),
+                "estimated_accuracy": Interval(**about)
+                if (about := tree.get("estimated_accuracy"))
+                else None,
+            }
+        )
+        for tree in found
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from millwright.experiment.adjustment import running_mean
+from millwright.experiment.adjustment import predictable_regression, running_mean
 from millwright.experiment.alpha import split_alpha
 from millwright.experiment.confidence_sequences import betting_interval
 from millwright.experiment.eprocess import betting
@@ -126,7 +126,8 @@ def effect_of(units: Units, history: dict[int, Traffic], arm: str, metric: str, 
     use_N = units.is_closed_N & ~np.isnan(outcome_N) & (share_N > 0) & (share_N < 1)
     use_N &= (units.arm_N == arm) | (units.arm_N == CHAMPION_ARM)
     outcome_T, is_challenger_T = outcome_N[use_N], units.arm_N[use_N] == arm
-    scores = effect_scores(outcome_T, is_challenger_T, share_N[use_N], running_mean(outcome_T))
+    centre_T = _expected(outcome_T, units.before.get(metric, np.full(len(use_N), np.nan))[use_N])
+    scores = effect_scores(outcome_T, is_challenger_T, share_N[use_N], centre_T)
     low, high = betting_interval(scores, alpha)
     flipped = Scores(-scores.score_T, scores.weight_T, scores.bound)
     evidence = max(float(betting(one).max(initial=0.0)) for one in (scores, flipped))
@@ -134,6 +135,16 @@ def effect_of(units: Units, history: dict[int, Traffic], arm: str, metric: str, 
         metric, arm, _mean(outcome_T[~is_challenger_T]), _mean(outcome_T[is_challenger_T]),
         low, high, alpha, min(1.0, 2 * float(np.exp(-evidence))), len(outcome_T), int(is_challenger_T.sum()),
     )  # fmt: skip
+
+
+def _expected(outcome_T: np.ndarray, before_T: np.ndarray) -> np.ndarray:
+    """Each outcome as the past foretells it: by earlier users, and by what the user's own was before."""
+    is_known_T = ~np.isnan(before_T)
+    if not is_known_T.any():
+        return running_mean(outcome_T)
+    return predictable_regression(
+        np.column_stack([is_known_T, np.where(is_known_T, before_T, 0.0)]), outcome_T
+    )
 
 
 def _shares(units: Units, history: dict[int, Traffic], arm: str) -> np.ndarray:

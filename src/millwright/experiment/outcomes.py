@@ -7,13 +7,13 @@ nothing: so delays cannot favour an arm.
 Shape suffixes: N users in the order of their first requests.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Row, select
+from sqlalchemy import ColumnElement, Row, Select, func, select
 
 from millwright.privacy.sealed import open_opinion, open_prediction
 from millwright.privacy.vault import open_vault
@@ -24,17 +24,17 @@ from millwright.store.tables import failures, opinions, predictions, traffic
 
 @dataclass(frozen=True)
 class Event:
-    """A request of an experiment; `unit` is whose it was, by pseudonym or by the request.
+    """A request, of an experiment or before it; `unit` is whose it was, by pseudonym or by the request.
 
     `label` is what was answered, None where the request failed or where nobody said anything of it.
     """
 
     id: str
     unit: str
-    arm: str
-    traffic: int
+    arm: str | None
+    traffic: int | None
     created_at: str
-    seconds: float = 0.0
+    seconds: float | None = None
     ask: bool = False
     label: str | None = None
     has_failed: bool = False
@@ -52,12 +52,17 @@ class Metric:
 
 @dataclass(frozen=True)
 class Units:
-    """Users: the arm and the shares of the first request, whether the window closed, an outcome a metric."""
+    """Users: the arm and the shares of the first request, whether the window closed, an outcome a metric.
+
+    `before` is the mean of the same metric over a user's requests before the experiment, nan where nothing
+    is known of them.
+    """
 
     arm_N: np.ndarray
     traffic_N: np.ndarray
     is_closed_N: np.ndarray
     outcomes: dict[str, np.ndarray]
+    before: dict[str, np.ndarray]
 
 
 def _last(said: Sequence[Opinion], *fields: str) -> tuple[str, Any] | None:
@@ -109,6 +114,11 @@ def _complaint(event: Event, said: Sequence[Opinion], slow_s: float) -> float | 
     return float(found is not None and found[1] <= 2)
 
 
+def _slow(event: Event, said: Sequence[Opinion], slow_s: float) -> float | None:
+    del said
+    return None if event.seconds is None else float(event.seconds > slow_s)
+
+
 METRICS = {
     "accepted": Metric("answers that were confirmed, of those that were judged", True, True, _accepted),
     "not_corrected": Metric("answers that nobody corrected or disliked", True, False, _not_corrected),
@@ -119,9 +129,7 @@ METRICS = {
     "errors": Metric("requests that failed", False, False, lambda event, said, slow_s: 0.0),
     "escalations": Metric("requests that went to a person", False, False, _became("escalated")),
     "complaints": Metric("thumbs down and low scores", False, False, _complaint),
-    "slow": Metric(
-        "answers slower than slow_s", False, False, lambda event, said, slow_s: float(event.seconds > slow_s)
-    ),
+    "slow": Metric("answers slower than slow_s", False, False, _slow),
 }
 RESPONSE = "response"
 
@@ -150,41 +158,66 @@ def read_units(
     Returns:
         Users with a nan where a metric says nothing of one, and under "response" whether a judgement came.
     """
-    events, said = _read(project, experiment, at)
-    by_unit: dict[str, list[Event]] = {}
-    for event in sorted(events, key=lambda event: (event.created_at, event.id)):
-        by_unit.setdefault(event.unit, []).append(event)
+    units = select(predictions.c.subject).where(predictions.c.traffic.in_(_shares_of(experiment)))
+    with project.database.connect() as connection:
+        start = connection.scalar(
+            select(func.min(traffic.c.started_at)).where(traffic.c.experiment == experiment)
+        )
+        failed = connection.execute(
+            select(failures).where(
+                failures.c.traffic.in_(_shares_of(experiment)), failures.c.created_at <= at
+            )
+        ).all()
+    events, said = _read(
+        project, predictions.c.traffic.in_(_shares_of(experiment)) & (predictions.c.created_at <= at), at
+    )
+    events += [
+        Event(row.id, _unit_of(row), row.arm, row.traffic, row.created_at, has_failed=True) for row in failed
+    ]
+    by_unit = _by_unit(events)
     rows = [_unit(own, said, metrics, window_hours, slow_s, only_asked) for own in by_unit.values()]
+    known = _read(project, predictions.c.subject.in_(units) & (predictions.c.created_at < start), start or "")
+    earlier = _by_unit(known[0])
+    past = [_means(earlier.get(unit, ()), known[1], metrics, slow_s, only_asked) for unit in by_unit]
     return Units(
         arm_N=np.array([events[0].arm for events in by_unit.values()], dtype=object),
         traffic_N=np.array([events[0].traffic for events in by_unit.values()], dtype=int),
         is_closed_N=np.array(
             [_end(events[0].created_at, window_hours) <= at for events in by_unit.values()], dtype=bool
         ),
-        outcomes={
-            name: np.array([row[place] for row in rows], dtype=float)
-            for place, name in enumerate([*metrics, RESPONSE])
-        },
+        outcomes=_columns(rows, [*metrics, RESPONSE]),
+        before=_columns(past, metrics),
     )
 
 
-def _read(project: Project, experiment: str, at: str) -> tuple[list[Event], dict[str, list[Opinion]]]:
-    """The requests of an experiment until an hour, and what was said of each, oldest first."""
-    ids, vault = select(traffic.c.id).where(traffic.c.experiment == experiment), open_vault(project)
+def _columns(rows: Sequence[Sequence[float]], names: Sequence[str]) -> dict[str, np.ndarray]:
+    return {name: np.array([row[at] for row in rows], dtype=float) for at, name in enumerate(names)}
+
+
+def _shares_of(experiment: str) -> Select[tuple[int]]:
+    return select(traffic.c.id).where(traffic.c.experiment == experiment)
+
+
+def _by_unit(events: Sequence[Event]) -> dict[str, list[Event]]:
+    """Events of each user, users in the order of their first ones."""
+    found: dict[str, list[Event]] = {}
+    for event in sorted(events, key=lambda event: (event.created_at, event.id)):
+        found.setdefault(event.unit, []).append(event)
+    return found
+
+
+def _read(
+    project: Project, which: ColumnElement[bool], at: str
+) -> tuple[list[Event], dict[str, list[Opinion]]]:
+    """Requests that were answered, and what was said of each until an hour, oldest first."""
+    vault = open_vault(project)
     _ = vault.keys  # before anything is read
     with project.database.connect() as connection:
-        answered = connection.execute(
-            select(predictions).where(predictions.c.traffic.in_(ids), predictions.c.created_at <= at)
-        ).all()
-        failed = connection.execute(
-            select(failures).where(failures.c.traffic.in_(ids), failures.c.created_at <= at)
-        ).all()
+        answered = connection.execute(select(predictions).where(which)).all()
         heard = connection.execute(
             select(opinions)
             .join(predictions, predictions.c.id == opinions.c.prediction)
-            .where(
-                predictions.c.traffic.in_(ids), opinions.c.created_at <= at, opinions.c.sealed.is_not(None)
-            )
+            .where(which, opinions.c.created_at <= at, opinions.c.sealed.is_not(None))
             .order_by(opinions.c.created_at, opinions.c.id)
         ).all()
     said: dict[str, list[Opinion]] = {}
@@ -197,9 +230,6 @@ def _read(project: Project, experiment: str, at: str) -> tuple[list[Event], dict
         )
         for row in answered
     ]  # fmt: skip
-    events += [
-        Event(row.id, _unit_of(row), row.arm, row.traffic, row.created_at, has_failed=True) for row in failed
-    ]
     return events, said
 
 
@@ -214,22 +244,29 @@ def _unit(
     """The means of a user's requests by metric, then whether any of them was judged."""
     end, arm = _end(events[0].created_at, window_hours), events[0].arm
     own = [event for event in events if event.arm == arm and event.created_at < end]
-    answered = [event for event in own if not event.has_failed]
-    timely = [[one for one in said.get(event.id, ()) if one.created_at < end] for event in answered]
-    found = []
+    timely = {event.id: [one for one in said.get(event.id, ()) if one.created_at < end] for event in own}
+    was_judged = any(_last(told, "label", "rating", "csat", "nps") for told in timely.values())
+    return [*_means(own, timely, metrics, slow_s, only_asked), float(was_judged)]
+
+
+def _means(
+    events: Sequence[Event], said: Mapping[str, Sequence[Opinion]], metrics: Sequence[str],
+    slow_s: float, only_asked: bool,
+) -> list[float]:  # fmt: skip
+    """The mean of each metric over requests; nan where nothing is known."""
+    answered, found = [event for event in events if not event.has_failed], []
     for name in metrics:
         metric = METRICS[name]
         is_limited = only_asked and metric.needs_answer
-        values = [
-            metric.value(event, _asked_for(event, told) if is_limited else told, slow_s)
-            for event, told in zip(answered, timely, strict=True)
-        ]
+        values = []
+        for event in answered:
+            told = said.get(event.id, ())
+            values.append(metric.value(event, _asked_for(event, told) if is_limited else told, slow_s))
         known = [value for value in values if value is not None]
         if name == "errors":
-            known += [1.0] * (len(own) - len(answered))
+            known += [1.0] * (len(events) - len(answered))
         found.append(sum(known) / len(known) if known else float("nan"))
-    was_judged = any(_last(told, "label", "rating", "csat", "nps") for told in timely)
-    return [*found, float(was_judged)]
+    return found
 
 
 def _asked_for(event: Event, said: Sequence[Opinion]) -> list[Opinion]:

@@ -48,5 +48,10 @@ def drift(
         for test in record.tests:
             mark = "differs" if test.is_drifting else "as before"
             screen.show_line(f"  {test.name}: {mark}, statistic {test.statistic:.4g}, p = {test.p_value:.2g}")
+        if record.estimated_accuracy is not None:
+            screen.show_line(
+                f"  accuracy: {record.measured_accuracy:.1%} on held-out rows, by its confidence about "
+                f"{record.estimated_accuracy.value:.1%} now"
+            )
     if found and found[-1].is_drifting:
         screen.show_next(f"millwright review build{project_option(project)}")
