@@ -244,6 +244,23 @@ SECTIONS = {
         },
         _preparation_picture,
     ),
+    "during_turn": Section(
+        "While a turn trains",
+        "Messages arrive at random at a rate; latency counts from arrival. The turn tunes the last layers. A "
+        "gentle turn is what `millwright run` starts: it works when nothing else wants the cores. The three take "
+        "turns, a fresh server each.",
+        {
+            "rate": "requests/s",
+            "beside": "beside",
+            "p50_ms": "p50 ms",
+            "p95_ms": "p95 ms",
+            "p99_ms": "p99 ms",
+            "p99_range": "range of p99",
+            "times_alone": "p99 over that alone",
+            "turn_seconds": "seconds of the turn",
+            "errors": "errors",
+        },
+    ),
     "vault": Section(
         "Sealing and erasing",
         "Rows sealed and in the clear, in turns, 64 to a commit, each commit synced to disk; the server's "
