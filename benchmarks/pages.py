@@ -247,8 +247,8 @@ SECTIONS = {
     "during_turn": Section(
         "While a turn trains",
         "Messages arrive at random at a rate; latency counts from arrival. The turn tunes the last layers. A "
-        "gentle turn is what `millwright run` starts: it works when nothing else wants the cores. The three take "
-        "turns, a fresh server each.",
+        "gentle turn is what `millwright run` starts: it works when nothing else wants the cores. The three "
+        "take turns, a fresh server each.",
         {
             "rate": "requests/s",
             "beside": "beside",
