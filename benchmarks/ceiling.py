@@ -24,7 +24,6 @@ import nncf
 import numpy as np
 import openvino as ov
 import torch
-from load import alone
 from openvino import opset15 as ops
 from record import Row, print_table, write_record
 from tokenizers import Tokenizer
@@ -288,7 +287,6 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--method", default="head", help="how the network was tuned: head or top")
-    parser.add_argument("--lock", type=Path, help="on a shared machine, lock this file while timing")
     given = parser.parse_args()
     model, texts = export(trained_project(given.method)), messages()
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
@@ -304,8 +302,7 @@ def main() -> None:
         Task(f"encoder, {runtime}", precision, "sentences/s", len(texts), lambda run=run: run.labels(texts))  # type: ignore[misc]
         for (runtime, precision), run in runs.items()
     ]
-    with alone(given.lock):
-        rates = measure(tasks, given.rounds)
+    rates = measure(tasks, given.rounds)
     bounds = ceilings(tasks, rates, needed, given.rounds)
     rows = [{"what": "a sentence needs", "measured": needed / 1e9, "unit": "GFLOP"}]
     for task, rate in zip(tasks, rates, strict=True):

@@ -27,7 +27,7 @@ TORCH = "torch==2.13.0"  # first, since what asks for any torch later would fetc
 
 @dataclass(frozen=True)
 class Contestant:
-    """A server. `settings` go to it as environment variables."""
+    """A server. `settings` go to it as environment variables; variants share one environment."""
 
     name: str
     title: str
@@ -37,6 +37,12 @@ class Contestant:
     package: str
     settings: dict[str, str] = field(default_factory=dict)
     trials: tuple[dict[str, str], ...] = ()
+    variant: str = ""
+
+    @property
+    def key(self) -> str:
+        """What it is called in records and on the command line."""
+        return f"{self.name}-{self.variant}" if self.variant else self.name
 
     @property
     def python(self) -> Path:
@@ -71,7 +77,7 @@ MILLWRIGHT = Contestant(
     lambda answer: str(answer["predictions"][0]["label"]),
     "millwright",
 )
-ALL_PEERS = (
+TUNED_PEERS = (
     Contestant(
         "fastapi",
         "FastAPI + transformers pipeline",
@@ -144,6 +150,21 @@ ALL_PEERS = (
 def changed(contestant: Contestant, settings: dict[str, str]) -> Contestant:
     """A contestant with some settings changed."""
     return replace(contestant, settings=contestant.settings | settings)
+
+
+def in_float32(contestant: Contestant) -> Contestant:
+    """A peer as its documentation sets a model up: float32, one worker on all cores, batching as it is."""
+    settings = contestant.settings | {"DTYPE": "float32", "THREADS": "2"}
+    if "WORKERS" in settings:
+        settings["WORKERS"] = "1"
+    title = f"{contestant.title}, float32"
+    return replace(contestant, title=title, settings=settings, trials=(), variant="float32")
+
+
+ALL_PEERS = (
+    *TUNED_PEERS,
+    *(in_float32(peer) for peer in TUNED_PEERS if peer.settings["DTYPE"] != "float32"),
+)
 
 
 def install(contestant: Contestant) -> dict[str, str]:

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
-from load import Load, alone, closed_loop, generator_name
+from load import Load, closed_loop, generator_name
 from record import BENCH, Row, print_table, write_record
 from servers import Server, free_port, only, started
 from trained import messages, trained_project
@@ -137,7 +137,6 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--seconds", type=float, default=4, help="length of one measurement")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--lock", type=Path, help="on a shared machine, lock this file while timing")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # an exception, so that servers are ended
     project = trained_project("head")
@@ -149,8 +148,7 @@ def main() -> None:
             (app, host): stack.enter_context(hosted(app, host, project)) for app in APPS for host in HOSTS
         }
         for concurrency in given.concurrency:
-            with alone(given.lock):
-                found = measure(servers, file, concurrency, given.seconds, given.rounds)
+            found = measure(servers, file, concurrency, given.seconds, given.rounds)
             rows += rows_of(found, concurrency)
             print_table(rows[-len(servers) :], COLUMNS)
     write_record("http_overhead", rows)

@@ -4,22 +4,16 @@ The closed loop keeps a number of connections busy; the open loop lets requests 
 wrk cannot do, so that is always our generator.
 """
 
-import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 HERE = Path(__file__).parent
 TIMEOUT_S = 30
-LOCK_WAIT_S = 120
 
 
 @dataclass(frozen=True)
@@ -31,33 +25,6 @@ class Load:
     p95_ms: float
     p99_ms: float
     errors: int
-
-
-@contextmanager
-def alone(lock: Path | None) -> Iterator[None]:
-    """Hold an exclusive lock on a file, so that timings on a shared machine do not disturb one another.
-
-    After LOCK_WAIT_S of waiting the timing goes on without it, and says so.
-    """
-    if lock is None:
-        yield
-        return
-    end = time.monotonic() + LOCK_WAIT_S
-    with lock.open("a") as file:
-        while not _taken(file):
-            if time.monotonic() > end:
-                print(f"nobody let go of {lock} in {LOCK_WAIT_S} s: timing without it", flush=True)
-                break
-            time.sleep(0.02)
-        yield
-
-
-def _taken(file: TextIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def generator_name() -> str:

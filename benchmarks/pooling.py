@@ -9,73 +9,24 @@ Shape suffixes: N rows, D features.
 """
 
 import argparse
-import csv
-import gzip
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from labelled import DATASETS, sample
 from sklearn.model_selection import StratifiedKFold
 from transformers.utils.logging import disable_progress_bar
 
 from millwright.experiment.compare import Comparison, compare_paired
-from millwright.modalities.text import canonical
 from millwright.train.backbones import MINILM, load_backbone
 from millwright.train.heads import choose_strength, fit_head
 from millwright.train.states import cached_features, checked_precision
 
 ROOT = Path(__file__).parents[1]
-DATA = ROOT.parent / "shared" / "data"
 RESULTS = ROOT / "docs" / "pooling.json"
 FOLDS = 5
-MOST_ROWS = 4_000
-LEAST_ROWS_A_LABEL = 20
 MAX_TOKENS = 128
-
-Labelled = Iterator[tuple[str, str]]
-
-
-def banking77() -> Labelled:
-    """Messages and intents."""
-    with (DATA / "banking77/train.csv").open(encoding="utf-8", newline="") as file:
-        yield from ((row["text"], row["category"]) for row in csv.DictReader(file))
-
-
-def sentences(name: str) -> Labelled:
-    """Sentences of one of the sentiment files, each line a label, a space and the sentence."""
-    for line in (DATA / "sentiment_sentences" / name).read_text(encoding="utf-8").splitlines():
-        label, _, text = line.partition(" ")
-        yield text, label
-
-
-def json_lines(name: str, text: str, label: str) -> Labelled:
-    """Two fields of a gzipped file of JSON lines."""
-    with gzip.open(DATA / name, "rt", encoding="utf-8") as file:
-        for line in file:
-            row = json.loads(line)
-            yield row[text], row[label]
-
-
-DATASETS: dict[str, Callable[[], Labelled]] = {
-    "Banking77": banking77,
-    "SST-2": lambda: sentences("stsa.binary.train"),
-    "CR": lambda: sentences("custrev.all"),
-    "IMDB": lambda: json_lines("imdb/train.jsonl.gz", "text", "label"),
-    "MedQuAD question types": lambda: json_lines("qa_medquad/medquad.jsonl.gz", "question", "qtype"),
-}
-
-
-def sample(rows: Labelled) -> tuple[list[str], np.ndarray]:
-    """At most 4,000 rows, each text once, of labels that have at least twenty of them: texts, labels [N]."""
-    distinct = list({canonical(text): (text, label) for text, label in rows}.values())
-    chosen = np.random.default_rng(0).permutation(len(distinct))[:MOST_ROWS]
-    counts = Counter(distinct[place][1] for place in chosen)
-    kept = [distinct[place] for place in chosen if counts[distinct[place][1]] >= LEAST_ROWS_A_LABEL]
-    names = sorted({label for _, label in kept})
-    return [text for text, _ in kept], np.array([names.index(label) for _, label in kept])
 
 
 def right_answers(feature_ND: np.ndarray, truth_N: np.ndarray) -> np.ndarray:
@@ -85,7 +36,7 @@ def right_answers(feature_ND: np.ndarray, truth_N: np.ndarray) -> np.ndarray:
     for learn, judge in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(feature_ND, truth_N):
         held = np.arange(len(learn)) % 10 == 0
         parts = [(feature_ND[part], truth_N[part]) for part in (learn[~held], learn[held])]
-        strength, _ = choose_strength(parts[0], parts[1], labels)
+        strength, *_ = choose_strength(parts[0], parts[1], labels)
         weight, bias = fit_head(feature_ND[learn], truth_N[learn], labels, strength)
         right_N[judge] = (feature_ND[judge] @ weight.T + bias).argmax(1) == truth_N[judge]
     return right_N
@@ -93,7 +44,7 @@ def right_answers(feature_ND: np.ndarray, truth_N: np.ndarray) -> np.ndarray:
 
 def measure(name: str) -> dict[str, object]:
     """Accuracy of one state, of it twice, and of two states, on one dataset."""
-    texts, truth_N = sample(DATASETS[name]())
+    texts, truth_N, _ = sample(DATASETS[name]())
     backbone = load_backbone(MINILM, MAX_TOKENS)
     with TemporaryDirectory() as folder:
         precision = checked_precision(backbone, texts)

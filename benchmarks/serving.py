@@ -34,7 +34,7 @@ from contestants import (
     install,
     running,
 )
-from load import Load, alone, closed_loop, generator_name, open_loop
+from load import Load, closed_loop, generator_name, open_loop
 from record import BENCH, Row, print_table, read_rows, write_record
 from servers import NotStarted, Server, only
 from trained import export, messages, reference_labels, runtime, trained_project
@@ -67,7 +67,6 @@ class Plan:
     concurrency: tuple[int, ...]
     seconds: float
     repeats: int
-    lock: Path | None
 
 
 @dataclass(frozen=True)
@@ -122,19 +121,18 @@ def compare(peer: Contestant, course: Course, plan: Plan) -> list[Row]:
             if share < LEAST_AGREEMENT:
                 raise SystemExit(f"{name} gives other answers than the network; nothing was timed")
         rows = []
-        with alone(plan.lock):
-            load_before = round(os.getloadavg()[0], 1)
-            for concurrency in plan.concurrency:
-                pairs = _pairs(peer.name, servers, files, concurrency, plan)
-                rate = statistics.median(theirs.requests_per_s for _, theirs in pairs)
-                only(servers[MILLWRIGHT.name], servers.values())
-                equal = open_loop(servers[MILLWRIGHT.name].url, files[MILLWRIGHT.name], rate, plan.seconds)
-                about = {
-                    "ours_runtime": course.runtime,
-                    "seconds": plan.seconds,
-                    "load_before": load_before,
-                }
-                rows.append(_row(peer, concurrency, pairs, equal, agreed) | about)
+        load_before = round(os.getloadavg()[0], 1)
+        for concurrency in plan.concurrency:
+            pairs = _pairs(peer.name, servers, files, concurrency, plan)
+            rate = statistics.median(theirs.requests_per_s for _, theirs in pairs)
+            only(servers[MILLWRIGHT.name], servers.values())
+            equal = open_loop(servers[MILLWRIGHT.name].url, files[MILLWRIGHT.name], rate, plan.seconds)
+            about = {
+                "ours_runtime": course.runtime,
+                "seconds": plan.seconds,
+                "load_before": load_before,
+            }
+            rows.append(_row(peer, concurrency, pairs, equal, agreed) | about)
         print_table(rows, SHOWN)
         return rows
 
@@ -156,11 +154,10 @@ def tune(peer: Contestant, course: Course, plan: Plan) -> Contestant:
             if agreed >= LEAST_AGREEMENT:
                 servers[place], found[place] = server, []
             server.pause()
-        with alone(plan.lock):
-            for _ in range(1 + plan.repeats):  # the first round warms up
-                for place, server in servers.items():
-                    only(server, servers.values())
-                    found[place].append(closed_loop(server.url, file, TRIAL_CONCURRENCY, plan.seconds))
+        for _ in range(1 + plan.repeats):  # the first round warms up
+            for place, server in servers.items():
+                only(server, servers.values())
+                found[place].append(closed_loop(server.url, file, TRIAL_CONCURRENCY, plan.seconds))
     best, most = peer, 0.0
     for place, loads in found.items():
         per_s = statistics.median(load.requests_per_s for load in loads[1:])
@@ -196,7 +193,7 @@ def _row(
     agreed: dict[str, float],
 ) -> Row:
     ratios = sorted(ours.requests_per_s / theirs.requests_per_s for ours, theirs in pairs)
-    row: Row = {"peer": peer.name, "title": peer.title, "concurrency": concurrency, "pairs": len(pairs)}
+    row: Row = {"peer": peer.key, "title": peer.title, "concurrency": concurrency, "pairs": len(pairs)}
     for side, name in enumerate(("ours", "peer")):
         loads = [pair[side] for pair in pairs]
         row[f"{name}_per_s"] = _median(load.requests_per_s for load in loads)
@@ -224,7 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = [peer.name for peer in ALL_PEERS]
+    names = [peer.key for peer in ALL_PEERS]
     parser.add_argument("--peers", nargs="*", choices=names, default=names)
     parser.add_argument("--method", default="head", help="how the network is tuned: head or top")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8, 32, 64])
@@ -233,19 +230,18 @@ def main() -> None:
     parser.add_argument(
         "--tune", action="store_true", help="first try each peer's settings, and take the fastest"
     )
-    parser.add_argument("--lock", type=Path, help="on a shared machine, lock this file while timing")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # an exception, so that servers are ended
-    plan = Plan(tuple(given.concurrency), given.seconds, given.repeats, given.lock)
+    plan = Plan(tuple(given.concurrency), given.seconds, given.repeats)
     course = prepare_course(given.method)
-    for peer in [peer for peer in ALL_PEERS if peer.name in given.peers]:
+    for peer in [peer for peer in ALL_PEERS if peer.key in given.peers]:
         start = time.perf_counter()
         found: dict[str, str] = {}
         try:
             found = install(peer)
             rows = compare(tune(peer, course, plan) if given.tune else peer, course, plan)
         except NotStarted as reason:
-            rows = [{"peer": peer.name, "title": peer.title, "missing": str(reason)}]
+            rows = [{"peer": peer.key, "title": peer.title, "missing": str(reason)}]
             print(f"{peer.title}: {reason}", flush=True)
         at = {peer.package: found[peer.package]} if peer.package in found else {}
         write_record("serving", _merged(read_rows("serving"), rows), at)
@@ -261,7 +257,7 @@ def _merged(earlier: list[Row], rows: list[Row]) -> list[Row]:
         for row in earlier
         if row["peer"] != peer or ("missing" not in row and row.get("concurrency") not in fresh)
     ]
-    place = {one.name: number for number, one in enumerate(ALL_PEERS)}
+    place = {one.key: number for number, one in enumerate(ALL_PEERS)}
     return sorted([*kept, *rows], key=lambda row: (place[str(row["peer"])], row.get("concurrency", 0)))
 
 

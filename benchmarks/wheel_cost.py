@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from load import alone
 from record import ROOT, Row, print_table, read_rows, write_record
 
 from millwright.bench.generator import Connection
@@ -188,11 +187,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scales", type=int, nargs="+", default=[1, 10, 100])
-    parser.add_argument("--lock", type=Path, help="on a shared machine, lock this file while timing")
     given = parser.parse_args()
     for scale in given.scales:
-        with alone(given.lock):
-            fresh = wheel(scale)
+        fresh = wheel(scale)
         print_table(fresh, SHOWN)
         earlier = [row for row in read_rows("wheel_cost") if row.get("scale") not in (None, scale)]
         rows = sorted([*earlier, *fresh], key=lambda row: int(str(row["scale"])))

@@ -9,11 +9,27 @@ from pathlib import Path
 
 import pytest
 
+from millwright.privacy.sealed import (
+    store_failures,
+    store_opinions,
+    store_predictions,
+    store_proposed,
+    store_shadows,
+    take_write_lock,
+)
+from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
+from millwright.records import Failure, Opinion, Prediction, ProposedRow, Shadow
 from millwright.settings import FILENAME, check_settings, dump_settings
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
+STORES = {
+    Prediction: store_predictions,
+    Shadow: store_shadows,
+    Failure: store_failures,
+    Opinion: store_opinions,
+}
 MakeProject = Callable[..., Project]
 
 
@@ -46,6 +62,18 @@ def contents(folder: Path, but: Sequence[str] = ()) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.endswith((".db", ".db-wal", ".db-shm", ".lock", *but))
     }
+
+
+def keep(project: Project, *records: Prediction | Shadow | Failure | Opinion | ProposedRow) -> None:
+    """Store records as the service and the turn do."""
+    vault = open_vault(project)
+    with project.database.begin() as connection:
+        take_write_lock(connection, vault)
+        for kind, store in STORES.items():
+            store(connection, vault, [record for record in records if isinstance(record, kind)])
+        for record in records:
+            if isinstance(record, ProposedRow):
+                store_proposed(connection, vault, record)
 
 
 @pytest.fixture(scope="session")

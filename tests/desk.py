@@ -9,22 +9,20 @@ from pathlib import Path
 from uuid import uuid4
 
 import torch
-from sqlalchemy import insert
 from transformers import PreTrainedTokenizerFast
 
 from millwright.data.dataset import Dataset, seal_dataset, write_lines
 from millwright.data.prepare import prepare
 from millwright.project import Project, open_project
-from millwright.records import SPLITS, Row
+from millwright.records import SPLITS, Opinion, Prediction, Row
 from millwright.registry.classifiers import register
 from millwright.registry.versions import VersionInfo
 from millwright.settings import FILENAME, TrainSection, check_settings, dump_settings
 from millwright.store.database import now
-from millwright.store.tables import opinions, predictions
 from millwright.train.classifier import Classifier, assemble
 from millwright.train.fit import Fitted
 from millwright.train.metrics import evaluate
-from tests.conftest import csv_of
+from tests.conftest import csv_of, keep
 from tests.train.conftest import WORDS, make_backbone, tiny_tokenizer
 
 LABELS = ("card", "pin", "transfer")
@@ -133,18 +131,10 @@ def opine(
     project: Project, said: Iterable[tuple[str, str]], *, subject: str | None = None, ask: bool = False
 ) -> None:
     """Store predictions of v1, each with an opinion that gives the right label."""
-    with project.database.begin() as connection:
-        for text, label in said:
-            prediction = uuid4().hex
-            connection.execute(
-                insert(predictions).values(
-                    id=prediction, version="v1", text=text, label="card", probability=0.5, subject=subject,
-                    ask=ask, created_at=now(),
-                )
-            )  # fmt: skip
-            connection.execute(
-                insert(opinions).values(id=uuid4().hex, prediction=prediction, label=label, created_at=now())
-            )
+    for text, label in said:
+        prediction = uuid4().hex
+        given = Prediction(prediction, "v1", text, "card", 0.5, subject, ask, now())
+        keep(project, given, Opinion(uuid4().hex, prediction, label, None, None, now()))
 
 
 def texts_of(rows: Iterable[Row]) -> list[str]:

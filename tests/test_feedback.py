@@ -1,17 +1,17 @@
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
 
 from millwright.data.prepare import feedback_rows, group_name
 from millwright.data.split import split_of
 from millwright.errors import BadInput, NotFound
 from millwright.feedback import check_opinion, check_prediction, count_waiting, is_asked, propose_rows
-from millwright.privacy.mask import UNMASKED
+from millwright.privacy.sealed import read_proposed
+from millwright.privacy.vault import open_vault
 from millwright.project import Project
-from millwright.records import Opinion
-from millwright.store.tables import opinions, predictions, proposed_rows
-from tests.conftest import csv_of, desk_rows
+from millwright.records import Opinion, Prediction, ProposedRow
+from tests.conftest import csv_of, desk_rows, keep
 
 LABELS = {"card", "pin", "transfer"}
 
@@ -28,29 +28,24 @@ def opinion(label: str | None = None, rating: int | None = None, comment: str | 
 def add_prediction(
     project: Project, name: str, text: str, subject: str | None = None, ask: bool = False
 ) -> str:
-    values = {
-        "version": "v1",
-        "label": "card",
-        "probability": 0.9,
-        "created_at": "2026-01-01T00:00:00.000+00:00",
-    }
-    with project.database.begin() as connection:
-        connection.execute(insert(predictions).values(id=name, text=text, subject=subject, ask=ask, **values))
+    keep(
+        project,
+        Prediction(name, "v1", text, "card", 0.9, subject, ask, "2026-01-01T00:00:00.000+00:00"),
+    )
     return name
 
 
-def say(project: Project, name: str, second: int, **said: object) -> str:
+def say(project: Project, name: str, second: int, **what: Any) -> str:
     """Store an opinion on a prediction, given in a second of the first minute of the year."""
     made = f"o-{name}-{99 - second}"  # ids do not sort as the hours do
     hour = f"2026-01-01T00:00:{second:02d}.000+00:00"
-    with project.database.begin() as connection:
-        connection.execute(insert(opinions).values(id=made, prediction=name, created_at=hour, **said))
+    told = {"label": None, "rating": None, "comment": None, **what}
+    keep(project, Opinion(made, name, created_at=hour, **told))
     return made
 
 
-def proposed(project: Project) -> Sequence:
-    with project.database.connect() as connection:
-        return connection.execute(select(proposed_rows).order_by(proposed_rows.c.prediction)).all()
+def proposed(project: Project) -> Sequence[ProposedRow]:
+    return read_proposed(open_vault(project))
 
 
 @pytest.mark.parametrize(
@@ -87,9 +82,10 @@ def test_refuses_an_opinion_and_names_the_field(bad, field, message):
 
 def test_an_opinion_on_nothing_is_not_found(project):
     add_prediction(project, "p", "card lost")
-    check_prediction(project.database, "p")
-    with pytest.raises(NotFound, match="no prediction 'q'; pass an id that POST /v1/predictions returned"):
-        check_prediction(project.database, "q")
+    with project.database.connect() as connection:
+        check_prediction(connection, "p")
+        with pytest.raises(NotFound, match="no prediction 'q'; pass an id that POST"):
+            check_prediction(connection, "q")
 
 
 def test_a_label_becomes_a_row_with_its_provenance(project):
@@ -99,7 +95,7 @@ def test_a_label_becomes_a_row_with_its_provenance(project):
     (row,) = proposed(project)
     assert (row.prediction, row.opinion, row.text, row.label) == ("p", said, "pin lost", "pin")
     assert (row.subject, row.turn) == ("ada", 2)
-    (kept,) = feedback_rows(project.database, project.settings.data, UNMASKED)
+    (kept,) = feedback_rows(project)
     assert (kept.text, kept.label, kept.source) == ("pin lost", "pin", "feedback:p")
 
 

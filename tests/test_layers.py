@@ -10,21 +10,9 @@ import millwright.errors
 
 ROOT = Path(millwright.errors.__file__).parent
 LAYERS = (
-    *("errors", "progress", "records", "settings", "store", "project", "modalities", "privacy", "data"),
-    *(
-        "scaffold",
-        "train",
-        "registry",
-        "serve",
-        "feedback",
-        "experiment",
-        "reports",
-        "steps",
-        "loop",
-        "bench",
-        "demo",
-    ),
-    "surfaces",
+    *("errors", "progress", "records", "settings", "store", "project", "modalities", "privacy", "webhooks"),
+    *("data", "scaffold", "train", "registry", "serve", "feedback", "opinions", "experiment", "review"),
+    *("drift", "turns", "reports", "steps", "loop", "erase", "runner", "bench", "demo", "surfaces"),
 )
 DATA_ONLY = {"templates"}
 

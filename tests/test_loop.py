@@ -14,7 +14,7 @@ from millwright.data.prepare import dataset_folder
 from millwright.errors import BadInput, Busy, CannotStore, Corrupt
 from millwright.experiment.compare import compare_paired
 from millwright.feedback import is_asked
-from millwright.loop import list_turns, turn
+from millwright.loop import turn
 from millwright.project import Project, open_project
 from millwright.registry.classifiers import load_classifier
 from millwright.registry.versions import (
@@ -28,6 +28,7 @@ from millwright.registry.versions import (
 from millwright.settings import change_settings
 from millwright.steps import train
 from millwright.store.tables import alias_changes, opinions, proposed_rows
+from millwright.turns import list_turns
 from tests.conftest import contents, csv_of, full_disk
 from tests.desk import LABELS, make_desk, opine, telling_rows
 

@@ -11,7 +11,6 @@ from sqlalchemy import select
 from millwright.data.dataset import read_dataset
 from millwright.data.prepare import dataset_folder, prepare
 from millwright.errors import BadInput, Busy, CannotStore, Corrupt, NotFound
-from millwright.loop import list_turns
 from millwright.project import Project, open_project
 from millwright.registry.classifiers import load_classifier
 from millwright.registry.versions import CHAMPION, alias, list_versions, promote, version_manifest
@@ -19,6 +18,7 @@ from millwright.settings import change_settings
 from millwright.steps import evaluate, predict, train
 from millwright.store.files import read_json
 from millwright.store.tables import alias_changes, datasets
+from millwright.turns import list_turns
 from tests.conftest import contents, csv_of, full_disk
 from tests.desk import LABELS, make_desk, telling_rows
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from millwright.data.prepare import prepare as prepare
     from millwright.demo import run_demo as demo
+    from millwright.erase.erasure import erase as erase
     from millwright.errors import BadInput as BadInput
     from millwright.errors import MillwrightError as MillwrightError
     from millwright.loop import turn as turn
@@ -37,6 +38,7 @@ _HOMES = {
     "Settings": ("millwright.settings", "Settings"),
     "compare_backbones": ("millwright.train.choose", "compare_backbones"),
     "demo": ("millwright.demo", "run_demo"),
+    "erase": ("millwright.erase.erasure", "erase"),
     "evaluate": ("millwright.steps", "evaluate"),
     "new": ("millwright.scaffold", "new_project"),
     "open": ("millwright.project", "open_project"),
@@ -58,6 +60,7 @@ __all__ = [
     "__version__",
     "compare_backbones",
     "demo",
+    "erase",
     "evaluate",
     "new",
     "open",

@@ -24,7 +24,7 @@ from rich.text import Text
 from millwright.data.load import read_table
 from millwright.data.prepare import prepare
 from millwright.errors import BadInput, MillwrightError
-from millwright.loop import list_turns, turn
+from millwright.loop import turn
 from millwright.project import Project
 from millwright.records import Interval, JsonObject, TurnRecord
 from millwright.registry.versions import CHAMPION, alias
@@ -33,10 +33,11 @@ from millwright.scaffold import new_project
 from millwright.serve.process import serving
 from millwright.steps import evaluate, train
 from millwright.store.files import write_text
+from millwright.turns import list_turns
 
 TEMPLATE = "customer-desk"
 MARKER = ".millwright-demo"
-FIRST_WAVE = 0.7  # share of the later messages that come before turn two
+FIRST_WAVE = 0.65  # share of the later messages that come before turn two
 USERS_AT_ONCE = 8
 ASKED_ANSWER, CORRECT_A_MISTAKE, CONFIRM, THUMB = 0.9, 0.8, 0.25, 0.3
 DEADLINE_S = 60.0

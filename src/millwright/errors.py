@@ -7,7 +7,11 @@ MillwrightError                500, exit 1
 ├── TooLarge                   413, exit 2   over a limit of the settings
 ├── Busy                       409, exit 1   another process does the same thing now
 ├── Unavailable                503, exit 1   the server is starting, stopping, or lost a worker
-├── QueueFull                  429, exit 1   as many inputs wait as may; try again later
+├── Unauthorised               401, exit 1   no key, or one that opens nothing
+├── Forbidden                  403, exit 1   the key may not do this
+├── TryLater                   429, exit 1   more was asked than is answered now
+│   ├── TooOften               429, exit 1   the key has used up its rate
+│   └── QueueFull              429, exit 1   as many inputs wait as may
 ├── DeadlinePassed             504, exit 1   no answer within the time that a request may take
 ├── MissingExtra               501, exit 1   an optional dependency is not installed
 ├── CannotStore                507, exit 1   the disk is full, or the folder may not be written
@@ -65,14 +69,34 @@ class Unavailable(MillwrightError):
     status = 503
 
 
-class QueueFull(MillwrightError):
-    """As many inputs wait as may; `retry_after_s` is when the queue should have room again."""
+class Unauthorised(MillwrightError):
+    """The request came without a key, or with one that is unknown, expired or revoked."""
+
+    status = 401
+
+
+class Forbidden(MillwrightError):
+    """The key of the request may not do this."""
+
+    status = 403
+
+
+class TryLater(MillwrightError):
+    """More was asked than is answered now; `retry_after_s` is when to ask again."""
 
     status = 429
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class TooOften(TryLater):
+    """The key of the request has used up its rate."""
+
+
+class QueueFull(TryLater):
+    """As many inputs wait as may; they should have room again after `retry_after_s`."""
 
 
 class DeadlinePassed(MillwrightError):
@@ -120,3 +144,11 @@ def one_of(kind: str, name: str, known: Iterable[str]) -> str:
     raise NotFound(
         f"no {kind} named {name!r}; there {'is' if len(names) == 1 else 'are'} {listed or 'none'}.{hint}"
     )
+
+
+def choice(kind: str, name: str, known: Iterable[str], field: str) -> str:
+    """Return `name` if it is among `known`; for what came in a request: BadInput that names the field."""
+    try:
+        return one_of(kind, name, known)
+    except NotFound as unknown:
+        raise BadInput(str(unknown), field=field) from None

@@ -4,60 +4,56 @@ A turn that is interrupted leaves proposed rows and perhaps a version that no al
 goes on from there.
 """
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from sqlalchemy import func, insert, select
+from sqlalchemy import select
 
 from millwright.data.dataset import Dataset
 from millwright.data.prepare import prepare
-from millwright.errors import BadInput, Corrupt
+from millwright.errors import BadInput
 from millwright.experiment.compare import Comparison, compare_paired
+from millwright.experiment.gates import Changes, blocked_by
 from millwright.feedback import propose_rows
+from millwright.privacy.gate import open_gate
 from millwright.progress import Progress, quiet
 from millwright.project import Project
-from millwright.records import Interval, Row, TurnRecord
+from millwright.records import Row, TurnRecord
 from millwright.registry.classifiers import load_classifier
 from millwright.registry.versions import (
     CHALLENGER,
     CHAMPION,
-    VersionInfo,
     alias,
-    list_versions,
+    find_made,
     point,
-    version_manifest,
 )
 from millwright.reports.charts import turns_chart
 from millwright.reports.pages import turns_page
+from millwright.review.annotations import apply_reviews
 from millwright.serve.runtimes import choose_runtime
-from millwright.steps import train, turn_json
+from millwright.steps import train
 from millwright.store.database import now
 from millwright.store.files import write_text
-from millwright.store.tables import turns
+from millwright.store.tables import proposed_rows
 from millwright.train.classifier import Classifier
+from millwright.train.metrics import calibration_error
+from millwright.turns import list_turns, next_number, store_turn
+from millwright.webhooks import TURN, announce
+
+Decider = Literal["users", "rows"]
+TIMED_ROWS, TIMED_ROUNDS = 64, 3
 
 
-def list_turns(project: Project) -> list[TurnRecord]:
-    """Every finished turn, oldest first."""
-    with project.database.connect() as connection:
-        found = connection.scalars(select(turns.c.record).order_by(turns.c.number)).all()
-    return [
-        TurnRecord(
-            **{
-                **tree,
-                "before": Interval(**tree["before"]) if tree["before"] else None,
-                "after": Interval(**tree["after"]),
-            }
-        )
-        for tree in found
-    ]
-
-
-def turn(project: Project, *, progress: Progress = quiet) -> TurnRecord:
+def turn(project: Project, *, decide_by: Decider = "rows", progress: Progress = quiet) -> TurnRecord:
     """Turn the wheel once.
 
     Args:
         project: a project that has a champion.
+        decide_by: "rows" promotes a challenger that is better on held-out rows and passes the gates; "users"
+            leaves one that passes the gates to an experiment.
         progress: called with a stage's name and the fraction done.
 
     Returns:
@@ -72,20 +68,33 @@ def turn(project: Project, *, progress: Progress = quiet) -> TurnRecord:
         champion = alias(project, CHAMPION)
         if champion is None:
             raise BadInput("there is no champion to challenge; run `millwright train` first")
-        with project.database.connect() as connection:
-            number = (connection.scalar(select(func.max(turns.c.number))) or 0) + 1
+        number = next_number(project)
+        apply_reviews(project, project.settings.review.annotators)
         propose_rows(project, number)
         dataset = prepare(project, progress=progress)
         new_rows = _check_enough(project, dataset, number)
         held_out = dataset.split("test")
         # The champion answers first: that it is damaged should be known before hours of training.
-        before_N = _right(load_classifier(project, champion), held_out)
-        challenger = _left_by_an_interrupted_turn(project, dataset, champion) or train(
+        before = _Answers.of(project, champion, held_out)
+        # An interrupted turn may have trained it already, and never compared it.
+        challenger = find_made(project, dataset.id, project.settings, but={champion}) or train(
             project, progress=progress, dataset=dataset
         )
-        comparison = compare_paired(before_N, _right(load_classifier(project, challenger.name), held_out))
+        after = _Answers.of(project, challenger.name, held_out)
+        comparison = compare_paired(before.right_N, after.right_N)
         choose_runtime(project, challenger.name, progress)
+        changes = Changes(
+            calibration_before=calibration_error(before.confidence_N, before.right_N),
+            calibration_after=calibration_error(after.confidence_N, after.right_N),
+            slowdown=_slowdown(
+                before.classifier, after.classifier, [row.text for row in held_out[:TIMED_ROWS]]
+            ),
+            growth=_size_bytes(project, challenger.name) / _size_bytes(project, champion),
+            barred_rows=open_gate(project).count_barred(dataset.split("train", "validation")),
+        )
+        blocked = blocked_by(comparison, changes, project.settings.turn.alpha)
         better = comparison.p_value <= project.settings.turn.alpha and comparison.difference.value > 0
+        promoted = better and not blocked and decide_by == "rows"
         record = TurnRecord(
             number=number,
             dataset=dataset.id,
@@ -97,16 +106,18 @@ def turn(project: Project, *, progress: Progress = quiet) -> TurnRecord:
             after=comparison.after,
             held_out=len(held_out),
             p_value=comparison.p_value,
-            promoted=better,
-            reason=_reason(project, comparison, better),
+            promoted=promoted,
+            reason=_reason(project, comparison, promoted, blocked, decide_by),
             created_at=now(),
+            decided_by=decide_by,
+            blocked=blocked,
         )
         _draw(project, [*list_turns(project), record])
         with project.database.begin() as connection:  # the table and the aliases agree, whatever happens
-            point(connection, challenger.name, f"challenger of turn {number}", CHALLENGER)
-            if better:
-                point(connection, challenger.name, record.reason)
-            connection.execute(insert(turns).values(number=number, record=turn_json(record)))
+            point(project, connection, challenger.name, f"challenger of turn {number}", CHALLENGER)
+            if promoted:
+                point(project, connection, challenger.name, record.reason)
+            announce(project, connection, TURN, store_turn(connection, record))
         return record
 
 
@@ -116,24 +127,10 @@ def _draw(project: Project, records: Sequence[TurnRecord]) -> None:
     write_text(project.reports / "turns.html", turns_page(records))
 
 
-def _left_by_an_interrupted_turn(project: Project, dataset: Dataset, champion: str) -> VersionInfo | None:
-    """A version that was trained on this dataset with these settings and never compared."""
-    now_set = project.settings.model_dump(include={"backbone", "train"})
-    for info in reversed(list_versions(project)):
-        if info.dataset == dataset.id and info.name != champion:
-            try:
-                was_set = version_manifest(project, info.name)["settings"]
-            except Corrupt:
-                continue  # then it is trained again
-            if all(was_set[section] == now_set[section] for section in now_set):
-                return info
-    return None
-
-
 def _check_enough(project: Project, dataset: Dataset, number: int) -> int:
     known = {record.dataset for record in list_turns(project)}
     said = [row for row in dataset.rows if row.source.startswith("feedback:")]
-    new_rows = len(said) - _said_before(project)
+    new_rows = len({row.source.removeprefix("feedback:") for row in said} & _taken_by(project, number))
     needed = project.settings.turn.min_rows
     if dataset.id in known or new_rows < needed:
         raise BadInput(
@@ -147,22 +144,59 @@ def _check_enough(project: Project, dataset: Dataset, number: int) -> int:
     return new_rows
 
 
-def _said_before(project: Project) -> int:
-    return sum(record.new_rows for record in list_turns(project) if record.number > 1)
+def _taken_by(project: Project, number: int) -> set[str]:
+    """The predictions whose labels are new in this turn."""
+    with project.database.connect() as connection:
+        chosen = select(proposed_rows.c.prediction).where(proposed_rows.c.turn >= number)
+        return set(connection.scalars(chosen))
 
 
-def _right(classifier: Classifier, rows: tuple[Row, ...]) -> np.ndarray:
-    best_N = classifier.probabilities([row.text for row in rows]).argmax(1)
-    return np.array([classifier.labels[best] == row.label for best, row in zip(best_N, rows, strict=True)])
+@dataclass(frozen=True)
+class _Answers:
+    """What a version says of the held-out rows: whether it was right and how sure it was, a row each."""
+
+    classifier: Classifier
+    right_N: np.ndarray
+    confidence_N: np.ndarray
+
+    @classmethod
+    def of(cls, project: Project, version: str, rows: tuple[Row, ...]) -> "_Answers":
+        """Let a version answer the rows."""
+        classifier = load_classifier(project, version)
+        probability_NC = classifier.probabilities([row.text for row in rows])
+        best_N = probability_NC.argmax(1)
+        right = [classifier.labels[best] == row.label for best, row in zip(best_N, rows, strict=True)]
+        return cls(classifier, np.array(right), probability_NC.max(1))
 
 
-def _reason(project: Project, comparison: Comparison, better: bool) -> str:
+def _slowdown(before: Classifier, after: Classifier, texts: Sequence[str]) -> float:
+    """Seconds of the challenger over those of the champion, the best of some rounds in turn each."""
+    best = [float("inf"), float("inf")]
+    for _ in range(TIMED_ROUNDS):
+        for place, classifier in enumerate((before, after)):
+            start = time.perf_counter()
+            classifier.probabilities(texts)
+            best[place] = min(best[place], time.perf_counter() - start)
+    return best[1] / best[0]
+
+
+def _size_bytes(project: Project, version: str) -> int:
+    return sum(path.stat().st_size for path in (project.kept / "versions" / version).iterdir())
+
+
+def _reason(
+    project: Project, comparison: Comparison, promoted: bool, blocked: Sequence[str], decide_by: Decider
+) -> str:
     figures = (
         f"{comparison.before.value:.1%} before, {comparison.after.value:.1%} after on the same rows "
         f"(difference {comparison.difference.value:+.1%}, 95 % between {comparison.difference.low:+.1%} and "
         f"{comparison.difference.high:+.1%}; {comparison.only_after} rows only the challenger got right, "
         f"{comparison.only_before} only the champion; p = {comparison.p_value:.2g})"
     )
-    if better:
+    if promoted:
         return f"promoted: {figures}"
+    if blocked:
+        return f"kept the champion: {'; '.join(blocked)}: {figures}"
+    if decide_by == "users":
+        return f"passed the gates, now users decide: {figures}"
     return f"kept the champion: not shown to be better at alpha = {project.settings.turn.alpha}: {figures}"

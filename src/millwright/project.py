@@ -7,7 +7,7 @@ desk/
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +41,10 @@ class Project:
     @cached_property
     def database(self) -> Engine:
         """The project's database."""
-        return open_database(self.kept / "store.db")
+        engine = open_database(self.kept / "store.db")
+        with suppress(PermissionError):  # of a folder that is another user's
+            self.kept.chmod(0o700)  # rows of datasets may lie there in the clear
+        return engine
 
     @contextmanager
     def lock(self, action: str) -> Iterator[None]:

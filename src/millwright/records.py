@@ -61,7 +61,9 @@ class Prediction:
     """An answer that was given, with the id by which users refer to it.
 
     `ask` tells that the user is one of those who are always asked for the right label: the held-out
-    ones, so that what is measured on their answers is not biased towards the model's mistakes.
+    ones, so that what is measured on their answers is not biased towards the model's mistakes. During an
+    experiment `traffic` names the shares in force, `arm` which of them answered and `propensity` with
+    which probability; `unit` is set where no subject was named. `seconds` is how long it took.
     """
 
     id: str
@@ -72,11 +74,49 @@ class Prediction:
     subject: str | None
     ask: bool
     created_at: str
+    traffic: int | None = None
+    arm: str | None = None
+    propensity: float | None = None
+    unit: str | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """What a version that nobody saw would have answered; `failure` instead, where it could not."""
+
+    id: str
+    prediction: str
+    version: str
+    label: str | None
+    probability: float | None
+    seconds: float | None
+    failure: str | None
+    created_at: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A request that a version could not answer during an experiment; `kind` is the error's class."""
+
+    id: str
+    traffic: int
+    arm: str
+    propensity: float
+    unit: str | None
+    subject: str | None
+    kind: str
+    created_at: str
 
 
 @dataclass(frozen=True)
 class Opinion:
-    """What a user said of a prediction. At least one of `label`, `rating`, `comment` is set."""
+    """What a user said of a prediction, or what became of it.
+
+    At least one of `label`, `rating`, `comment`, `csat`, `nps`, `outcome` is set. `key` is the client's own
+    name for it, under which it is kept once. `asked_with` is the probability with which the user was
+    asked, where a survey asked.
+    """
 
     id: str
     prediction: str
@@ -84,6 +124,24 @@ class Opinion:
     rating: int | None
     comment: str | None
     created_at: str
+    csat: int | None = None
+    nps: int | None = None
+    outcome: str | None = None
+    key: str | None = None
+    asked_with: float | None = None
+
+
+@dataclass(frozen=True)
+class ProposedRow:
+    """A labelled opinion on its way into the next dataset, by the turn that takes it."""
+
+    prediction: str
+    opinion: str
+    text: str
+    label: str
+    subject: str | None
+    split: str
+    turn: int
 
 
 @dataclass(frozen=True)
@@ -91,7 +149,8 @@ class TurnRecord:
     """One turn of the wheel, as it stands in the table of turns.
 
     `before` and `after` are the accuracies of champion and challenger on the same held-out rows;
-    in the first turn there is no champion and `before` is None.
+    in the first turn there is no champion and `before` is None. `blocked` are the gates that it did not
+    pass, in words. Where `decided_by` is "users", an experiment decides on a challenger that passed them.
     """
 
     number: int
@@ -107,6 +166,8 @@ class TurnRecord:
     promoted: bool
     reason: str
     created_at: str
+    decided_by: str = "rows"
+    blocked: tuple[str, ...] = ()
 
 
 JsonObject = dict[str, Any]

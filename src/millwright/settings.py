@@ -6,7 +6,7 @@ The comments that `millwright new` writes above each key are the field descripti
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -27,6 +27,7 @@ Entity = Literal[
     "PASSPORT", "DRIVER_LICENSE", "LICENSE_PLATE", "DATE_OF_BIRTH", "SECRET", "ORGANIZATION", "LOCATION",
     "NATIONALITY", "DATE", "AGE", "TITLE",
 ]  # fmt: skip
+Consent = Literal["not-required", "opt-out", "opt-in"]
 
 
 class Section(BaseModel):
@@ -67,22 +68,6 @@ class DataSection(Section):
         0.85, gt=0.3, le=1, description="Jaccard similarity of words and pairs that makes near duplicates."
     )
     max_characters: int = Field(20_000, ge=100, description="Longer texts are excluded, and listed.")
-
-
-class PrivacySection(Section):
-    """[privacy]: what becomes of personal data on the way in."""
-
-    mask: bool = Field(
-        True, description="Whether personal data is replaced before anything is stored, learnt or answered."
-    )
-    names: bool = Field(
-        True,
-        description="Whether names of people, organisations and places are looked for, not patterns alone.",
-    )
-    policies: dict[Entity, Policy] = Field(
-        {},
-        description='What becomes of an entity: "keep", "mask", "surrogate", "pseudonymise".',
-    )
 
 
 class BackboneSection(Section):
@@ -151,16 +136,120 @@ class TurnSection(Section):
     )
 
 
+class RunSection(Section):
+    """[run]: when `millwright run` turns the wheel by itself, and how much memory a turn may take."""
+
+    rows: int = Field(100, ge=1, description="A turn starts when users labelled so many new predictions.")
+    hours: float | None = Field(
+        None, gt=0, description="A turn starts so long after the last one, if turn.min_rows are new."
+    )
+    decide_by: Literal["users", "rows"] = Field(
+        "users",
+        description='"users" lets an experiment decide on a challenger, "rows" the held-out rows alone.',
+    )
+    memory_gib: float | None = Field(None, gt=0, description="Most memory of a turn. Unset: all there is.")
+    check_seconds: float = Field(
+        30.0, gt=0, le=86_400, description="How often a server looks what is due, also in experiments."
+    )
+
+
+class WebhooksSection(Section):
+    """[webhooks]: who is told of finished turns, decisions and drift."""
+
+    urls: list[Annotated[str, Field(pattern=r"^https?://[^/\s]+")]] = Field(
+        [], description="Where signed messages go: finished turns, decisions of experiments, drift."
+    )
+    secret: str = Field(
+        "file:.millwright/webhook.secret",
+        description='What signs them: "file:PATH", made at first use, or "env:NAME".',
+    )
+
+
+class PrivacySection(Section):
+    """[privacy]: masking, keys, consent, and how long what people said is kept."""
+
+    mask: bool = Field(
+        True, description="Whether personal data is replaced before anything is stored, learnt or answered."
+    )
+    names: bool = Field(
+        True,
+        description="Whether names of people, organisations and places are looked for, not patterns alone.",
+    )
+    policies: dict[Entity, Policy] = Field(
+        {},
+        description='What becomes of an entity: "keep", "mask", "surrogate", "pseudonymise".',
+    )
+    master_key: str = Field(
+        "file:.millwright/master.key",
+        description='What wraps all keys: "file:PATH", "env:NAME" or "transit:https://HOST:PORT/KEY".',
+    )
+    key_store: str = Field(
+        ".millwright/keys.db", description="Where wrapped keys are kept; back it up apart from the data."
+    )
+    seal_datasets: bool = Field(
+        False, description="Encrypt the rows of datasets too; then only Millwright reads them."
+    )
+    consent: Consent = Field(
+        "not-required", description='Whose rows may teach: "not-required", "opt-out" or "opt-in".'
+    )
+    consent_column: str | None = Field(
+        None, description="Column of files that says yes or no, or the purposes that a person consents to."
+    )
+    keep_service_days: int | None = Field(
+        None, ge=1, description="Days that predictions and opinions are kept. Unset: until they are erased."
+    )
+    keep_training_days: int | None = Field(
+        None, ge=1, description="Days that rows which users made may teach. Unset: until they are erased."
+    )
+
+
+class ExperimentSection(Section):
+    """[experiment]: how versions are compared on users."""
+
+    alpha: float = Field(
+        0.05, gt=0, lt=0.5, description="Chance that an experiment's interval ever misses the effect."
+    )
+    min_effect: float = Field(
+        0.01, ge=0, lt=1, description="Gain of the metric, in [0, 1], that makes a challenger worth it."
+    )
+    margin: float = Field(0.05, gt=0, lt=1, description="Harm to a guardrail that is borne, in [0, 1].")
+    window_hours: float = Field(
+        24.0, gt=0, le=2160, description="A user's outcome is what is known so long after the first request."
+    )
+    max_days: float = Field(28.0, gt=0, le=365, description="Without a decision by then the champion stays.")
+    is_automatic: bool = Field(
+        True, description="False lets shipping and larger shares wait for `millwright experiment approve`."
+    )
+
+
+class FeedbackSection(Section):
+    """[feedback]: whom surveys ask."""
+
+    survey_share: float = Field(0.2, ge=0, le=1, description="Share of predictions after which to ask.")
+    survey_days: int = Field(30, ge=0, le=365, description="Days for which a person is not asked again.")
+
+
+class ReviewSection(Section):
+    """[review]: how rows are looked at."""
+
+    annotators: int = Field(1, ge=1, le=20, description="How many people label a row before it counts.")
+
+
 class Settings(Section):
     """All of millwright.toml."""
 
     project: ProjectSection = ProjectSection()
     data: DataSection = DataSection()
-    privacy: PrivacySection = PrivacySection()
     backbone: BackboneSection = BackboneSection()
     train: TrainSection = TrainSection()
     serve: ServeSection = ServeSection()
     turn: TurnSection = TurnSection()
+    privacy: PrivacySection = PrivacySection()
+    experiment: ExperimentSection = ExperimentSection()
+    feedback: FeedbackSection = FeedbackSection()
+    review: ReviewSection = ReviewSection()
+    run: RunSection = RunSection()
+    webhooks: WebhooksSection = WebhooksSection()
 
 
 def read_settings(path: Path) -> Settings:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, select
 
-from millwright.data.dataset import Dataset, read_dataset
+from millwright.data.dataset import Dataset, open_dataset
+from millwright.data.drafts import Masking
 from millwright.data.load import read_table
-from millwright.data.prepare import dataset_folder, prepare, rows_of
+from millwright.data.prepare import prepare, rows_of
 from millwright.errors import BadInput
 from millwright.modalities.text import canonical, clean, is_unicode
 from millwright.privacy.mask import masker
@@ -23,6 +24,7 @@ from millwright.registry.classifiers import load_classifier, register
 from millwright.registry.versions import CHAMPION, VersionInfo, alias, point, resolve, version_manifest
 from millwright.reports.pages import evaluation_page
 from millwright.serve.runtimes import choose_runtime
+from millwright.settings import Settings
 from millwright.store.database import now
 from millwright.store.files import write_json, write_text
 from millwright.store.tables import turns
@@ -31,6 +33,7 @@ from millwright.train.fit import fit, truth_of
 from millwright.train.metrics import Evaluation
 from millwright.train.metrics import evaluate as measure
 from millwright.train.search import need_optuna, search
+from millwright.turns import store_turn
 
 
 def train(
@@ -61,19 +64,37 @@ def train(
             settings, searched = search(
                 dataset, settings, trials=trials, kept=project.kept, progress=progress
             )
-        fitted = fit(dataset, settings, kept=project.kept, progress=progress)
-        if searched:
-            fitted.facts["search"] = searched
-        test = dataset.split("test")
-        evaluation = evaluate_rows(fitted.classifier, test) if test else None
-        info = register(Project(project.folder, settings), dataset, fitted, evaluation)
+        info, evaluation = make_version(project, dataset, settings, searched=searched, progress=progress)
         if alias(project, CHAMPION) is None:
             choose_runtime(project, info.name, progress)
             with project.database.begin() as connection:
-                point(connection, info.name, "the first version")
+                point(project, connection, info.name, "the first version")
                 if evaluation:
                     _record_first_turn(connection, dataset, info, evaluation.accuracy)
     return info
+
+
+def make_version(
+    project: Project, dataset: Dataset, settings: Settings, *, searched: JsonObject | None, progress: Progress
+) -> tuple[VersionInfo, Evaluation | None]:
+    """Train on a dataset, measure on its test rows and register; no alias means the version yet.
+
+    Args:
+        project: an open project.
+        dataset: what to learn from.
+        settings: the settings that the version is made with.
+        searched: what a search found, for the version's record.
+        progress: called with a stage's name and the fraction done.
+
+    Returns:
+        The version, and what was measured, None without test rows.
+    """
+    fitted = fit(dataset, settings, kept=project.kept, progress=progress)
+    if searched:
+        fitted.facts["search"] = searched
+    test = dataset.split("test")
+    evaluation = evaluate_rows(fitted.classifier, test) if test else None
+    return register(Project(project.folder, settings), dataset, fitted, evaluation), evaluation
 
 
 def evaluate(
@@ -97,7 +118,7 @@ def evaluate(
     name = resolve(project, version)
     manifest = version_manifest(project, name)
     if data is None:
-        rows = read_dataset(dataset_folder(project), manifest["dataset"]["id"]).split("test")
+        rows = open_dataset(project, manifest["dataset"]["id"]).split("test")
         where, suffix = f"the test rows of dataset {manifest['dataset']['id']}", ""
     else:
         data = Path(data)
@@ -105,8 +126,8 @@ def evaluate(
             read_table(data),
             project.settings.data,
             data.name,
+            Masking(masker(project)),
             only_test=True,
-            masker=masker(project.settings.privacy, project.kept),
         )
         rows, where, suffix = tuple(found), data.name, f"-{data.name.split('.')[0]}"
     if not rows:
@@ -132,7 +153,7 @@ def evaluate(
 
 def _known_rows(project: Project, manifest: JsonObject, rows: Sequence[Row]) -> tuple[str, ...]:
     """A note when texts of `rows` are among those that the version was trained on."""
-    learnt = read_dataset(dataset_folder(project), manifest["dataset"]["id"]).split("train", "validation")
+    learnt = open_dataset(project, manifest["dataset"]["id"]).split("train", "validation")
     known = {canonical(row.text) for row in learnt}
     count = sum(canonical(row.text) in known for row in rows)
     if not count:
@@ -175,7 +196,7 @@ def predict(
     texts = [clean(text) for text in texts]
     if not texts or not all(texts):
         raise BadInput("a text is blank; pass at least one text with words", field="inputs")
-    texts = masker(project.settings.privacy, project.kept).mask_all(texts)
+    texts = masker(project).mask_all(texts)
     classifier = load_classifier(project, version)
     answers = []
     for probability_C in classifier.probabilities(texts):
@@ -212,12 +233,4 @@ def _record_first_turn(
         created_at=now(),
     )
     if not connection.scalar(select(func.count()).select_from(turns)):
-        connection.execute(insert(turns).values(number=1, record=turn_json(record)))
-
-
-def turn_json(record: TurnRecord) -> dict[str, object]:
-    """A turn's record as it stands in the table."""
-    tree = dict(vars(record))
-    tree["before"] = vars(record.before) if record.before else None
-    tree["after"] = vars(record.after)
-    return tree
+        store_turn(connection, record)

@@ -1,16 +1,16 @@
 import json
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from millwright.data.dataset import read_dataset
 from millwright.data.prepare import dataset_folder, feedback_rows, group_name, prepare
 from millwright.errors import BadInput, CannotStore, NotFound
-from millwright.privacy.mask import UNMASKED
+from millwright.records import Opinion, Prediction, ProposedRow
 from millwright.settings import DataSection
 from millwright.store.database import now
-from millwright.store.tables import datasets, opinions, predictions, proposed_rows
-from tests.conftest import SHARED, csv_of, desk_rows
+from millwright.store.tables import datasets
+from tests.conftest import SHARED, csv_of, desk_rows, keep
 
 
 def excluded(project, dataset):
@@ -21,18 +21,12 @@ def excluded(project, dataset):
 def accept(project, number, text, label, *, subject=None, split="train"):
     """Store a correction that was accepted into the training rows."""
     name = f"p{number}"
-    with project.database.begin() as connection:
-        connection.execute(
-            insert(predictions).values(
-                id=name, version="v1", text=text, label="?", probability=0.5, ask=False, created_at=now()
-            )
-        )
-        connection.execute(insert(opinions).values(id=name, prediction=name, label=label, created_at=now()))
-        connection.execute(
-            insert(proposed_rows).values(
-                prediction=name, opinion=name, text=text, label=label, subject=subject, split=split, turn=1
-            )
-        )
+    keep(
+        project,
+        Prediction(name, "v1", text, "?", 0.5, None, False, now()),
+        Opinion(name, name, label, None, None, now()),
+        ProposedRow(name, name, text, label, subject, split, 1),
+    )
 
 
 def split_by_source(dataset):
@@ -196,7 +190,7 @@ def test_corrections_without_a_subject_are_grouped_by_their_text(make_project):
     project = make_project(csv_of(desk_rows(10)))
     accept(project, 1, "First text!", "card")
     accept(project, 2, "second text", "card")
-    rows = feedback_rows(project.database, project.settings.data, UNMASKED)
+    rows = feedback_rows(project)
     assert [row.group for row in rows] == ["t:first text", "t:second text"]
 
 
@@ -205,7 +199,7 @@ def test_corrections_of_a_subject_are_grouped_as_the_files_rows_of_that_subject(
     header = ["text", "label", "user"]
     project = make_project(csv_of(rows, header), group="user", subject="user")
     accept(project, 1, "text", "card", subject="anna")
-    (correction,) = feedback_rows(project.database, project.settings.data, UNMASKED)
+    (correction,) = feedback_rows(project)
     assert {row.group for row in prepare(project).rows} == {correction.group}
 
 

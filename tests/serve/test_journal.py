@@ -5,15 +5,27 @@ import pytest
 from sqlalchemy import Engine, event, func, select
 
 from millwright.errors import CannotStore
+from millwright.privacy.receipts import make_tombstone
+from millwright.privacy.sealed import read_predictions
+from millwright.privacy.vault import Vault, open_vault
+from millwright.project import Project
 from millwright.records import Opinion, Prediction
 from millwright.serve.journal import Journal
+from millwright.settings import Settings
 from millwright.store.database import now, open_database
 from millwright.store.tables import opinions, predictions
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Engine:
-    return open_database(tmp_path / "store.db")
+def vault(tmp_path: Path) -> Vault:
+    opened = open_vault(Project(tmp_path, Settings()))
+    assert opened.keys
+    return opened
+
+
+@pytest.fixture
+def database(vault: Vault) -> Engine:
+    return vault.project.database
 
 
 def prediction(name: str, text: str = "card lost") -> Prediction:
@@ -30,16 +42,16 @@ def count(database: Engine, table: str = "opinions") -> int:
         return connection.scalar(select(func.count()).select_from(chosen)) or 0
 
 
-def test_a_done_opinion_is_seen_by_another_connection(database, tmp_path):
-    journal = Journal(database)
+def test_a_done_opinion_is_seen_by_another_connection(vault, database, tmp_path):
+    journal = Journal(vault)
     journal.write([prediction("p")])
     journal.write([opinion("o", of="p")]).result(30)
-    assert count(open_database(tmp_path / "store.db")) == 1
+    assert count(open_database(tmp_path / ".millwright" / "store.db")) == 1
     journal.close()
 
 
-def test_an_opinion_never_precedes_its_prediction(database):
-    journal = Journal(database)  # foreign keys are on: a wrong order would be refused
+def test_an_opinion_never_precedes_its_prediction(vault, database):
+    journal = Journal(vault)  # foreign keys are on: a wrong order would be refused
     done = []
     for number in range(300):
         journal.write([prediction(f"p{number}")])
@@ -50,19 +62,19 @@ def test_an_opinion_never_precedes_its_prediction(database):
     assert count(database) == 300
 
 
-def test_closing_writes_what_waits(database):
-    journal = Journal(database)
+def test_closing_writes_what_waits(vault, database):
+    journal = Journal(vault)
     for number in range(200):
         journal.write([prediction(f"p{number}")])
     journal.close()
     assert count(database, "predictions") == 200
 
 
-def test_many_entries_share_a_commit(database):
+def test_many_entries_share_a_commit(vault, database):
     commits = []
     with database.begin() as blocking:  # a writer that holds the database while entries gather
         blocking.exec_driver_sql("CREATE TABLE held (n INTEGER)")
-        journal = Journal(database)
+        journal = Journal(vault)
         event.listen(database, "commit", commits.append)
         done = [journal.write([prediction(f"p{number}")]) for number in range(50)]
     for future in done:
@@ -72,8 +84,8 @@ def test_many_entries_share_a_commit(database):
     assert len(commits) <= 1 + 2  # the blocker's, the first entry's, all that gathered meanwhile
 
 
-def test_an_opinion_on_nothing_fails_alone(database):
-    journal = Journal(database)
+def test_an_opinion_on_nothing_fails_alone(vault, database):
+    journal = Journal(vault)
     journal.write([prediction("p")])
     with database.begin() as blocking:
         blocking.exec_driver_sql("CREATE TABLE held (n INTEGER)")
@@ -85,12 +97,12 @@ def test_an_opinion_on_nothing_fails_alone(database):
     assert count(database) == 1
 
 
-def test_a_full_disk_is_told_to_the_waiter_and_the_journal_goes_on(database):
+def test_a_full_disk_is_told_to_the_waiter_and_the_journal_goes_on(vault, database):
     def limit(pages: int) -> None:
         with database.connect() as connection:
             connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
 
-    journal = Journal(database)
+    journal = Journal(vault)
     limit(1)  # the pool hands the journal the same connection
     with pytest.raises(CannotStore, match=r"database or disk is full; free space"):
         journal.write([prediction("p", text="x" * 1_000_000)]).result(30)
@@ -100,17 +112,17 @@ def test_a_full_disk_is_told_to_the_waiter_and_the_journal_goes_on(database):
     assert count(database, "predictions") == 1
 
 
-def test_a_text_that_the_driver_cannot_encode_does_not_end_the_journal(database):
-    journal = Journal(database)
+def test_a_text_that_the_driver_cannot_encode_does_not_end_the_journal(vault, database):
+    journal = Journal(vault)
     with pytest.raises(CannotStore, match="surrogates|UnicodeEncodeError"):
         journal.write([prediction("p", text="half a pair: \ud800")]).result(30)
     journal.write([prediction("q")]).result(30)
     journal.close()
 
 
-def test_a_waiter_that_goes_away_does_not_end_the_journal(database):
+def test_a_waiter_that_goes_away_does_not_end_the_journal(vault, database):
     async def scenario() -> None:
-        journal = Journal(database)
+        journal = Journal(vault)
         with database.begin() as blocking:
             blocking.exec_driver_sql("CREATE TABLE held (n INTEGER)")
             waiting = asyncio.wrap_future(journal.write([prediction("p")]))
@@ -123,16 +135,30 @@ def test_a_waiter_that_goes_away_does_not_end_the_journal(database):
     assert count(database) == 1
 
 
-def test_a_refusal_does_not_repeat_what_a_user_wrote(database):
-    journal = Journal(database)
+def test_a_refusal_does_not_repeat_what_a_user_wrote(vault, database):
+    journal = Journal(vault)
     with pytest.raises(CannotStore) as refused:
         journal.write([opinion("o", of="my name is Ada")]).result(30)
     assert "Ada" not in str(refused.value)
     journal.close()
 
 
-def test_a_closed_journal_refuses(database):
-    journal = Journal(database)
+def test_a_closed_journal_refuses(vault, database):
+    journal = Journal(vault)
     journal.close()
     with pytest.raises(CannotStore, match="the journal is closed"):
         journal.write([prediction("p")])
+
+
+def test_a_running_journal_seals_with_a_new_key_once_the_old_one_was_destroyed(vault):
+    def said(name: str, month: int) -> Prediction:
+        hour = f"2026-{month:02}-01T00:00:00.000+00:00"
+        return Prediction(name, "v1", f"text {name}", "card", 0.9, "ada", False, hour)
+
+    journal = Journal(vault)
+    journal.write([said("before", 1)]).result(30)
+    other = open_vault(vault.project).keys  # as another process that erases ada
+    other.destroy(make_tombstone(other, other.pseudonym("ada"), "2026-02-01T00:00:00.000+00:00"))
+    journal.write([said("after", 3)]).result(30)
+    journal.close()
+    assert [row.text for row in read_predictions(open_vault(vault.project))] == ["text after"]

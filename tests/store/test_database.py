@@ -8,8 +8,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import func, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from millwright.errors import Busy, CannotStore, Corrupt
-from millwright.store.database import now, open_database
+from millwright.errors import Busy, CannotStore, Corrupt, MillwrightError
+from millwright.store.database import empty_log, now, open_database, scrub
 from millwright.store.tables import datasets, metadata, opinions
 from tests.conftest import full_disk
 
@@ -257,3 +257,35 @@ def test_hours_are_utc_and_sort_as_text():
     assert first.endswith("+00:00")
     assert first <= second
     assert len(first) == len("2026-01-01T00:00:00.000+00:00")
+
+
+def test_a_scrubbed_database_has_no_byte_of_what_was_deleted(tmp_path):
+    engine = open_database(tmp_path / "store.db")
+    with engine.begin() as connection:
+        for number in range(200):
+            connection.execute(insert(datasets).values(id=f"canary {number}", created_at=now(), rows=1))
+    with engine.begin() as connection:
+        connection.execute(datasets.delete())
+    scrub(engine)
+    assert [path for path in tmp_path.iterdir() if b"canary" in path.read_bytes()] == []
+
+
+def test_a_reader_that_keeps_old_pages_in_the_log_is_told(tmp_path):
+    engine = open_database(tmp_path / "store.db")
+    other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM datasets").fetchall()
+    with engine.begin() as connection:
+        connection.execute(insert(datasets).values(id="d-1", created_at=now(), rows=1))
+        connection.exec_driver_sql("PRAGMA busy_timeout=1")
+    with pytest.raises(Busy, match="another process reads .* run the same command again"):
+        empty_log(engine)
+    other.close()
+    empty_log(engine)
+
+
+def test_a_sqlite_that_is_too_old_is_named_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    with pytest.raises(MillwrightError, match=r"is too old, a migration needs 3\.38; use a Python"):
+        open_database(tmp_path / "kept" / "store.db")
+    assert list(tmp_path.iterdir()) == []

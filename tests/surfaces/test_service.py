@@ -15,7 +15,10 @@ from fastapi import FastAPI
 from sqlalchemy import select
 
 from millwright.errors import Busy, Corrupt, NotFound
+from millwright.privacy.sealed import read_opinions, read_predictions
+from millwright.privacy.vault import open_vault
 from millwright.project import Project
+from millwright.registry.versions import withdraw
 from millwright.settings import change_settings
 from millwright.store.tables import opinions, predictions
 from millwright.surfaces import door
@@ -115,10 +118,11 @@ def test_predictions_and_opinions_are_kept_as_given(project):
         said = {"prediction": one["id"], "label": "card", "rating": 1, "comment": "no; it was my card"}
         answer = await client.post("/v1/feedback", json=said)
         assert answer.status_code == 201
-        (kept,) = stored(project)
+        vault = open_vault(project)
+        (kept,) = read_opinions(vault)
         assert (kept.id, kept.prediction) == (answer.json()["id"], one["id"])
         assert (kept.label, kept.rating, kept.comment) == ("card", 1, "no; it was my card")
-        (row,) = stored(project, predictions)
+        (row,) = read_predictions(vault)
         assert (row.text, row.subject, row.label, row.version) == ("pin lost", "u7", "pin", "v1")
 
     run(project, scenario)
@@ -429,6 +433,19 @@ def test_a_damaged_new_champion_leaves_the_old_one_in_service(project, monkeypat
     assert caplog.text.count("weights.safetensors is missing") == 1
 
 
+def test_a_champion_that_an_erasure_withdrew_is_served_no_more(project):
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        await predict(client, "card")
+        with project.database.begin() as connection:
+            withdraw(project, connection, "champion", "a person was erased")
+        await app.state.service.refresh()
+        assert (await client.get("/readyz")).status_code == 503
+        refused = await client.post("/v1/predictions", json={"inputs": ["card"]})
+        assert refused.status_code in (404, 503)
+
+    run(project, scenario)
+
+
 def test_a_damaged_challenger_does_not_keep_the_champion_from_serving(project):
     def load(name: str) -> Tiny:
         if name == "v2":
@@ -515,5 +532,59 @@ def test_nothing_that_a_user_wrote_is_logged(project, caplog):
 
 def test_the_openapi_page_lists_every_route(project):
     paths = ask(project, "GET", "/openapi.json").json()["paths"]
-    assert set(paths) == {PREDICTIONS, FEEDBACK, "/v1/models", "/healthz", "/readyz", "/metrics"}
+    rights = {f"/v1/subjects/{name}" for name in ("consent", "withdraw", "restrict", "export", "erase")}
+    operation = {"/v1/models", "/healthz", "/readyz", "/metrics"}
+    reviews = {"/v1/reviews", "/v1/reviews/next", "/v1/reviews/undo", "/v1/reviews/status"}
+    users = {PREDICTIONS, FEEDBACK, "/v1/surveys/next", "/v1/experiments", "/v1/drift", "/v1/turns"}
+    assert set(paths) == {*users, *operation, *rights, *reviews}
     assert Path(PREDICTIONS).name in paths[PREDICTIONS]["post"]["operationId"]
+
+
+def test_a_message_with_a_key_is_kept_once_even_if_it_comes_twice_at_once(project):
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        (one,) = await predict(client, "card")
+        said = {"prediction": one["id"], "csat": 4, "outcome": "resolved", "key": "ticket-7"}
+        answers = await asyncio.gather(*(client.post("/v1/feedback", json=said) for _ in range(5)))
+        answers.append(await client.post("/v1/feedback", json=said))
+        assert {answer.status_code for answer in answers} == {201}
+        (kept,) = read_opinions(open_vault(project))
+        assert {answer.json()["id"] for answer in answers} == {kept.id}
+        assert (kept.csat, kept.outcome, kept.key) == (4, "resolved", "ticket-7")
+        other = await client.post("/v1/feedback", json={**said, "csat": 1})
+        assert other.status_code == 422
+        assert other.json()["error"]["field"] == "key"
+
+    run(project, scenario)
+
+
+@pytest.mark.parametrize(
+    ("said", "field"), [({"csat": 0}, "csat"), ({"nps": 11}, "nps"), ({"outcome": "lost"}, "outcome"),
+                        ({"csat": 4, "key": ""}, "key")],
+)  # fmt: skip
+def test_scores_outcomes_and_keys_that_cannot_be_are_refused(project, said, field):
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        (one,) = await predict(client, "card")
+        answer = await client.post("/v1/feedback", json={"prediction": one["id"], **said})
+        assert answer.status_code == 422
+        assert answer.json()["error"]["field"] == field
+
+    run(project, scenario)
+
+
+def test_a_survey_draws_at_once_after_the_prediction_and_its_score_carries_the_probability(project):
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        asked = 0
+        for one in await predict(client, "card", "pin", "card", "pin", subject=None):
+            drawn = await client.get("/v1/surveys/next", params={"prediction": one["id"], "survey": "nps"})
+            assert drawn.status_code == 200
+            assert drawn.json()["probability"] == 1.0
+            asked += drawn.json()["ask"]
+            await client.post("/v1/feedback", json={"prediction": one["id"], "nps": 9})
+        assert asked == 4
+        assert {row.asked_with for row in stored(project)} == {1.0}
+        unknown = await client.get("/v1/surveys/next", params={"prediction": "nope"})
+        assert unknown.status_code == 404
+        wrong = await client.get("/v1/surveys/next", params={"prediction": "nope", "survey": "mood"})
+        assert wrong.status_code == 422
+
+    run(Project(project.folder, change_settings(project.settings, "feedback", survey_share=1.0)), scenario)

@@ -8,6 +8,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModel, BertConfig, DistilBertConfig, ModernBertConfig, RobertaConfig
 
 from millwright.train.backbones import Backbone, wrap
+from millwright.train.network import Network, lower_encoder
+from millwright.train.states import tokenize
+from millwright.train.tune import Plan
 
 # Tensors here are tiny: a second thread costs more than it brings, and sums in another order.
 torch.set_num_threads(1)
@@ -51,3 +54,27 @@ def make_backbone(family: str) -> Backbone:
 @pytest.fixture(params=list(CONFIGS))
 def tiny_backbone(request) -> Backbone:
     return make_backbone(request.param)
+
+
+def plan(method: str = "top", **changes: object) -> Plan:
+    """A short training of a tiny network, but for what a test changes."""
+    fields = {
+        "learning_rate": 5e-3,
+        "epochs": 4,
+        "patience": 9,
+        "batch_size": 4,
+        "label_smoothing": 0.0,
+        "seed": 1,
+    }
+    return Plan(method=method, pad_id=0, **{**fields, **changes})
+
+
+def inputs_for(network: Network, backbone: Backbone, texts: list[str]) -> list[torch.Tensor]:
+    """What a network takes of texts: token ids, or the states of the layers below its own."""
+    token_ids = tokenize(backbone, texts)
+    if not network.depth:
+        return token_ids
+    encoder = lower_encoder(backbone, network.depth).eval()
+    with torch.inference_mode():
+        made = [encoder(input_ids=ids[None], attention_mask=torch.ones(1, len(ids))) for ids in token_ids]
+    return [out.last_hidden_state[0].clone() for out in made]

@@ -15,10 +15,8 @@ import torch
 from millwright.settings import TrainSection
 from millwright.train import tune as tuning
 from millwright.train.methods import build_network
-from millwright.train.network import Network, lower_encoder
-from millwright.train.states import tokenize
 from millwright.train.tune import Plan, Rows, tune
-from tests.train.conftest import make_backbone
+from tests.train.conftest import inputs_for, make_backbone
 
 SETTINGS = TrainSection(top_layers=1, rank=4, adapter_size=8, seed=3)
 TEXTS = [
@@ -33,22 +31,11 @@ TRUTH = np.array([0, 0, 0, 1, 1, 1] * 4)
 STEPS = 24  # four epochs of six batches
 
 
-def inputs_for(network: Network) -> list[torch.Tensor]:
-    backbone = make_backbone("bert")
-    token_ids = tokenize(backbone, TEXTS)
-    if not network.depth:
-        return token_ids
-    encoder = lower_encoder(backbone, network.depth).eval()
-    with torch.inference_mode():
-        made = [encoder(input_ids=ids[None], attention_mask=torch.ones(1, len(ids))) for ids in token_ids]
-    return [out.last_hidden_state[0].clone() for out in made]
-
-
 def run(method: str, folder: Path, die_at: int | None = None) -> tuple[dict[str, torch.Tensor], int]:
     """Train in `folder`, from the checkpoint there if there is one; SIGKILL comes after `die_at` steps."""
     network = build_network(method, make_backbone("bert"), 2, SETTINGS, STEPS)
     torch.nn.init.normal_(network.head.weight, generator=torch.Generator().manual_seed(4))
-    rows = Rows(inputs_for(network), TRUTH)
+    rows = Rows(inputs_for(network, make_backbone("bert"), TEXTS), TRUTH)
     plan = Plan(
         method, learning_rate=5e-3, epochs=4, patience=9, batch_size=4, label_smoothing=0.1, seed=3, pad_id=0
     )

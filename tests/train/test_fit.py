@@ -68,6 +68,22 @@ def test_auto_takes_the_head_where_that_is_good_enough(project):
     assert "good enough" in found.why
 
 
+@pytest.mark.parametrize(
+    ("count", "names", "teachers"),
+    [
+        (60, {"card": "my_card_lost", "pin": "my_pin_forgot", "transfer": "transfer_money_sent"}, 3),
+        (60, {"card": "a1", "pin": "b2", "transfer": "c3"}, 0),  # codes say nothing
+        (150, {}, 0),  # rows enough
+    ],
+)
+def test_labels_names_teach_where_rows_are_few_and_the_names_say_something(
+    tmp_path, encoder, count, names, teachers
+):
+    rows = [(text, names.get(label, label)) for text, label in telling_rows(count)]
+    found = fitted(make_desk(tmp_path / "desk", encoder, rows), method="head")
+    assert found.facts["label_names"] == teachers
+
+
 def test_auto_takes_the_head_where_rows_are_too_few_to_train_layers(tmp_path, encoder):
     project = make_desk(tmp_path / "desk", encoder, puzzling_rows(90))
     dataset = prepare(project)

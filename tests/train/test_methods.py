@@ -15,10 +15,9 @@ from millwright.train.methods import (
     state_depth,
     tuned_tensors,
 )
-from millwright.train.network import lower_encoder
 from millwright.train.states import tokenize
-from millwright.train.tune import Plan, Rows, logits, tune
-from tests.train.conftest import make_backbone
+from millwright.train.tune import Rows, logits, tune
+from tests.train.conftest import inputs_for, make_backbone, plan
 
 SETTINGS = TrainSection(top_layers=1, rank=4, adapter_size=8)
 TEXTS = [
@@ -33,34 +32,12 @@ TRUTH = np.array([0, 0, 0, 1, 1, 1] * 4)
 TUNED = [name for name in METHODS if name != "head"]
 
 
-def plan(method, **changes):
-    fields = {
-        "learning_rate": 5e-3,
-        "epochs": 4,
-        "patience": 9,
-        "batch_size": 4,
-        "label_smoothing": 0.0,
-        "seed": 1,
-    }
-    return Plan(method=method, pad_id=0, **{**fields, **changes})
-
-
-def inputs_for(network, backbone):
-    token_ids = tokenize(backbone, TEXTS)
-    if not network.depth:
-        return token_ids
-    encoder = lower_encoder(backbone, network.depth).eval()
-    with torch.inference_mode():
-        made = [encoder(input_ids=ids[None], attention_mask=torch.ones(1, len(ids))) for ids in token_ids]
-    return [out.last_hidden_state[0].clone() for out in made]
-
-
 @pytest.mark.parametrize("method", TUNED)
 def test_every_method_learns_on_every_family_and_is_rebuilt_with_the_same_answers(
     tiny_backbone, method, tmp_path
 ):
     network = build_network(method, tiny_backbone, 2, SETTINGS, steps=30 * 6)
-    inputs = inputs_for(network, tiny_backbone)
+    inputs = inputs_for(network, tiny_backbone, TEXTS)
     rows = Rows(inputs, TRUTH)
     tuned, _ = tune(
         network, rows, rows, plan(method, epochs=30, learning_rate=2e-2), tmp_path, lambda _: None
@@ -106,7 +83,7 @@ def test_an_untrained_bottleneck_changes_nothing():
 def test_adalora_reaches_its_rank_budget(tmp_path):
     backbone = make_backbone("bert")
     network = build_network("adalora", backbone, 2, SETTINGS, steps=24)
-    inputs = inputs_for(network, backbone)
+    inputs = inputs_for(network, backbone, TEXTS)
     singular = [name for name in tuned_tensors(network) if "lora_E" in name]
     before = sum(tuned_tensors(network)[name].numel() for name in singular)
     tuned, _ = tune(
@@ -145,7 +122,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(method, tmp_path):
 
     def run(folder, stop_at):
         network = build_network(method, backbone, 2, SETTINGS, steps=24)
-        rows = Rows(inputs_for(network, backbone), TRUTH)
+        rows = Rows(inputs_for(network, backbone, TEXTS), TRUTH)
 
         def progress(done):
             if stop_at is not None and done >= stop_at:
@@ -178,7 +155,7 @@ def test_tensorboard_event_files_hold_the_curves(tmp_path):
 
     backbone = make_backbone("bert")
     network = build_network("top", backbone, 2, SETTINGS, steps=24)
-    rows = Rows(inputs_for(network, backbone), TRUTH)
+    rows = Rows(inputs_for(network, backbone, TEXTS), TRUTH)
     tune(network, rows, rows, plan("top"), tmp_path, lambda _: None)
     events = EventAccumulator(str(tmp_path)).Reload()
     assert len(events.Scalars("train/loss")) == 24

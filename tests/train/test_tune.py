@@ -15,10 +15,10 @@ from millwright.errors import CannotStore, Corrupt
 from millwright.train.methods import METHODS, build_network
 from millwright.train.network import whole_network
 from millwright.train.states import tokenize
-from millwright.train.tune import Plan, Rows, features, logits, tune
+from millwright.train.tune import Rows, features, logits, tune
 from tests.conftest import full_disk
-from tests.train.conftest import make_backbone
-from tests.train.killed_run import SETTINGS, STEPS, TEXTS, TRUTH, inputs_for, run
+from tests.train.conftest import inputs_for, make_backbone, plan
+from tests.train.killed_run import SETTINGS, STEPS, TEXTS, TRUTH, run
 
 ROOT = Path(__file__).parents[2]
 TUNED = [name for name in METHODS if name != "head"]
@@ -51,18 +51,6 @@ def step_of_checkpoint(folder: Path) -> int:
         return json.loads(file.metadata()["state"])["step"]
 
 
-def plan(**changes) -> Plan:
-    fields = {
-        "learning_rate": 5e-3,
-        "epochs": 4,
-        "patience": 9,
-        "batch_size": 4,
-        "label_smoothing": 0.0,
-        "seed": 1,
-    }
-    return Plan(method=changes.pop("method", "top"), pad_id=0, **{**fields, **changes})
-
-
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
@@ -84,7 +72,7 @@ def test_a_run_that_ended_is_not_run_again(tmp_path):
     first, epoch = run("top", tmp_path)
     told: list[float] = []
     network = build_network("top", make_backbone("bert"), 2, SETTINGS, STEPS)
-    rows = Rows(inputs_for(network), TRUTH)
+    rows = Rows(inputs_for(network, make_backbone("bert"), TEXTS), TRUTH)
     again, same_epoch = tune(network, rows, rows, plan(), tmp_path, told.append)
     assert same(first, again)
     assert (same_epoch, told) == (epoch, [])
@@ -123,7 +111,7 @@ def test_a_damaged_checkpoint_is_refused_with_what_to_do(tmp_path, harm):
 
 def test_a_full_disk_leaves_the_checkpoint_there_was(tmp_path):
     network = build_network("top", make_backbone("bert"), 2, SETTINGS, STEPS)
-    rows = Rows(inputs_for(network), TRUTH)
+    rows = Rows(inputs_for(network, make_backbone("bert"), TEXTS), TRUTH)
 
     def fill_up(done: float) -> None:
         if done > 0.4:
@@ -151,7 +139,7 @@ def test_the_weights_kept_are_those_of_the_epoch_with_the_least_validation_loss(
 
 def test_without_validation_rows_the_last_epoch_counts(tmp_path):
     network = build_network("top", make_backbone("bert"), 2, SETTINGS, STEPS)
-    rows = Rows(inputs_for(network), TRUTH)
+    rows = Rows(inputs_for(network, make_backbone("bert"), TEXTS), TRUTH)
     kept, best_epoch = tune(network, rows, Rows([], TRUTH[:0]), plan(patience=1), tmp_path, lambda done: None)
     assert best_epoch == 4
     now = {name: value.detach() for name, value in network.named_parameters() if value.requires_grad}
@@ -160,7 +148,7 @@ def test_without_validation_rows_the_last_epoch_counts(tmp_path):
 
 def test_each_step_is_told_once_in_order(tmp_path):
     network = build_network("top", make_backbone("bert"), 2, SETTINGS, STEPS)
-    rows = Rows(inputs_for(network), TRUTH)
+    rows = Rows(inputs_for(network, make_backbone("bert"), TEXTS), TRUTH)
     told: list[float] = []
     tune(network, rows, rows, plan(batch_size=5), tmp_path, told.append)
     assert told == pytest.approx(np.arange(1, 21) / 20)  # 24 rows in batches of 5, four times

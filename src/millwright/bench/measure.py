@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from millwright.data.dataset import read_dataset
-from millwright.data.prepare import dataset_folder
+from millwright.data.dataset import open_dataset
 from millwright.errors import BadInput
 from millwright.progress import Progress, quiet
 from millwright.project import Project
@@ -95,7 +94,7 @@ def bench(
 
 def _messages(project: Project) -> list[str]:
     manifest = version_manifest(project, resolve(project, CHAMPION))
-    dataset = read_dataset(dataset_folder(project), manifest["dataset"]["id"])
+    dataset = open_dataset(project, manifest["dataset"]["id"])
     rows = dataset.split("test") or dataset.rows
     fits = [row.text for row in rows if len(row.text) <= project.settings.serve.max_characters]
     if not fits:
@@ -121,6 +120,8 @@ def _copy(project: Project) -> Iterator[Path]:
             closing(sqlite3.connect(folder / ".millwright" / "store.db")) as target,
         ):
             source.backup(target)
+            target.execute("DELETE FROM api_keys")  # the copy is asked by this process alone
+            target.commit()
         yield folder
 
 

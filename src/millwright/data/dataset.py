@@ -5,11 +5,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from millwright.errors import Corrupt
+from millwright.privacy.sealed_lines import MARK, LinesKey
+from millwright.privacy.vault import open_vault
+from millwright.project import Project
 from millwright.records import SPLITS, JsonObject, Row
 from millwright.store.files import (
     is_whole,
@@ -27,16 +30,22 @@ ROWS, EXCLUDED, REPORT = "rows.jsonl", "excluded.jsonl", "report.json"
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows in canonical order (by id), and the report made of them. Rows are read at first use."""
+    """Rows in canonical order (by id), and the report made of them. Rows are read at first use.
+
+    `key` opens the file of rows where it is sealed.
+    """
 
     id: str
     folder: Path
     report: JsonObject
+    key: LinesKey | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
         """Every row, in memory; raises Corrupt if the file is not the one that named the dataset."""
         content = (self.folder / ROWS).read_bytes()
+        if self.key is not None:
+            content = self.key.unseal(content)
         if _name_of(hashlib.sha256(content).hexdigest()) != self.id:
             raise Corrupt(f"{self.folder / ROWS} is not what was written; run `millwright prepare` again")
         return tuple(_row_from(json.loads(line)) for line in content.split(b"\n") if line)
@@ -52,23 +61,26 @@ class Dataset:
         return tuple(row for row in self.rows if row.split in names)
 
 
-def write_lines(path: Path, lines: Iterable[bytes]) -> str:
+def write_lines(path: Path, lines: Iterable[bytes], key: LinesKey | None = None) -> str:
     """Write lines that come in pieces, and return the hex sha256 of all of them.
 
     Args:
         path: the file.
         lines: pieces that end with a line feed.
+        key: seals what is written, if given.
 
     Returns:
-        The hash of the file.
+        The hash of the lines, whether or not they are sealed.
 
     Raises:
         CannotStore: the disk is full or read-only.
     """
     hashed = hashlib.sha256()
     with storing(path), path.open("wb") as file:
+        if key is not None:
+            file.write(MARK)
         for piece in lines:
-            file.write(piece)
+            file.write(piece if key is None else key.seal(piece))
             hashed.update(piece)
         file.flush()
         os.fsync(file.fileno())
@@ -76,7 +88,12 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> str:
 
 
 def seal_dataset(
-    folder: Path, rows: Path, sha256: str, report: JsonObject, excluded: Iterable[bytes]
+    folder: Path,
+    rows: Path,
+    sha256: str,
+    report: JsonObject,
+    excluded: Iterable[bytes],
+    key: LinesKey | None = None,
 ) -> Dataset:
     """Seal a dataset below `folder` and return it; the same rows give the same id and folder.
 
@@ -87,6 +104,7 @@ def seal_dataset(
         sha256: its hash, which `write_lines` returned.
         report: what `prepare` found.
         excluded: rows that were left out, as JSON lines.
+        key: opens the file of rows, if it is sealed.
 
     Returns:
         The dataset.
@@ -105,15 +123,26 @@ def seal_dataset(
             shutil.rmtree(folder / name)  # what is damaged is made again
         if not (folder / name).exists():
             (rows.parent / name).rename(folder / name)
-    return Dataset(name, folder / name, report)
+    return Dataset(name, folder / name, report, key)
 
 
-def read_dataset(folder: Path, dataset_id: str) -> Dataset:
+def dataset_folder(project: Project) -> Path:
+    """Where the project's datasets stand."""
+    return project.kept / "datasets"
+
+
+def open_dataset(project: Project, dataset_id: str) -> Dataset:
+    """Read a project's dataset back, sealed or not; see `read_dataset`."""
+    return read_dataset(dataset_folder(project), dataset_id, LinesKey(open_vault(project)))
+
+
+def read_dataset(folder: Path, dataset_id: str, key: LinesKey | None = None) -> Dataset:
     """Read a dataset back.
 
     Args:
         folder: where datasets stand.
         dataset_id: its name.
+        key: opens the file of rows where it is sealed.
 
     Returns:
         The dataset.
@@ -125,7 +154,7 @@ def read_dataset(folder: Path, dataset_id: str) -> Dataset:
     report = read_json(folder / dataset_id / REPORT)
     if report.pop("format", None) != DATASET_FORMAT:
         raise Corrupt(f"dataset {dataset_id} has an unknown format; run `millwright prepare` again")
-    return Dataset(dataset_id, folder / dataset_id, report)
+    return Dataset(dataset_id, folder / dataset_id, report, key)
 
 
 def _name_of(sha256: str) -> str:

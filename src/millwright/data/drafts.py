@@ -8,10 +8,11 @@ decides its split.
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
-from sqlalchemy import Engine, select
+from sqlalchemy import func, select
 
 from millwright.data.columns import check_text_is_not_numbers
 from millwright.data.split import splits_of, units_of
@@ -19,8 +20,12 @@ from millwright.data.table import ROW, Table
 from millwright.data.texts import canonical_all, clean_all, digests
 from millwright.errors import one_of
 from millwright.modalities.text import canonical
-from millwright.privacy.mask import Masker
-from millwright.records import SPLITS, Excluded, Row
+from millwright.privacy.gate import Gate
+from millwright.privacy.mask import Masker, masker
+from millwright.privacy.sealed import open_proposed
+from millwright.privacy.vault import open_vault
+from millwright.project import Project
+from millwright.records import SPLITS, Excluded, ProposedRow, Row
 from millwright.settings import DataSection
 from millwright.store.tables import proposed_rows
 
@@ -39,6 +44,22 @@ DRAFT = {
 }
 
 
+@dataclass(frozen=True)
+class Masking:
+    """What becomes of personal data, and how often each kind was replaced so far."""
+
+    masker: Masker
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Whose rows may teach, and the column of files that says so too."""
+
+    gate: Gate
+    column: str | None
+
+
 def group_name(data: DataSection, text: str, group: str | None, subject: str | None) -> str:
     """The name whose hash decides a row's split.
 
@@ -55,7 +76,7 @@ def group_name(data: DataSection, text: str, group: str | None, subject: str | N
     return f"g:{value}" if value else f"t:{canonical(text)}"
 
 
-def cleaned(rows: pl.DataFrame, masker: Masker, masked: Counter[str]) -> pl.DataFrame:
+def cleaned(rows: pl.DataFrame, masking: Masking) -> pl.DataFrame:
     """Repair the texts and labels of rows, and replace personal data in the texts.
 
     Every row of every file and of the feedback passes through here once, before anything of it is
@@ -63,21 +84,19 @@ def cleaned(rows: pl.DataFrame, masker: Masker, masked: Counter[str]) -> pl.Data
 
     Args:
         rows: columns text, label, group, subject and slices, as they were read.
-        masker: what becomes of personal data.
-        masked: takes how often each entity was replaced.
+        masking: what becomes of personal data; its counts grow.
 
     Returns:
         The same rows with the same columns.
     """
-    text = clean_all(rows["text"])
-    return rows.with_columns(mask_all(text, masker, masked), clean_all(rows["label"]))
+    return rows.with_columns(_masked(clean_all(rows["text"]), masking), clean_all(rows["label"]))
 
 
-def mask_all(texts: pl.Series, masker: Masker, masked: Counter[str]) -> pl.Series:
+def _masked(texts: pl.Series, masking: Masking) -> pl.Series:
     """A column of texts with personal data replaced, under its own name."""
-    if masker.detector is None:
+    if masking.masker.detector is None:
         return texts
-    return pl.Series(texts.name, masker.mask_all(texts.to_list(), masked), dtype=pl.String)
+    return pl.Series(texts.name, masking.masker.mask_all(texts.to_list(), masking.counts), dtype=pl.String)
 
 
 def file_drafts(
@@ -86,8 +105,8 @@ def file_drafts(
     source: int,
     *,
     only_test: bool,
-    masker: Masker,
-    masked: Counter[str],
+    masking: Masking,
+    wishes: Wishes | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The usable rows of a table, and those that are not.
 
@@ -96,13 +115,16 @@ def file_drafts(
         data: the [data] settings.
         source: the file's number among the sources.
         only_test: whether every row belongs to the test split.
-        masker: what becomes of personal data.
-        masked: takes how often each entity was replaced.
+        masking: what becomes of personal data.
+        wishes: what people wish; without it every row may pass.
 
     Returns:
         A draft frame; and a frame of `row` and `reason`. Both in the file's order.
     """
-    rows = cleaned(_raw(table, data), masker, masked)
+    rows = cleaned(_raw(table, data), masking)
+    refused = pl.Series("refused", [None] * len(rows), dtype=pl.String)
+    if wishes is not None:
+        refused = wishes.gate.reasons(rows["subject"], _wishes(table, wishes.column), from_file=True)
     text, label = pl.col("text"), pl.col("label")
     too_long = pl.lit(f"longer than {data.max_characters} characters")
     rows = rows.with_columns(
@@ -112,6 +134,7 @@ def file_drafts(
         .then(pl.lit("empty label"))
         .when(text.str.len_chars() > data.max_characters)
         .then(too_long)
+        .otherwise(refused)
     )
     unreadable = pl.DataFrame(
         {
@@ -131,6 +154,12 @@ def file_drafts(
         split_N = np.full(len(drafts), TEST, np.uint8)
     drafts = drafts.with_columns(split=pl.Series(split_N, dtype=pl.UInt8))
     return drafts.select(*DRAFT, *slice_columns(data)), pl.concat([unreadable, unusable]).sort("row")
+
+
+def _wishes(table: Table, column: str | None) -> pl.Series:
+    if column is None or column not in table.columns:
+        return pl.Series([""] * len(table.frame), dtype=pl.String)
+    return table.frame[column]
 
 
 def _raw(table: Table, data: DataSection) -> pl.DataFrame:
@@ -174,43 +203,62 @@ def _with_groups(rows: pl.DataFrame, data: DataSection) -> pl.DataFrame:
 
 
 def feedback_drafts(
-    database: Engine, data: DataSection, source: int, masker: Masker, masked: Counter[str]
-) -> Iterator[tuple[pl.DataFrame, list[str]]]:
+    project: Project, source: int, masking: Masking, gate: Gate | None = None
+) -> Iterator[tuple[pl.DataFrame, list[str], pl.DataFrame]]:
     """The rows that users' corrections made in earlier turns and in the one under way.
 
     Args:
-        database: the project's database.
-        data: the [data] settings; they name each row's group as `group_name` does.
+        project: an open project; its [data] settings name each row's group as `group_name` does.
         source: the feedback's number among the sources.
-        masker: what becomes of personal data; what was masked when it came stays as it is.
-        masked: takes how often each entity was replaced.
+        masking: what becomes of personal data; what was masked when it came stays as it is.
+        gate: whose rows may teach; without it every row may pass.
 
     Yields:
         A draft frame and the prediction of each of its rows, ordered by prediction; a row's number
-        is its place in this order, from 0.
+        is its place in this order, from 0. And a frame of `file` and `reason` of rows that may not.
     """
-    columns = ("text", "label", "subject", "split")
-    query = select(proposed_rows.c.prediction, *(proposed_rows.c[name] for name in columns))
-    number = 0
-    with database.connect() as connection:
-        ordered = query.order_by(proposed_rows.c.prediction)
-        for part in connection.execute(ordered, execution_options={"yield_per": FEEDBACK_ROWS}).partitions():
-            predictions = [row.prediction for row in part]
+    columns, number, data = ("text", "label", "subject", "split"), 0, project.settings.data
+    vault = open_vault(project)
+    query = select(proposed_rows).order_by(proposed_rows.c.prediction)
+    _ = count_proposed(project) and vault.keys  # outside of the transaction that reads
+    with project.database.connect() as connection:
+        for part in connection.execute(query, execution_options={"yield_per": FEEDBACK_ROWS}).partitions():
+            opened = [open_proposed(vault, row) for row in part]
+            refused = dict[str, str]()
+            if gate is not None:
+                refused = _refused(opened, gate)
+                opened = [row for row in opened if row.prediction not in refused]
             rows = pl.DataFrame(
-                {name: [getattr(row, name) for row in part] for name in columns},
+                {name: [getattr(row, name) for row in opened] for name in columns},
                 schema=dict.fromkeys(columns, pl.String),
             )
             rows = rows.with_columns(
                 pl.lit(None, pl.String).alias("group"),
                 pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)), return_dtype=pl.UInt8),
                 *(pl.lit(None, pl.String).alias(name) for name in slice_columns(data)),
-                place=pl.int_range(number, number + len(part), dtype=pl.UInt64) + (source << ROW_BITS),
+                place=pl.int_range(number, number + len(opened), dtype=pl.UInt64) + (source << ROW_BITS),
             )
-            number += len(part)
-            yield (
-                _with_groups(cleaned(rows, masker, masked), data).select(*DRAFT, *slice_columns(data)),
-                predictions,
+            number += len(opened)
+            drafts = _with_groups(cleaned(rows, masking), data).select(*DRAFT, *slice_columns(data))
+            excluded = pl.DataFrame(
+                {"file": [f"feedback:{name}" for name in refused], "reason": list(refused.values())},
+                schema={"file": pl.String, "reason": pl.String},
             )
+            yield drafts, [row.prediction for row in opened], excluded
+
+
+def _refused(rows: Sequence[ProposedRow], gate: Gate) -> dict[str, str]:
+    """The reason by prediction of rows that may not teach."""
+    subject = pl.Series([row.subject for row in rows], dtype=pl.String)
+    reasons = gate.reasons(subject, pl.Series([""] * len(rows), dtype=pl.String), from_file=False)
+    named = zip(rows, reasons.to_list(), strict=True)
+    return {row.prediction: reason for row, reason in named if reason is not None}
+
+
+def count_proposed(project: Project) -> int:
+    """How many rows users' corrections made."""
+    with project.database.connect() as connection:
+        return connection.scalar(select(func.count()).select_from(proposed_rows)) or 0
 
 
 def ids_of(drafts: pl.DataFrame) -> np.ndarray:
@@ -240,7 +288,7 @@ def text_keys(drafts: pl.DataFrame) -> np.ndarray:
 
 
 def rows_of(
-    table: Table, data: DataSection, shown: str, *, only_test: bool, masker: Masker
+    table: Table, data: DataSection, shown: str, masking: Masking, *, only_test: bool
 ) -> tuple[list[Row], list[Excluded]]:
     """The usable rows of a file, without ids, and those that are not, with the reason.
 
@@ -248,8 +296,8 @@ def rows_of(
         table: a loaded file.
         data: the [data] settings.
         shown: the file's name in sources and lists.
+        masking: what becomes of personal data.
         only_test: whether every row belongs to the test split.
-        masker: what becomes of personal data.
 
     Returns:
         Rows and exclusions, in the file's order.
@@ -260,22 +308,26 @@ def rows_of(
     """
     check_columns(table, data)
     check_text_is_not_numbers(table, data.text)
-    drafts, excluded = file_drafts(table, data, 0, only_test=only_test, masker=masker, masked=Counter())
+    drafts, excluded = file_drafts(table, data, 0, only_test=only_test, masking=masking)
     sources = [f"file:{shown}:{row}" for row in drafts["place"].to_list()]
     return _rows(drafts, data, sources), [Excluded(shown, *item) for item in excluded.rows()]
 
 
-def feedback_rows(database: Engine, data: DataSection, masker: Masker) -> list[Row]:
+def feedback_rows(project: Project) -> list[Row]:
     """Every row of `feedback_drafts`, without ids."""
     return [
         row
-        for drafts, predictions in feedback_drafts(database, data, 0, masker, Counter())
-        for row in _rows(drafts, data, [f"feedback:{prediction}" for prediction in predictions])
+        for drafts, predictions, _ in feedback_drafts(project, 0, Masking(masker(project)))
+        for row in _rows(
+            drafts, project.settings.data, [f"feedback:{prediction}" for prediction in predictions]
+        )
     ]
 
 
-def check_columns(table: Table, data: DataSection) -> None:
+def check_columns(table: Table, data: DataSection, consent: str | None = None) -> None:
     """Raise NotFound if a column that the settings name is not in the file."""
+    if consent is not None:
+        one_of(f"column in {table.path.name} (privacy.consent_column)", consent, table.columns)
     named = [("text", data.text), ("label", data.label), ("group", data.group), ("subject", data.subject)]
     for kind, name in [*named, *(("slices", name) for name in data.slices)]:
         if name is not None:

@@ -8,7 +8,16 @@ from pathlib import Path
 import polars as pl
 
 from millwright.data.columns import SAMPLE_ROWS, check_text_is_not_numbers
-from millwright.data.drafts import TEST, check_columns, feedback_drafts, file_drafts, ids_of, text_keys
+from millwright.data.drafts import (
+    TEST,
+    Masking,
+    Wishes,
+    check_columns,
+    feedback_drafts,
+    file_drafts,
+    ids_of,
+    text_keys,
+)
 from millwright.data.lines import json_lines, quoted
 from millwright.data.load import JSON_ENDINGS, PIECE_BYTES, ending_of, stream_table
 from millwright.data.repeats import KEY, Parts
@@ -16,6 +25,7 @@ from millwright.data.sources import Sources, shown_names
 from millwright.data.spill import Spill
 from millwright.data.table import Table
 from millwright.errors import BadInput
+from millwright.privacy.gate import open_gate
 from millwright.privacy.mask import masker
 from millwright.project import Project
 from millwright.settings import DataSection
@@ -53,12 +63,12 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
         BadInput: a file cannot be read, its text column holds numbers, or it has too many labels.
     """
     data = project.settings.data
+    wishes = Wishes(open_gate(project), project.settings.privacy.consent_column)
     names = [*data.files, *data.test_files]
     paths = [project.folder / name for name in names]
     sources = Sources(shown_names(names))
     codes: dict[str, int] = {}
-    notes, reasons, masked = [], Counter[str](), Counter[str]()
-    masking = masker(project.settings.privacy, project.kept)
+    notes, reasons, masking = [], Counter[str](), Masking(masker(project))
     total, done = sum(map(_size, paths)), 0
     for number, (path, shown) in enumerate(zip(paths, sources.names, strict=True)):
 
@@ -67,10 +77,10 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
             seen((done + part * _size(path)) / (total or 1))
 
         encoding = "utf-8"
-        for table in _checked_pieces(path, data, part_seen):
+        for table in _checked_pieces(path, data, part_seen, wishes.column):
             only_test = names[number] in data.test_files
             drafts, excluded = file_drafts(
-                table, data, number, only_test=only_test, masker=masking, masked=masked
+                table, data, number, only_test=only_test, masking=masking, wishes=wishes
             )
             _store(spill, parts, drafts, codes)
             reasons.update(excluded["reason"].to_list())
@@ -79,10 +89,12 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
         done += _size(path)
         if encoding not in ("utf-8", "parquet"):
             notes.append(f"{shown} was read as {encoding}")
-    for drafts, predictions in feedback_drafts(project.database, data, len(names), masking, masked):
+    for drafts, predictions, excluded in feedback_drafts(project, len(names), masking, wishes.gate):
+        reasons.update(excluded["reason"].to_list())
+        spill.append("unusable", excluded_lines(excluded.with_columns(row=pl.lit(0))))
         _store(spill, parts, drafts, codes)
         sources.predictions.extend(predictions)
-    return Intake(sources, tuple(codes), tuple(notes), reasons, masked)
+    return Intake(sources, tuple(codes), tuple(notes), reasons, masking.counts)
 
 
 def excluded_lines(excluded: pl.DataFrame) -> bytes:
@@ -97,13 +109,15 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _checked_pieces(path: Path, data: DataSection, seen: Callable[[float], object]) -> Iterator[Table]:
+def _checked_pieces(
+    path: Path, data: DataSection, seen: Callable[[float], object], consent: str | None
+) -> Iterator[Table]:
     """The pieces of a file, which is refused as soon as it shows that it cannot be used."""
     head: list[pl.DataFrame] = []
     is_json, is_checked, table = ending_of(path) in JSON_ENDINGS, False, None
     for table in stream_table(path, size=PIECE_BYTES, seen=seen):
         if not is_json:  # a key may be missing in the first objects
-            check_columns(table, data)
+            check_columns(table, data, consent)
         if not is_checked and data.text in table.columns:
             head.append(table.frame.select(data.text))
             if sum(map(len, head)) >= SAMPLE_ROWS:
@@ -111,7 +125,7 @@ def _checked_pieces(path: Path, data: DataSection, seen: Callable[[float], objec
                 is_checked = True
         yield table
     assert table is not None
-    check_columns(table, data)
+    check_columns(table, data, consent)
     if not is_checked:
         check_text_is_not_numbers(replace(table, frame=pl.concat(head)), data.text)
 

@@ -7,7 +7,6 @@ number and reason. Reports refer to rows by file and number, never by their text
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -15,6 +14,7 @@ from sqlalchemy import Engine, insert, select
 
 from millwright.data.arrange import Arrangement
 from millwright.data.dataset import ROWS, Dataset, seal_dataset, write_lines
+from millwright.data.dataset import dataset_folder as dataset_folder
 from millwright.data.drafts import ROW_BITS
 from millwright.data.drafts import feedback_rows as feedback_rows
 from millwright.data.drafts import group_name as group_name
@@ -24,6 +24,8 @@ from millwright.data.repeats import Findings, Kept, Parts, count_split_groups, d
 from millwright.data.sources import Sources
 from millwright.data.spill import Spill, spilling
 from millwright.errors import BadInput
+from millwright.privacy.sealed_lines import LinesKey
+from millwright.privacy.vault import open_vault
 from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import SPLITS, JsonObject
@@ -67,7 +69,9 @@ def prepare(project: Project, *, progress: Progress = quiet) -> Dataset:
         progress("compare rows", 1.0)
         arranged = Arrangement(spill, parts, intake.sources, data, kept.texts)
         rows_file = spill.folder / ROWS
-        sha256 = write_lines(rows_file, arranged.lines(units, lambda done: progress("write rows", done)))
+        key = LinesKey(open_vault(project))
+        lines = arranged.lines(units, lambda done: progress("write rows", done))
+        sha256 = write_lines(rows_file, lines, key if project.settings.privacy.seal_datasets else None)
         progress("find near duplicates", 0.0)
         report = {
             **_counts(findings, intake.labels),
@@ -84,14 +88,9 @@ def prepare(project: Project, *, progress: Progress = quiet) -> Dataset:
             "notes": [*intake.notes, *moves],
         }
         excluded = _excluded(spill, intake.sources)
-        dataset = seal_dataset(dataset_folder(project), rows_file, sha256, report, excluded)
+        dataset = seal_dataset(dataset_folder(project), rows_file, sha256, report, excluded, key)
     _remember(project.database, dataset)
     return dataset
-
-
-def dataset_folder(project: Project) -> Path:
-    """Where the project's datasets stand."""
-    return project.kept / "datasets"
 
 
 def _count_parts(project: Project) -> int:

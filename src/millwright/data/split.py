@@ -15,7 +15,7 @@ CANDIDATE_SEEDS = 64
 ROWS_LOOKED_AT = 20_000
 
 
-def unit_of(group: str, seed: int) -> float:
+def unit_of(group: str, seed: int | str) -> float:
     """Map a group's name to [0, 1), uniformly over names and independently over seeds."""
     digest = hashlib.blake2b(f"{seed}\0{group}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

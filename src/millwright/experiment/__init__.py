@@ -1,1 +1,1 @@
-"""Statistics that compare versions: arrays in, numbers out."""
+"""Experiments: statistics that compare versions (arrays in, numbers out), and the rollout that acts."""

@@ -1,1 +1,1 @@
-"""Personal data: what is found in texts, and what is put in its place."""
+"""What protects people: masking, keys, sealed rows, consent, the audit log, receipts. Knows nothing of models."""

@@ -3,18 +3,20 @@
 Training and serving pass the same texts through the same function, so a model sees in service what it learnt.
 """
 
+import hmac
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from millwright.privacy.detect import Detector, detector
 from millwright.privacy.entities import ENTITIES, Span
-from millwright.privacy.pepper import keyed_hash, read_pepper
 from millwright.privacy.surrogates import SURROGATED, surrogate
+from millwright.privacy.vault import open_vault
+from millwright.project import Project
 from millwright.settings import Policy, PrivacySection
 
 MOST_ROUNDS = 16
+PURPOSE = "stand-ins of personal data"  # of the key that is derived from the pepper
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Masker:
 
     policies: dict[str, Policy]
     names: bool = True
-    pepper: bytes = field(default=b"", repr=False)
+    key: bytes = field(default=b"", repr=False)
 
     @property
     def detector(self) -> Detector | None:
@@ -78,7 +80,7 @@ class Masker:
         policy = self.policies[entity]
         if policy == "mask":
             return f"<{entity}>"
-        key = keyed_hash(self.pepper, entity, value)
+        key = keyed_hash(self.key, entity, value)
         if policy == "surrogate" and entity in SURROGATED:
             return surrogate(entity, value, key)
         return f"<{entity}:{key[:8].hex()}>"
@@ -93,18 +95,23 @@ def policies_of(privacy: PrivacySection) -> dict[str, Policy]:
     return {name: changed.get(name, entity.policy) for name, entity in ENTITIES.items()}
 
 
-def masker(privacy: PrivacySection, kept: Path) -> Masker:
-    """What the settings ask for.
+def masker(project: Project) -> Masker:
+    """What the settings of a project ask for.
 
     Args:
-        privacy: the [privacy] settings.
-        kept: the project's `.millwright`; the pepper is made there if a policy needs it.
+        project: an open project; its key store is made if a policy needs a key.
 
     Returns:
         A masker; one that changes nothing where masking is turned off.
     """
+    privacy = project.settings.privacy
     if not privacy.mask:
         return UNMASKED
     policies = policies_of(privacy)
     is_keyed = not {"surrogate", "pseudonymise"}.isdisjoint(policies.values())
-    return Masker(policies, privacy.names, read_pepper(kept) if is_keyed else b"")
+    return Masker(policies, privacy.names, open_vault(project).keys.derived_key(PURPOSE) if is_keyed else b"")
+
+
+def keyed_hash(key: bytes, entity: str, value: str) -> bytes:
+    """HMAC-SHA256 of a value and its kind; case, and space at the ends and between words, do not count."""
+    return hmac.digest(key, f"{entity}\0{' '.join(value.casefold().split())}".encode(), "sha256")

@@ -15,7 +15,7 @@ from millwright.errors import MillwrightError
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.card import model_card
-from millwright.registry.versions import VersionInfo, resolve
+from millwright.registry.versions import VersionInfo, resolve, retired_versions
 from millwright.store.database import now
 from millwright.store.files import sealed_folder, verify, write_json, write_text
 from millwright.store.tables import versions
@@ -102,7 +102,8 @@ def _free_number(project: Project) -> int:
     """The next number; a folder that a kill left without its line in the table keeps its own."""
     with project.database.connect() as connection:
         listed = connection.scalar(select(func.max(versions.c.number))) or 0
-    left = (path.name for path in (project.kept / "versions").glob("v*"))
+    left = [path.name for path in (project.kept / "versions").glob("v*")]
+    left += retired_versions(project)
     return 1 + max([listed, *(int(name[1:]) for name in left if name[1:].isdecimal())])
 
 

@@ -4,18 +4,22 @@
 from here because it needs torch.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select
 
-from millwright.errors import BadInput, NotFound, one_of
+from millwright.errors import BadInput, Corrupt, NotFound, one_of
+from millwright.privacy.audit import record
 from millwright.project import Project
 from millwright.records import JsonObject
+from millwright.settings import Settings
 from millwright.store.database import now
 from millwright.store.files import read_json, verify
-from millwright.store.tables import alias_changes, aliases, versions
+from millwright.store.tables import alias_changes, aliases, retired, versions
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+VERSION, DATASET = "version", "dataset"  # what `retired` calls them
 ROLLED_BACK = "rolled back from "
 
 
@@ -63,6 +67,9 @@ def resolve(project: Project, name: str) -> str:
         NotFound: there is no such version or alias; the message says what there is.
     """
     known = list_versions(project)
+    if name not in {info.name for info in known} and name in (gone := retired_versions(project)):
+        instead = f"; {gone[name]} took its place" if gone[name] else "; train another one"
+        raise NotFound(f"{name} was retired when a person whose data taught it was erased{instead}")
     if not known:
         raise NotFound("this project has no version yet; run `millwright train` first")
     by_alias = {alias_name: info.name for info in known for alias_name in info.aliases}
@@ -77,6 +84,30 @@ def version_manifest(project: Project, name: str) -> JsonObject:
     verify(folder)
     manifest: JsonObject = read_json(folder / "manifest.json")
     return manifest
+
+
+def find_made(project: Project, dataset: str, settings: Settings, but: Collection[str]) -> VersionInfo | None:
+    """The newest version that was made of a dataset with the same backbone and training settings.
+
+    Args:
+        project: an open project.
+        dataset: the dataset's id.
+        settings: what it must have been made with.
+        but: versions that do not count.
+
+    Returns:
+        The version; None if there is none, or only damaged ones.
+    """
+    wanted = settings.model_dump(include={"backbone", "train"})
+    for info in reversed(list_versions(project)):
+        if info.dataset == dataset and info.name not in but:
+            try:
+                had = version_manifest(project, info.name)["settings"]
+            except Corrupt:
+                continue  # then it is trained again
+            if all(had[section] == wanted[section] for section in wanted):
+                return info
+    return None
 
 
 def promote(project: Project, name: str, reason: str, alias_name: str = CHAMPION) -> str:
@@ -99,15 +130,20 @@ def promote(project: Project, name: str, reason: str, alias_name: str = CHAMPION
     name = resolve(project, name)
     verify(project.kept / "versions" / name)
     with project.database.begin() as connection:
-        point(connection, name, reason, alias_name)
+        point(project, connection, name, reason, alias_name)
     return name
 
 
-def point(connection: Connection, name: str, reason: str, alias_name: str = CHAMPION) -> None:
+def point(
+    project: Project, connection: Connection, name: str, reason: str, alias_name: str = CHAMPION
+) -> None:
     """Point an alias at a version within a transaction; the caller has verified the version.
 
+    It stands in the audit log before it holds, so that nothing is promoted that the log does not know.
+
     Args:
-        connection: in a transaction.
+        project: an open project.
+        connection: to its database, in a transaction.
         name: the version's name.
         reason: why, for the history.
         alias_name: "champion" or "challenger"; a challenger that becomes champion is none any more.
@@ -122,6 +158,57 @@ def point(connection: Connection, name: str, reason: str, alias_name: str = CHAM
     )
     if alias_name == CHAMPION:
         connection.execute(delete(aliases).where(aliases.c.alias == CHALLENGER, aliases.c.version == name))
+    action = "rolled back" if reason.startswith(ROLLED_BACK) else "promoted"
+    record(project, action, details={"alias": alias_name, "version": name, "previous": previous})
+
+
+def withdraw(project: Project, connection: Connection, alias_name: str, reason: str) -> None:
+    """Let an alias mean no version any more, within a transaction; a server stops serving what it meant.
+
+    Args:
+        project: an open project.
+        connection: to its database, in a transaction.
+        alias_name: "champion" or "challenger".
+        reason: why, for the history.
+    """
+    previous = connection.scalar(select(aliases.c.version).where(aliases.c.alias == alias_name))
+    connection.execute(delete(aliases).where(aliases.c.alias == alias_name))
+    record(project, "withdrawn", details={"alias": alias_name, "version": previous, "why": reason})
+
+
+def retire(connection: Connection, name: str, successor: str | None, erasure: str) -> None:
+    """Strike a version off the list within a transaction; no alias may mean it. Its name is not given again.
+
+    Args:
+        connection: to the project's database, in a transaction.
+        name: the version's name.
+        successor: the version that took its place, if any.
+        erasure: the id of the erasure that retires it.
+    """
+    connection.execute(delete(versions).where(versions.c.name == name))
+    note_retired(connection, VERSION, name, successor, erasure)
+
+
+def note_retired(connection: Connection, kind: str, name: str, successor: str | None, erasure: str) -> None:
+    """Note within a transaction that a version or a dataset is gone, instead of an older note of it.
+
+    Args:
+        connection: to the project's database, in a transaction.
+        kind: VERSION or DATASET.
+        name: what is gone.
+        successor: what took its place, if anything did.
+        erasure: the id of the erasure that retires it.
+    """
+    connection.execute(delete(retired).where(retired.c.kind == kind, retired.c.name == name))
+    values = {"kind": kind, "name": name, "successor": successor, "erasure": erasure}
+    connection.execute(insert(retired).values(**values, retired_at=now()))
+
+
+def retired_versions(project: Project) -> dict[str, str | None]:
+    """The successor of each version that an erasure retired."""
+    with project.database.connect() as connection:
+        chosen = select(retired).where(retired.c.kind == VERSION)
+        return {row.name: row.successor for row in connection.execute(chosen)}
 
 
 def roll_back(project: Project) -> str:
@@ -156,4 +243,5 @@ def _champions(project: Project) -> list[str]:
                     pile.pop()
             elif pile[-1:] != [change.version]:
                 pile.append(change.version)
-    return pile
+        there = set(connection.scalars(select(versions.c.name)))
+    return [name for name in pile if name in there]

@@ -1,30 +1,37 @@
-"""Writes predictions and opinions in the order they came, many to a commit; acknowledged means on disk."""
+"""Writes predictions and opinions, sealed, in the order they came; acknowledged means on disk."""
 
 import queue
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-from sqlalchemy import Engine, insert
 from sqlalchemy.exc import DBAPIError
 
 from millwright.errors import CannotStore, MillwrightError
-from millwright.records import Opinion, Prediction
-from millwright.store.tables import opinions, predictions
+from millwright.privacy.sealed import (
+    store_failures,
+    store_opinions,
+    store_predictions,
+    store_shadows,
+    take_write_lock,
+)
+from millwright.privacy.vault import Vault
+from millwright.records import Failure, Opinion, Prediction, Shadow
 
-Entry = tuple[Sequence[Prediction | Opinion], Future[None]]
+Record = Prediction | Shadow | Failure | Opinion
+Entry = tuple[Sequence[Record], Future[None]]
 
 
 class Journal:
     """One writer thread over a database. Invariant: entries are committed in the order of `write`."""
 
-    def __init__(self, database: Engine) -> None:
-        self._database = database
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
         self._entries: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
-    def write(self, records: Sequence[Prediction | Opinion]) -> Future[None]:
+    def write(self, records: Sequence[Record]) -> Future[None]:
         """Queue records; the future is done once they are on disk, or holds CannotStore or Corrupt.
 
         Args:
@@ -59,12 +66,8 @@ class Journal:
 
     def _commit(self, entries: list[Entry]) -> None:
         try:
-            with self._database.begin() as connection:
-                for records, _ in entries:
-                    for kind, table in ((Prediction, predictions), (Opinion, opinions)):
-                        values = [vars(record) for record in records if isinstance(record, kind)]
-                        if values:
-                            connection.execute(insert(table), values)
+            if any(records for records, _ in entries):  # else they wait for what came before them only
+                self._store(entries)
         except Exception as error:  # also what a driver raises of its own: the thread must outlive it
             if len(entries) > 1:  # one bad entry must not fail its neighbours
                 for entry in entries:
@@ -74,6 +77,16 @@ class Journal:
             return
         for _, done in entries:
             done.set_result(None)
+
+    def _store(self, entries: list[Entry]) -> None:
+        with self._vault.project.database.begin() as connection:
+            take_write_lock(connection, self._vault)
+            records = [record for group, _ in entries for record in group]
+            predictions = [record for record in records if isinstance(record, Prediction)]
+            store_predictions(connection, self._vault, predictions)  # nothing about one precedes it
+            store_shadows(connection, self._vault, [one for one in records if isinstance(one, Shadow)])
+            store_failures(connection, self._vault, [one for one in records if isinstance(one, Failure)])
+            store_opinions(connection, self._vault, [one for one in records if isinstance(one, Opinion)])
 
 
 def _refused(error: Exception) -> MillwrightError:

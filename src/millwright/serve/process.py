@@ -24,7 +24,7 @@ def serving(folder: Path) -> Iterator[str]:
     Raises:
         MillwrightError: the server did not start; the message is what it printed.
     """
-    command = [sys.executable, "-m", "millwright.surfaces.cli", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "millwright.surfaces.cli", "serve", "--host", "127.0.0.1", "--port", "0"]
     with subprocess.Popen(
         [*command, "--project", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

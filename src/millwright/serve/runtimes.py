@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import binomtest
 
-from millwright.data.dataset import Dataset, read_dataset
-from millwright.data.prepare import dataset_folder
+from millwright.data.dataset import Dataset, open_dataset
 from millwright.errors import BadInput, MillwrightError
 from millwright.progress import Progress, quiet
 from millwright.project import Project
@@ -73,7 +72,7 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
     """
     started = time.perf_counter()
     classifier = load_classifier(project, version)
-    dataset = read_dataset(dataset_folder(project), version_manifest(project, version)["dataset"]["id"])
+    dataset = open_dataset(project, version_manifest(project, version)["dataset"]["id"])
     wanted = str(project.settings.serve.runtime)
     names = _named(wanted)
     bodies: dict[str, Body] = {}

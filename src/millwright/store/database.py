@@ -13,10 +13,11 @@ from alembic.script import ScriptDirectory
 from filelock import FileLock
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 
-from millwright.errors import Busy, CannotStore, Corrupt
+from millwright.errors import Busy, CannotStore, Corrupt, MillwrightError
 from millwright.store.files import make_folder, storing
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+OLDEST_SQLITE = (3, 38, 0)  # drops columns, makes JSON
 SMALLEST_BYTES = 512  # a page of SQLite has at least so many
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 UNWRITABLE = {
@@ -43,12 +44,16 @@ def open_database(path: Path) -> Engine:
         Corrupt: it is not a SQLite database, is damaged, or a newer Millwright made it. The engine
             raises this and CannotStore too, when damage or a full disk shows later.
         Busy: another process wrote to it for longer than that.
+        MillwrightError: this Python's SQLite is too old.
     """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise MillwrightError(
+            f"SQLite {sqlite3.sqlite_version} is too old, a migration needs 3.38; use a Python with a "
+            "newer one"
+        )
     make_folder(path.parent)
     lock = FileLock(f"{path}.lock")
-    engine = create_engine(URL.create("sqlite", database=str(path)))
-    event.listen(engine, "connect", _set_up)
-    event.listen(engine, "handle_error", _refusing(path))
+    engine = connect_to(path)
     with storing(path), lock:  # processes that open a new database at once migrate it in turn
         is_new = not path.exists()
         if path.is_file() and path.stat().st_size < SMALLEST_BYTES:  # SQLite would begin it anew
@@ -65,9 +70,56 @@ def open_database(path: Path) -> Engine:
     return engine
 
 
+def connect_to(path: Path) -> Engine:
+    """An engine over a SQLite file as it is, with durable commits and errors of ours; see `open_database`."""
+    engine = create_engine(URL.create("sqlite", database=str(path)))
+    event.listen(engine, "connect", _set_up)
+    event.listen(engine, "handle_error", _refusing(path))
+    return engine
+
+
+def scrub(engine: Engine) -> None:
+    """Write a database anew without what was deleted from it, and empty its log.
+
+    Args:
+        engine: over the database.
+
+    Raises:
+        CannotStore: the disk has no room for a second copy.
+        Busy: another process writes to it.
+    """
+    with engine.connect() as connection:
+        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.exec_driver_sql("VACUUM")
+    empty_log(engine)
+
+
+def empty_log(engine: Engine) -> None:
+    """Move what the write-ahead log holds into the file and empty the log, so that no old page stays in it.
+
+    Args:
+        engine: over the database.
+
+    Raises:
+        Busy: another process reads from the log for longer than the busy timeout.
+    """
+    with engine.connect() as connection:
+        is_busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+    if is_busy:
+        raise Busy(
+            f"another process reads {engine.url.database}, so deleted rows would stay in its log; run the "
+            "same command again"
+        )
+
+
 def now() -> str:
     """The hour in UTC, to the millisecond, as it stands in every table."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return hour_of(datetime.now(UTC))
+
+
+def hour_of(moment: datetime) -> str:
+    """A moment in UTC as it stands in every table, where the order of texts is that of hours."""
+    return moment.isoformat(timespec="milliseconds")
 
 
 def _check_length(connection: Connection, path: Path) -> None:
@@ -91,7 +143,8 @@ def _check_length(connection: Connection, path: Path) -> None:
 
 def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
     cursor = connection.cursor()
-    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    pragmas = ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+    for pragma in (*pragmas, "secure_delete=ON"):  # what is deleted is overwritten
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

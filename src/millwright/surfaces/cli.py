@@ -14,10 +14,26 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from millwright.errors import BadInput, MillwrightError, NotFound
+from millwright.errors import BadInput, MillwrightError, NotFound, one_of
+from millwright.runner.budget import work_gently
 from millwright.settings import Settings, change_settings, dump_settings, explain_settings
-from millwright.surfaces import backbones_cli, privacy_cli, screen, versions_cli
-from millwright.surfaces.options import AsJson, ProjectFolder, Version, open_at, project_option
+from millwright.surfaces import (
+    audit_cli,
+    backbones_cli,
+    drift_cli,
+    experiment_cli,
+    feedback_cli,
+    keys_cli,
+    privacy_cli,
+    receipt_cli,
+    review_cli,
+    screen,
+    serve_cli,
+    subject_cli,
+    versions_cli,
+    webhooks_cli,
+)
+from millwright.surfaces.options import AsJson, Gently, ProjectFolder, Version, open_at, project_option
 from millwright.surfaces.versions_cli import show_figures
 
 INTERRUPTED = 130
@@ -27,7 +43,11 @@ app = typer.Typer(
     name="millwright", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-for group in (versions_cli, backbones_cli, privacy_cli):
+GROUPS = (
+    *(versions_cli, backbones_cli, experiment_cli, feedback_cli, review_cli, privacy_cli),
+    *(subject_cli, receipt_cli, audit_cli, keys_cli, webhooks_cli),
+)
+for group in GROUPS:
     app.add_typer(group.app, rich_help_panel=AROUND)
 
 
@@ -250,50 +270,39 @@ def _lines_of_stdin() -> list[str]:
     return lines
 
 
+app.command(rich_help_panel=WHEEL)(serve_cli.serve)
+app.command(rich_help_panel=WHEEL)(serve_cli.run)
+
+
 @app.command(rich_help_panel=WHEEL)
-def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
+def turn(
+    decide_by: Annotated[
+        str, typer.Option(help="rows promotes on held-out rows, users leaves it to an experiment.")
+    ] = "rows",
+    gently: Gently = False,
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
-    """Serve the champion over HTTP and keep what users say; a promoted version takes over by itself.
-
-    Example: millwright serve --project desk --port 8000
-    """
-    opened = open_at(project)
-    settings = change_settings(opened.settings, "serve", host=host, port=port)
-    from millwright.surfaces.logs import log_as_json
-    from millwright.surfaces.web import serve as serve_project
-
-    log_as_json(requests=settings.serve.log == "requests")
-
-    def ready(url: str) -> None:
-        """Say where the service listens."""
-        if json:
-            screen.show_json({"url": url})
-        else:
-            screen.show_line(f"serving {url}  (its docs: {url}/docs; Ctrl-C stops)")
-
-    serve_project(replace(opened, settings=settings), ready)
-
-
-@app.command(rich_help_panel=WHEEL)
-def turn(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     """Turn what users said into rows, train a challenger, promote it if it is better.
 
     Example: millwright turn --project desk
     """
     opened = open_at(project)
+    one_of("way to decide", decide_by, ("rows", "users"))
+    if gently:
+        work_gently(opened.settings.run)
     from millwright.loop import turn as turn_wheel
 
     with screen.progress_bars(json) as progress:
-        record = turn_wheel(opened, progress=progress)
+        record = turn_wheel(opened, decide_by="users" if decide_by == "users" else "rows", progress=progress)
     if json:
         screen.show_json(record)
         return
     screen.show_line(screen.turn_lines(record))
     screen.show_path("chart:", opened.reports / "turns.html")
+
+
+app.command(rich_help_panel=AROUND)(drift_cli.drift)
 
 
 @app.command(rich_help_panel=AROUND)

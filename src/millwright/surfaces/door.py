@@ -1,29 +1,70 @@
-"""The door of the service, around all routes: ids, a limit on bodies, metrics, log lines, last answers.
+"""The door of the service, around all routes: keys, ids, a limit on bodies, metrics, log lines, last answers.
 
 Knows nothing of what the routes do. Log lines hold no personal data: ids, routes, statuses, durations.
 """
 
+import asyncio
 import logging
 import re
 import time
 import traceback
-from uuid import uuid4
+from collections.abc import Mapping
+from secrets import token_hex
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from millwright.errors import TooLarge
+from millwright.errors import MillwrightError, TooLarge
+from millwright.privacy.access import ADMIN, Guard
 from millwright.surfaces.metrics import Metrics
 from millwright.surfaces.refusals import fault, refusal
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+OPEN = {"/healthz", "/readyz"}  # a supervisor that asks whether the process lives needs no key
+NEEDED = {  # by how a path begins; other routes want any key
+    "/v1/predictions": "predict",
+    "/v1/feedback": "feedback",
+    "/v1/surveys/": "feedback",
+    "/v1/reviews": "review",
+    "/v1/experiments": "review",
+    "/v1/drift": "review",
+    "/v1/turns": "review",
+    "/v1/subjects/": ADMIN,
+}
+PAGES = ("/docs", "/redoc")  # they load scripts
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 log = logging.getLogger(__name__)
 
 
 class Door:
     """Wraps an application; the last place that can answer when something fails inside."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body_bytes: int,
+        metrics: Metrics,
+        *,
+        guard: Guard,
+        direct: Mapping[tuple[str, str], ASGIApp],
+    ) -> None:
+        """Stand before an application.
+
+        Args:
+            app: what answers.
+            max_body_bytes: the longest body that is let in.
+            metrics: what requests are counted in.
+            guard: who says which key opens what.
+            direct: what answers a method and a path without the application's router.
+        """
         self.app = app
+        self.guard = guard
+        self.direct = direct
         self.max_body_bytes = max_body_bytes
         self.metrics = metrics
 
@@ -42,16 +83,21 @@ class Door:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                more = HEADERS if scope["path"].startswith(PAGES) else (*HEADERS, POLICY)
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id), *more]
             await send(message)
 
         try:
-            body = await self._body(headers, receive)
-            if body is None:
+            refused = await self._refused(scope["path"], headers)
+            body = None if refused else await self._body(headers, receive)
+            if refused is not None:
+                await refusal(refused)(scope, receive, answer)
+            elif body is None:
                 limit = f"the body is over serve.max_body_bytes = {self.max_body_bytes}; send less"
                 await refusal(TooLarge(limit, field="body"))(scope, receive, answer)
             else:
-                await self.app(scope, _Replay(body, receive), answer)
+                inside = self.direct.get((scope["method"], scope["path"]), self.app)
+                await inside(scope, _Replay(body, receive), answer)
         except Exception as error:  # its message may hold what a user wrote: only its kind and place are told
             frames = "".join(traceback.format_tb(error.__traceback__))
             log.error("a request failed with %s at\n%s", type(error).__name__, frames)
@@ -59,6 +105,20 @@ class Door:
                 await fault()(scope, receive, answer)
         finally:
             self._note(scope, request_id, status, time.perf_counter() - start)
+
+    async def _refused(self, path: str, headers: dict[bytes, bytes]) -> MillwrightError | None:
+        """Why the key of a request does not let it in, None if it may come in."""
+        if path in OPEN:
+            return None
+        kind, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        given = token.strip() if kind.lower() == "bearer" else None
+        try:
+            if self.guard.is_stale:
+                await asyncio.to_thread(self.guard.read)
+            self.guard.check(given, _needed(path))
+        except MillwrightError as error:  # also that the keys cannot be read: then nobody comes in
+            return error
+        return None
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
         announced = headers.get(b"content-length", b"0")
@@ -101,8 +161,16 @@ class _Replay:
         return {"type": "http.request", "body": body, "more_body": False}
 
 
+def _needed(path: str) -> str:
+    """The scope that a path wants, "" if any key will do."""
+    exact = NEEDED.get(path)
+    if exact is not None:
+        return exact
+    return next((scope for start, scope in NEEDED.items() if path.startswith(start)), "")
+
+
 def _id_of(given: bytes | None) -> bytes:
     """The caller's id where it is a plain word, else a new one."""
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
-    return uuid4().hex.encode()
+    return token_hex(16).encode()

@@ -4,10 +4,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
+from millwright.modalities.text import is_unicode
+
 
 def whole(text: str) -> str:
     """Refuse half of a surrogate pair: JSON can carry one, but neither UTF-8 nor the database can."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not is_unicode(text):
         raise ValueError("text must be valid Unicode, got half of a surrogate pair")
     return text
 
@@ -58,18 +60,31 @@ class PredictionsAnswer(BaseModel):
 
 
 class FeedbackRequest(Message):
-    """POST /v1/feedback: at least one of label, rating, comment."""
+    """POST /v1/feedback: at least one of label, rating, comment, csat, nps, outcome."""
 
     prediction: Words = Field(max_length=64, description="The id of a prediction.")
     label: Words | None = Field(None, max_length=200, description="The right label.")
     rating: StrictInt | None = Field(None, description="1 to 5; a thumb up is 5, a thumb down 1.")
     comment: Words | None = Field(None, description="Anything else.")
+    csat: StrictInt | None = Field(None, description="Satisfaction, 1 to 5.")
+    nps: StrictInt | None = Field(None, description="Would recommend, 0 to 10.")
+    outcome: Words | None = Field(None, description="What became of it: resolved, escalated, bought.")
+    key: Words | None = Field(None, description="Your name for this message; sent again, it is kept once.")
 
 
 class FeedbackAnswer(BaseModel):
     """The opinion's id: it is on disk."""
 
     id: str
+
+
+class SurveyAnswer(BaseModel):
+    """Whether to ask the user of a prediction, drawn with this probability."""
+
+    survey: str
+    prediction: str
+    ask: bool
+    probability: float
 
 
 class ModelAnswer(BaseModel):

@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from millwright.runner.lead import Leading
 from millwright.serve.engine import Engine
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -41,11 +42,21 @@ class Metrics:
         self.workers_replaced = Counter(
             "millwright_workers_replaced_total", "Workers that died or hung.", registry=own
         )
+        self.leader = Gauge("millwright_leader", "1 if this server turns the wheel.", registry=own)
+        self.turning = Gauge("millwright_turning", "1 while a turn of this server runs.", registry=own)
+        self.turns = Counter("millwright_turns_total", "Turns that this server ran.", registry=own)
+        self.turns_failed = Counter("millwright_turns_failed_total", "Turns that failed.", registry=own)
+        self._turns = self._turns_failed = 0
         self._cache_hits = self._workers_replaced = 0
         self._by_outcome: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
-    def read(self, engine: Engine) -> bytes:
-        """The metrics in Prometheus' text format, with what the engine counts by itself."""
+    def read(self, engine: Engine, leading: Leading) -> bytes:
+        """The metrics in Prometheus' text format, with what engine and runner count by themselves."""
+        self.leader.set(leading.is_leader)
+        self.turning.set(leading.is_turning)
+        self.turns.inc(leading.turns - self._turns)
+        self.turns_failed.inc(leading.failures - self._turns_failed)
+        self._turns, self._turns_failed = leading.turns, leading.failures
         self.queue.set(engine.waiting_inputs)
         self.cache_hits.inc(engine.cache.hits - self._cache_hits)
         self.workers_replaced.inc(engine.workers_replaced - self._workers_replaced)

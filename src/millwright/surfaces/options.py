@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 ProjectFolder = Annotated[Path, typer.Option("--project", help="Folder of the project, or one below it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
+Gently = Annotated[
+    bool, typer.Option("--gently", help="Work when nothing else wants the cores, within run.memory_gib.")
+]
 Version = Annotated[str, typer.Option("--version", help="A version such as v2, or an alias.")]
 
 

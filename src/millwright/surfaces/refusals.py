@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from millwright.errors import BadInput, MillwrightError, QueueFull, Unavailable
+from millwright.errors import BadInput, MillwrightError, TryLater, Unauthorised, Unavailable
 from millwright.surfaces.messages import ErrorAnswer, ErrorDetail
 
 SHOWN_CHARACTERS = 80
@@ -43,7 +43,9 @@ def refusal(error: MillwrightError) -> JSONResponse:
     message, _, remedy = str(error).rpartition("; ")
     field = error.field if isinstance(error, BadInput) else None
     answer = _error(error.status, message or str(error), field, None, remedy)
-    if isinstance(error, (QueueFull, Unavailable)):
+    if isinstance(error, Unauthorised):
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, (TryLater, Unavailable)):
         answer.headers["Retry-After"] = str(getattr(error, "retry_after_s", 1))
     return answer
 

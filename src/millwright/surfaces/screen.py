@@ -343,3 +343,35 @@ def _spell_out(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def found_lines(found: JsonObject) -> str:
+    """What there is of a person, a line each."""
+    lines = [f"{name.replace('_', ' ')}: {count}" for name, count in found["rows"].items()]
+    lines.append(f"a key of its own: {'yes' if found['has_key'] else 'no'}")
+    for name, about in found["files"].items():
+        left = "  (outside of the project: left to you)" if name in found["not_owned"] else ""
+        lines.append(f"file {name}: {about['rows']} rows{left}")
+    lines += [f"dataset {name}: {about['rows']} rows" for name, about in found["datasets"].items()]
+    for name, about in found["versions"].items():
+        lines.append(f"version {name} ({about['method']}): {about['rows_that_taught']} rows taught it")
+    lines += [
+        f"version {name}: its dataset is not here, nobody can tell" for name in found["unknown_versions"]
+    ]
+    return "\n".join(lines)
+
+
+def receipt_lines(receipt: JsonObject) -> str:
+    """What a receipt says, a line each."""
+    deleted = receipt["rows_deleted"]
+    rows = ", ".join(f"{deleted[name]} {name.replace('_', ' ')}" for name in sorted(deleted) if deleted[name])
+    lines = [f"erased at {receipt['erased_at']}: {rows}; the key was: {receipt['data_key']}"]
+    for name, about in receipt["files_rewritten"].items():
+        lines.append(f"file {name}: {about['rows']} rows cut out")
+    for name, about in receipt["datasets"].items():
+        lines.append(f"dataset {name}: {about['rows']} rows; in its place {about['successor'] or 'none'}")
+    for name, about in receipt["versions"].items():
+        instead = f"in its place {about['successor']}, " if about["successor"] else ""
+        lines.append(f"version {name}: {about['rows_that_taught']} rows taught it; {instead}{about['how']}")
+    lines += [f"left to you: {name}: {why}" for name, why in receipt["left_to_you"].items()]
+    return "\n".join(lines)

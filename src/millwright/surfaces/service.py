@@ -3,21 +3,28 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
-from uuid import uuid4
+from secrets import token_hex
 
 import numpy as np
 
-from millwright.errors import BadInput, MillwrightError, TooLarge
-from millwright.feedback import check_opinion, check_prediction, is_asked
+from millwright.errors import BadInput, CannotStore, MillwrightError, QueueFull, TooLarge
+from millwright.feedback import SAYS, check_opinion, check_prediction, is_asked
 from millwright.modalities.text import clean
+from millwright.opinions.keys import kept_under_key
+from millwright.opinions.surveys import Survey, asked_with, next_survey
 from millwright.privacy.mask import masker
+from millwright.privacy.vault import open_vault
 from millwright.project import Project
-from millwright.records import Opinion, Prediction
+from millwright.records import Failure, Opinion, Prediction
+from millwright.registry.traffic import Traffic, current_traffic
 from millwright.registry.versions import CHALLENGER, CHAMPION, list_versions
+from millwright.runner.lead import Leading
 from millwright.serve.engine import Answering, Engine, Limits
+from millwright.serve.exposure import Exposure, expose
 from millwright.serve.journal import Journal
 from millwright.settings import ServeSection
 from millwright.store.database import now
@@ -30,8 +37,10 @@ from millwright.surfaces.messages import (
     PredictionAnswer,
     PredictionRequest,
     PredictionsAnswer,
+    SurveyAnswer,
 )
 from millwright.surfaces.metrics import Metrics
+from millwright.surfaces.shadowing import Shadowing
 
 WATCH_SECONDS = 1.0
 Load = Callable[[str], Answering]
@@ -45,8 +54,9 @@ class Service:
     def __init__(self, project: Project, load: Load) -> None:
         self.project = project
         self.limits: ServeSection = project.settings.serve
-        self._masker = masker(project.settings.privacy, project.kept)
+        self._masker = masker(project)
         self.metrics = Metrics()
+        self.leading = Leading()
         self.engine = Engine(
             Limits(
                 max_batch=self.limits.max_batch,
@@ -57,15 +67,19 @@ class Service:
             ),
             self.metrics.batch.observe,
         )
+        self._vault = open_vault(project)
         self._journal: Journal | None = None
         self._watching: asyncio.Task[None] | None = None
         self._load = load
         self._models: dict[str, Answering] = {}
+        self._traffic: Traffic | None = None
+        self._shadowing = Shadowing(self.engine)
 
     async def start(self) -> None:
         """Load what the aliases mean, then take requests and follow the aliases."""
         await self.refresh()
-        self._journal = Journal(self.project.database)
+        await asyncio.to_thread(lambda: self._vault.keys)  # a missing master key should be known at once
+        self._journal = Journal(self._vault)
         await self.engine.start()
         self._watching = asyncio.create_task(self._watch())
 
@@ -74,6 +88,7 @@ class Service:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        await self._shadowing.finish()
         await self.engine.stop()
         if self._journal is not None:
             await asyncio.to_thread(self._journal.close)
@@ -84,7 +99,10 @@ class Service:
         A damaged challenger is left out. A damaged champion raises, and what was served still is.
         """
         infos = await asyncio.to_thread(list_versions, self.project)
+        current = await asyncio.to_thread(current_traffic, self.project)
         names = {alias: info.name for info in infos for alias in info.aliases}
+        if current is not None and current.arms[0].version != names.get(CHAMPION):
+            current = None  # a version was promoted by hand: it serves everybody at once
         models: dict[str, Answering] = {}
         for alias in (CHAMPION, CHALLENGER):
             try:
@@ -95,19 +113,31 @@ class Service:
                     raise
                 log.warning("the challenger is not served: %s", error)
                 del names[alias]
-        self._models = models
+        for name in () if current is None else current.versions:
+            try:
+                models[name] = models.get(name) or await self._model(name)
+            except MillwrightError as error:
+                log.warning("version %s of the experiment is not served: %s", name, error)
+        self._models, self._traffic = models, current
         self.engine.swap(models, names)
 
     async def predict(self, request: PredictionRequest) -> PredictionsAnswer:
         """Answer a request and hand its predictions to the journal."""
         texts = self._checked(request.inputs)
-        version, model = self.engine.model(request.version)
-        probability_NC = await self.engine.answer(model, texts, request.timeout_s)
+        drawn = self._draw(request)
+        version, model = self.engine.model(drawn.version)
+        start = time.perf_counter()
+        try:
+            probability_NC = await self.engine.answer(model, texts, request.timeout_s)
+        except Exception as error:  # whatever the version raised is counted against it, and raised
+            self._note_failure(drawn, request.subject, error)
+            raise
+        seconds = time.perf_counter() - start
         data, records, answers = self.project.settings.data, [], []
         for text, probability_C in zip(texts, probability_NC, strict=True):
             top = _ranked(model.labels, probability_C, request.top_k or 1)
             record = Prediction(
-                id=uuid4().hex,
+                id=token_hex(16),
                 version=version,
                 text=text,
                 label=top[0].label,
@@ -115,31 +145,53 @@ class Service:
                 subject=request.subject,
                 ask=is_asked(data, text, request.subject),
                 created_at=now(),
+                traffic=drawn.traffic,
+                arm=drawn.arm,
+                propensity=drawn.propensity,
+                unit=drawn.unit,
+                seconds=seconds,
             )
             records.append(record)
             answers.append(_answer(record, top if request.top_k else None))
         stored = self._open_journal.write(records)  # not waited for: what follows it on disk comes after it
         stored.add_done_callback(lambda done: self._count_unstored(done, len(records)))
         self.metrics.predictions.labels(version).inc(len(records))
+        if drawn.traffic is not None and self._traffic is not None:
+            for name in set(self._traffic.shadows) & set(self._models):
+                self._shadowing.start(name, self._models[name], records, self._open_journal)
         return PredictionsAnswer(predictions=answers)
 
     async def hear(self, request: FeedbackRequest) -> FeedbackAnswer:
         """Store an opinion; returns once it is on disk."""
-        opinion = Opinion(
-            uuid4().hex, request.prediction, request.label, request.rating, request.comment, now()
-        )
+        opinion = Opinion(id=token_hex(16), created_at=now(), **request.model_dump())
         _, model = self.engine.model(CHAMPION)
         check_opinion(opinion, set(model.labels))
         if opinion.comment is not None:
             opinion = replace(opinion, comment=self._masker.mask(opinion.comment))
         journal = self._open_journal
         await asyncio.wrap_future(journal.write([]))  # the prediction itself may still be on its way
-        await asyncio.to_thread(check_prediction, self.project.database, request.prediction)
-        await asyncio.wrap_future(journal.write([opinion]))
-        for kind in ("label", "rating", "comment"):
+        opinion, kept = await asyncio.to_thread(self._looked_up, opinion)
+        if kept is not None:
+            return FeedbackAnswer(id=kept)
+        try:
+            await asyncio.wrap_future(journal.write([opinion]))
+        except CannotStore:  # a message under the same key that came at the same time was first
+            _, kept = await asyncio.to_thread(self._looked_up, opinion)
+            if kept is None:
+                raise
+            return FeedbackAnswer(id=kept)
+        for kind in SAYS:
             if getattr(opinion, kind) is not None:
                 self.metrics.opinions.labels(kind).inc()
         return FeedbackAnswer(id=opinion.id)
+
+    async def survey(self, prediction: str, survey: Survey) -> SurveyAnswer:
+        """Whether to ask the user of a prediction; the draw is on disk."""
+        await asyncio.wrap_future(self._open_journal.write([]))  # the prediction may still be on its way
+        ask = await asyncio.to_thread(next_survey, self.project, prediction, survey)
+        return SurveyAnswer(
+            survey=ask.survey, prediction=ask.prediction, ask=ask.is_asked, probability=ask.probability
+        )
 
     async def models(self) -> ModelsAnswer:
         """The versions in memory, with what the registry knows of them."""
@@ -165,6 +217,13 @@ class Service:
         assert self._journal is not None, "the service was not started"
         return self._journal
 
+    def _looked_up(self, opinion: Opinion) -> tuple[Opinion, str | None]:
+        """The opinion with the probability of its survey, and what is kept already under its key."""
+        with self.project.database.connect() as connection:
+            check_prediction(connection, opinion.prediction)
+            kept = kept_under_key(connection, self._vault, opinion)
+            return replace(opinion, asked_with=asked_with(connection, opinion)), kept
+
     async def _model(self, name: str) -> Answering:
         if name in self._models:
             return self._models[name]
@@ -182,6 +241,18 @@ class Service:
                 if reason != told:
                     log.error("the new champion is not served, the old one still is: %s", reason)
                 told = reason
+
+    def _draw(self, request: PredictionRequest) -> Exposure:
+        if request.version != CHAMPION or self._traffic is None:
+            return Exposure(request.version)
+        return expose(self._traffic, request.subject, self._models, CHAMPION)
+
+    def _note_failure(self, drawn: Exposure, subject: str | None, error: Exception) -> None:
+        if drawn.traffic is None or drawn.arm is None or drawn.propensity is None:
+            return
+        if not isinstance(error, QueueFull):  # the queue is everybody's
+            kind, told = type(error).__name__, (drawn.traffic, drawn.arm, drawn.propensity, drawn.unit)
+            self._open_journal.write([Failure(token_hex(16), *told, subject, kind, now())])
 
     def _count_unstored(self, done: Future[None], count: int) -> None:
         if done.exception() is not None:
@@ -210,7 +281,7 @@ class Service:
 
 
 def _ranked(labels: tuple[str, ...], probability_C: np.ndarray, count: int) -> list[LabelProbability]:
-    best = (-probability_C).argsort(kind="stable")[:count]
+    best = [probability_C.argmax()] if count == 1 else (-probability_C).argsort(kind="stable")[:count]
     return [LabelProbability(label=labels[place], probability=float(probability_C[place])) for place in best]
 
 

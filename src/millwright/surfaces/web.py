@@ -1,20 +1,32 @@
 """The HTTP service: parses, calls one function, answers. Routes and errors are in docs/http.md."""
 
+import asyncio
+import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
-from typing import Any
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Query, Response
 from fastapi.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from millwright.errors import Busy, MillwrightError, Unavailable
+from millwright.errors import BadInput, Busy, MillwrightError, Unavailable
+from millwright.opinions.surveys import Survey
+from millwright.privacy.access import Guard, has_keys_for_service
+from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.registry.versions import CHAMPION, resolve
+from millwright.runner.lead import lead
 from millwright.serve.loading import Loader
 from millwright.surfaces.direct import DirectRoute
 from millwright.surfaces.door import Door
+from millwright.surfaces.experiments_http import experiments_router
 from millwright.surfaces.messages import (
     ErrorAnswer,
     FeedbackAnswer,
@@ -22,22 +34,36 @@ from millwright.surfaces.messages import (
     ModelsAnswer,
     PredictionRequest,
     PredictionsAnswer,
+    SurveyAnswer,
 )
 from millwright.surfaces.refusals import add_refusals
+from millwright.surfaces.reviews_http import reviews_router
 from millwright.surfaces.service import Load, Service
+from millwright.surfaces.steering import steer
+from millwright.surfaces.subjects import subject_routes
 
 DRAIN_SECONDS = 30
+log = logging.getLogger(__name__)
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer} for status in (404, 413, 422, 429, 503, 504, 507)
+    status: {"model": ErrorAnswer} for status in (401, 403, 404, 413, 422, 429, 503, 504, 507)
 }
 
 
-def create_app(project: Project, load: Load | None = None) -> FastAPI:
+@dataclass(frozen=True)
+class Tls:
+    """PEM files of a certificate with its chain, and of its key."""
+
+    certificate: Path
+    key: Path
+
+
+def create_app(project: Project, load: Load | None = None, *, turns: bool = False) -> FastAPI:
     """The service over a project.
 
     Args:
         project: an open project.
         load: makes a model of a version's name; the registry's own when not given.
+        turns: whether to keep the wheel turning, too.
 
     Returns:
         The application; it loads champion and challenger when it starts.
@@ -48,53 +74,124 @@ def create_app(project: Project, load: Load | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         """Start the service with the application and stop it with it."""
         await service.start()
+        tasks = [asyncio.create_task(steer(project))]
+        if turns:
+            tasks.append(asyncio.create_task(lead(project, service.leading)))
         yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await service.stop()
 
-    app = FastAPI(
+    app = _Doored(
         title="Millwright", description="Predictions, and what users say of them.", lifespan=lifespan
     )
     app.state.service = service
-    app.add_middleware(Door, max_body_bytes=service.limits.max_body_bytes, metrics=service.metrics)
-    _add_predictions(app, service)
+    direct = _add_predictions(app, service)
+    limit = service.limits.max_body_bytes
+    app.door = Door(app.inside, limit, service.metrics, guard=Guard(project), direct=direct)
+    app.include_router(experiments_router(project))
+    app.include_router(reviews_router(project))
     _add_routes(app, service)
     _add_operation(app, service)
+    app.include_router(subject_routes(project))
     add_refusals(app)
     return app
 
 
-def serve(project: Project, ready: Callable[[str], None], load: Load | None = None) -> None:
+class _Doored(FastAPI):
+    """An application that a request enters by its door, before any middleware costs time."""
+
+    door: Door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or live through the application's life."""
+        await self.door(scope, receive, send)
+
+    async def inside(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What FastAPI itself does."""
+        await super().__call__(scope, receive, send)
+
+
+def serve(
+    project: Project,
+    ready: Callable[[str], None],
+    load: Load | None = None,
+    *,
+    tls: Tls | None = None,
+    without_keys: bool = False,
+    turns: bool = False,
+) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first.
 
     Args:
         project: a project with a champion.
         ready: called with the service's address once it listens.
         load: makes a model of a version's name; the registry's own when not given.
+        tls: the certificate to serve HTTPS with; HTTP if None.
+        without_keys: listen beyond this machine although there is no key, so that anybody may ask.
+        turns: whether to keep the wheel turning, too.
 
     Raises:
+        BadInput: it would listen beyond this machine and there is no key; or the certificate is none.
         Busy: the port is in use.
-        NotFound: there is no version to serve.
+        NotFound: there is no version to serve, or the master key is missing.
         Corrupt: the champion is damaged.
         MillwrightError: the service could not start.
     """
     host, load = project.settings.serve.host, load or Loader(project).load
+    _check_open(project, host, tls, without_keys)
     with closing(_listener(host, project.settings.serve.port)) as listener:
         champion = resolve(project, CHAMPION)
+        _ = open_vault(project).keys  # a master key that is missing should be told, not only logged
         loaded = {champion: load(champion)}  # here, since an error raised within uvicorn is only logged
-        app = create_app(project, lambda name: loaded.pop(name) if name in loaded else load(name))
+        app = create_app(
+            project, lambda name: loaded.pop(name) if name in loaded else load(name), turns=turns
+        )
         shown = f"[{host}]" if ":" in host else host
         config = uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # nobody asks who the client is
             ws="none",
             lifespan="on",
             timeout_graceful_shutdown=DRAIN_SECONDS,
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
         )
-        server = _Announcing(config, lambda: ready(f"http://{shown}:{listener.getsockname()[1]}"))
+        scheme = "https" if tls else "http"
+        server = _Announcing(config, lambda: ready(f"{scheme}://{shown}:{listener.getsockname()[1]}"))
         server.run(sockets=[listener])
         if not server.started:
             raise MillwrightError("the service did not start; what stands above says why")
+
+
+def _check_open(project: Project, host: str, tls: Tls | None, without_keys: bool) -> None:
+    if tls is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.certificate, tls.key)
+        except (OSError, ssl.SSLError) as error:
+            raise BadInput(
+                f"{tls.certificate} and {tls.key} are no certificate and its key ({error}); pass PEM files"
+            ) from None
+    if _is_this_machine(host):
+        return
+    if not has_keys_for_service(project) and not without_keys:
+        raise BadInput(
+            f"serve.host = {host!r} is open to other machines and there is no key: anybody could ask; make "
+            "one with `millwright keys create`, or pass --without-keys",
+            field="serve.host",
+        )
+    if tls is None:
+        log.warning("keys and texts travel in the clear to %s; pass --tls-cert and --tls-key", host)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _listener(host: str, port: int) -> socket.socket:
@@ -124,7 +221,8 @@ class _Announcing(uvicorn.Server):
             self._ready()
 
 
-def _add_predictions(app: FastAPI, service: Service) -> None:
+def _add_predictions(app: FastAPI, service: Service) -> dict[tuple[str, str], ASGIApp]:
+    """Add the route; what the door may call for it without the router."""
     router = APIRouter(route_class=DirectRoute)
 
     @router.post("/v1/predictions", responses=REFUSALS)
@@ -133,6 +231,12 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         return await service.predict(request)
 
     app.include_router(router)
+    return {
+        (method, route.path): route.handle
+        for route in router.routes
+        if isinstance(route, DirectRoute)
+        for method in route.methods or ()
+    }
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:
@@ -140,6 +244,13 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def feedback(request: FeedbackRequest) -> FeedbackAnswer:
         """Say what was right, how good it was, or anything else; answered once it is on disk."""
         return await service.hear(request)
+
+    @app.get("/v1/surveys/next", responses=REFUSALS)
+    async def next_survey(
+        prediction: Annotated[str, Query(max_length=64)], survey: Survey = "csat"
+    ) -> SurveyAnswer:
+        """Whether to ask the user of a prediction; asked again, the answer is the same."""
+        return await service.survey(prediction, survey)
 
     @app.get("/v1/models")
     async def models() -> ModelsAnswer:
@@ -163,4 +274,5 @@ def _add_operation(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
-        return Response(service.metrics.read(service.engine), media_type="text/plain; version=0.0.4")
+        told = service.metrics.read(service.engine, service.leading)
+        return Response(told, media_type="text/plain; version=0.0.4")

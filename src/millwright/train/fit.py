@@ -21,6 +21,7 @@ from millwright.train.classifier import Classifier, assemble
 from millwright.train.cost import Clock
 from millwright.train.events import Events
 from millwright.train.heads import DEFAULT_STRENGTH, choose_strength, fit_head, log_loss
+from millwright.train.label_names import FEW_ROWS_A_LABEL, may_teach, words_of
 from millwright.train.methods import METHODS, build_network, state_depth, tuned_tensors
 from millwright.train.network import Network
 from millwright.train.states import cached_features, cached_states, checked_precision, device, tokenize
@@ -112,25 +113,17 @@ def _fit_head(work: _Work) -> tuple[Fitted, float]:
     held_texts, held_truth = work.rows("validation")
     texts = train_texts + held_texts
     precision = checked_precision(work.backbone, texts)
-    with work.clock.stage("features", len(texts)):
-        feature_ND, made = cached_features(
-            work.backbone,
-            texts,
-            precision,
-            work.kept / "cache",
-            lambda done: work.progress("features", done),
-            work.settings.train.cache_bytes,
-        )
-    feature, cut = feature_ND.numpy(), len(train_texts)
+    feature, made = _features(work, "features", texts, precision)
+    cut = len(train_texts)
+    name_CD = _teaching_names(work, precision, feature[:cut], train_truth)
     with work.clock.stage("head", len(texts)):
         work.progress("head", 0.0)
         strength, temperature, accuracy = choose_strength(
-            (feature[:cut], train_truth), (feature[cut:], held_truth), len(work.labels)
+            _with_names(feature[:cut], train_truth, name_CD), (feature[cut:], held_truth), len(work.labels)
         )
         # With strength and temperature chosen, validation rows have done their work and may teach.
-        weight, bias = fit_head(
-            feature, np.concatenate([train_truth, held_truth]), len(work.labels), strength
-        )
+        taught = _with_names(feature, np.concatenate([train_truth, held_truth]), name_CD)
+        weight, bias = fit_head(*taught, len(work.labels), strength)
         work.progress("head", 1.0)
     with Events(work.run_folder("head")) as events:
         events.add_scalar("validation/accuracy", accuracy, 0)
@@ -143,8 +136,43 @@ def _fit_head(work: _Work) -> tuple[Fitted, float]:
         "validation_accuracy": accuracy,
         "texts_run": made,
         "taught_by": len(texts),
+        "label_names": len(name_CD),
     }
     return Fitted(classifier, "head", "", facts), accuracy
+
+
+def _teaching_names(
+    work: _Work, precision: torch.dtype, feature_ND: np.ndarray, truth_N: np.ndarray
+) -> np.ndarray:
+    """Features [C, D] of the labels' names where those may teach, else [0, D]."""
+    none = feature_ND[:0]
+    if len(truth_N) > FEW_ROWS_A_LABEL * len(work.labels):
+        return none
+    name_CD, _ = _features(work, "label names", [words_of(label) for label in work.labels], precision)
+    return name_CD if may_teach(name_CD, feature_ND, truth_N) else none
+
+
+def _with_names(
+    feature_ND: np.ndarray, truth_N: np.ndarray, name_CD: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features and label numbers of rows, and after them those of the names that teach, if any do."""
+    if not len(name_CD):
+        return feature_ND, truth_N
+    return np.concatenate([feature_ND, name_CD]), np.concatenate([truth_N, np.arange(len(name_CD))])
+
+
+def _features(work: _Work, stage: str, texts: list[str], precision: torch.dtype) -> tuple[np.ndarray, int]:
+    """Features of texts, and how many had to be run."""
+    with work.clock.stage(stage, len(texts)):
+        feature_ND, made = cached_features(
+            work.backbone,
+            texts,
+            precision,
+            work.kept / "cache",
+            lambda done: work.progress(stage, done),
+            work.settings.train.cache_bytes,
+        )
+    return feature_ND.numpy(), made
 
 
 def _choose(work: _Work, accuracy: float) -> tuple[str, str]:

@@ -206,6 +206,19 @@ def _per_class(counts: Counts, labels: Sequence[str]) -> tuple[ClassScore, ...]:
     )
 
 
+def calibration_error(confidence_N: np.ndarray, right_N: np.ndarray) -> float:
+    """Expected calibration error over equal-width bins, of rows that count alike.
+
+    Args:
+        confidence_N: probability of the label that was answered.
+        right_N: whether it was right.
+
+    Returns:
+        The mean distance of confidence and accuracy, in [0, 1].
+    """
+    return float(_calibration_error(np.ones((1, len(right_N))), confidence_N, right_N)[0])
+
+
 def _calibration_error(weight_RN: np.ndarray, confidence_N: np.ndarray, right_N: np.ndarray) -> np.ndarray:
     """Expected calibration error over equal-width bins (Guo et al. 2017, arXiv:1706.04599)."""
     bin_N = np.clip(np.ceil(confidence_N * BINS).astype(int) - 1, 0, BINS - 1)

@@ -1,0 +1,1 @@
+"""Whether what users send has changed since a version was promoted."""

@@ -1,0 +1,173 @@
+"""Compares what users send now with what they sent when the champion was promoted, and remembers.
+
+False alarms are bounded over all checks since a promotion: the k-th may spend alpha / (k (k + 1)), which
+adds up to alpha, and a check spends only when enough is new since the last one.
+
+Shape suffixes: N texts, D features, C labels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+from sqlalchemy import insert, select
+
+from millwright.data.dataset import open_dataset
+from millwright.drift.estimate import estimated_accuracy
+from millwright.drift.records import DriftRecord, DriftTest, list_drifts
+from millwright.drift.two_samples import classifier_test, confidence_test, label_test, mmd_test
+from millwright.errors import BadInput
+from millwright.privacy.sealed import open_prediction
+from millwright.privacy.vault import Vault, open_vault
+from millwright.project import Project
+from millwright.records import Interval, Row
+from millwright.registry.versions import CHAMPION, resolve, version_manifest
+from millwright.serve.engine import Answering
+from millwright.serve.loading import Loader
+from millwright.store.database import now
+from millwright.store.tables import alias_changes, drifts, predictions
+from millwright.webhooks import DRIFT, announce
+
+Reference = Literal["traffic", "data"]
+LEAST = 100  # rows of either sample
+MOST_HELD_OUT = 2_000
+ALPHA = 0.05
+BATCH = 256
+
+
+def check_drift(project: Project, window: int = 500, reference: Reference = "traffic") -> DriftRecord:
+    """Compare the newest predictions with those that followed the champion's promotion.
+
+    Args:
+        project: a project with a champion.
+        window: how many predictions make a sample, at most; a subject counts once a day.
+        reference: "traffic" takes the first predictions after the promotion, "data" the rows that the
+            champion's training held out.
+
+    Returns:
+        The check; the last one again, and nothing is spent, while fewer than half a window is new.
+
+    Raises:
+        BadInput: there are too few predictions yet, or `window` is too small.
+        NotFound: there is no champion.
+    """
+    if window < LEAST:
+        raise BadInput(f"window must be at least {LEAST} predictions, got {window}; pass more")
+    version = resolve(project, CHAMPION)
+    rows = _since_promotion(project, version)
+    earlier = [one for one in list_drifts(project) if (one.version, one.reference) == (version, reference)]
+    behind = window if reference == "traffic" else 0
+    if len(rows) < behind + LEAST:
+        raise BadInput(
+            f"{len(rows)} users were answered since {version} was promoted, {behind + LEAST} are needed "
+            f"(a reference of {behind} and a window of {LEAST}); wait, or pass a smaller --window"
+        )
+    current = rows[max(behind, len(rows) - window) :]
+    if earlier and _new_since(rows, earlier[-1].newest) < min(window, len(current)) / 2:
+        return earlier[-1]
+    vault = open_vault(project)
+    held_out = _held_out(project, version)
+    if not behind and len(held_out) < LEAST:
+        raise BadInput(
+            f"{version} was measured on {len(held_out)} held-out rows, {LEAST} are needed; compare with "
+            "traffic"
+        )
+    model, window_texts = Loader(project).load(version), _texts(vault, current)
+    texts = _texts(vault, rows[:behind]) if behind else [row.text for row in held_out]
+    made, confidence_M = _compare(model, texts, window_texts)
+    measured, estimated = _accuracies(model, held_out, confidence_M)
+    number = len(earlier) + 1
+    spent = ALPHA / (number * (number + 1))
+    tests = tuple(
+        DriftTest(name, statistic, p_value, p_value <= spent / len(made))
+        for name, (statistic, p_value) in made.items()
+    )
+    record = DriftRecord(
+        version, reference, len(texts), len(current), current[-1].id, number, spent, tests,
+        any(test.is_drifting for test in tests), now(), measured, estimated,
+    )  # fmt: skip
+    with project.database.begin() as connection:
+        connection.execute(insert(drifts).values(record=asdict(record), checked_at=record.checked_at))
+        if record.is_drifting:
+            announce(project, connection, DRIFT, asdict(record))
+    return record
+
+
+def _compare(
+    model: Answering, before: Sequence[str], after: Sequence[str]
+) -> tuple[dict[str, tuple[float, float]], np.ndarray]:
+    """Statistic and p-value of each test, by name, and how sure the champion is of the later sample.
+
+    It answers both samples anew.
+    """
+    feature_ND = _features(model, [*before, *after])
+    probability_NC, cut = model.probabilities(feature_ND), len(before)
+    label_N = probability_NC.argmax(axis=1)
+    made = {
+        "classifier on features": classifier_test(feature_ND[:cut], feature_ND[cut:]),
+        "mean embedding of features": mmd_test(feature_ND[:cut], feature_ND[cut:]),
+        "confidences": confidence_test(probability_NC[:cut], probability_NC[cut:]),
+        "labels": label_test(label_N[:cut], label_N[cut:], len(model.labels)),
+    }
+    return made, probability_NC[cut:].max(1)
+
+
+def _features(model: Answering, texts: Sequence[str]) -> np.ndarray:
+    return np.concatenate([model.body.features(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)])
+
+
+def _accuracies(
+    model: Answering, held_out: Sequence[Row], confidence_M: np.ndarray
+) -> tuple[float | None, Interval | None]:
+    """Accuracy on held-out rows, and what that and confidences make of the window."""
+    if len(held_out) < LEAST:
+        return None, None
+    probability_NC = model.probabilities(_features(model, [row.text for row in held_out]))
+    best_N = probability_NC.argmax(1)
+    right_N = np.array([model.labels[best] == row.label for best, row in zip(best_N, held_out, strict=True)])
+    return float(right_N.mean()), estimated_accuracy(probability_NC.max(1), right_N, confidence_M)
+
+
+def _since_promotion(project: Project, version: str) -> list[Any]:
+    """Predictions since the version became champion, the first of each subject, oldest first."""
+    promoted = (
+        select(alias_changes.c.changed_at)
+        .where(alias_changes.c.alias == CHAMPION, alias_changes.c.version == version)
+        .order_by(alias_changes.c.id.desc())
+        .limit(1)
+    )
+    with project.database.connect() as connection:
+        since = connection.scalar(promoted) or ""
+        wanted = select(predictions).where(
+            predictions.c.created_at >= since, predictions.c.sealed.is_not(None)
+        )
+        rows = connection.execute(wanted.order_by(predictions.c.created_at, predictions.c.id)).all()
+    return rows_of_subjects(rows)
+
+
+def rows_of_subjects(rows: Sequence[Any]) -> list[Any]:
+    """The first prediction of each subject a day: one who writes ten times would count ten times."""
+    seen, kept = set[tuple[str, str]](), []
+    for row in rows:
+        who = (row.subject or row.id, row.created_at[:10])
+        if who not in seen:
+            seen.add(who)
+            kept.append(row)
+    return kept
+
+
+def _texts(vault: Vault, rows: Sequence[Any]) -> list[str]:
+    return [open_prediction(vault, row).text for row in rows]
+
+
+def _held_out(project: Project, version: str) -> list[Row]:
+    """At most MOST_HELD_OUT rows that the version's training held out."""
+    dataset = version_manifest(project, version)["dataset"]["id"]
+    return list(open_dataset(project, dataset).split("test")[:MOST_HELD_OUT])
+
+
+def _new_since(rows: Sequence[Any], newest: str) -> int:
+    """How many rows came after the one of this id; all where it is not among them."""
+    ids = [row.id for row in rows]
+    return len(rows) - 1 - ids.index(newest) if newest in ids else len(rows)

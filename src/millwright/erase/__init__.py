@@ -1,0 +1,1 @@
+"""One person out of everything: find, export, erase, prove."""

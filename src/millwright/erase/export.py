@@ -1,0 +1,129 @@
+"""Everything that a project holds of one person, as JSON and CSV, with a manifest of hashes."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy import select
+
+from millwright.data.load import read_table
+from millwright.data.table import ROW
+from millwright.erase.found import NOBODY, Found, Person, all_datasets, find
+from millwright.erase.owned_files import rows_of_subject
+from millwright.errors import BadInput, NotFound
+from millwright.privacy.audit import record as note
+from millwright.privacy.consent import consents_of, restrictions_of
+from millwright.privacy.holdings import rows_of
+from millwright.privacy.vault import Place, Vault, open_vault
+from millwright.project import Project
+from millwright.records import JsonObject
+from millwright.store.database import now
+from millwright.store.files import sha256_file, write_json, write_text
+
+EXPORT_FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+def gather(project: Project, subject: str) -> JsonObject:
+    """What a project holds of a person, as lists of rows by kind.
+
+    Args:
+        project: an open project.
+        subject: as files and requests name the person.
+
+    Returns:
+        Lists of flat objects: predictions, opinions, proposed_rows, shadows, survey_asks, failures,
+        annotations, review_items, file_rows, dataset_rows, versions, consents, restrictions.
+
+    Raises:
+        NotFound: nothing is known of the person.
+    """
+    vault = open_vault(project)
+    person = Person(vault.keys, vault.keys.pseudonym(subject))
+    found = find(project, person)
+    consents = [vars(one) for one in consents_of(project, person.pseudonym)]
+    restrictions = restrictions_of(project, person.pseudonym)
+    if found.is_nothing and not (found.files or consents or restrictions):
+        raise NotFound(NOBODY)
+    return {
+        **_table_rows(vault, person.pseudonym),
+        "file_rows": _file_rows(project, person, found),
+        "dataset_rows": [
+            {"dataset": one.id, **vars(row), "slices": dict(row.slices)}
+            for one in all_datasets(project)
+            for row in person.rows_of(one.rows)
+        ],
+        "versions": [{"version": name, **about} for name, about in found.versions.items()],
+        "consents": consents,
+        "restrictions": [{"kind": kind, "since": since} for kind, since in restrictions.items()],
+    }
+
+
+def export_subject(project: Project, subject: str, folder: Path) -> JsonObject:
+    """Write what a project holds of a person into a folder.
+
+    Args:
+        project: an open project.
+        subject: as files and requests name the person.
+        folder: where; it must be empty or missing.
+
+    Returns:
+        The manifest: the hour, and rows and sha256 of each file.
+
+    Raises:
+        NotFound: nothing is known of the person.
+        BadInput: the folder holds something already.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise BadInput(f"{folder} is not empty; name a new folder for the export")
+    gathered, files = gather(project, subject), dict[str, JsonObject]()
+    write_json(folder / "everything.json", {"subject": subject, **gathered})
+    files["everything.json"] = {"sha256": sha256_file(folder / "everything.json")}
+    for kind, rows in gathered.items():
+        if rows:
+            path = folder / f"{kind}.csv"
+            write_text(path, _csv(rows))
+            files[path.name] = {"rows": len(rows), "sha256": sha256_file(path)}
+    keys = open_vault(project).keys
+    manifest = {"format": EXPORT_FORMAT, "project": keys.project_id, "at": now(), "files": files}
+    write_json(folder / MANIFEST, manifest)
+    note(project, "exported", subject=keys.pseudonym(subject), details={"files": len(files)})
+    return manifest
+
+
+def _table_rows(vault: Vault, pseudonym: str) -> JsonObject:
+    """What tables hold of a person, by table: what is sealed opened, bookkeeping as it is."""
+    found: JsonObject = {}
+    with vault.project.database.connect() as connection:
+        for table, which in rows_of(pseudonym):
+            found[table.name] = []
+            (own,) = table.primary_key.columns
+            for row in connection.execute(select(table).where(which).order_by(own)):
+                known = dict(row._mapping)
+                sealed = known.pop("sealed", None)
+                place = Place(table.name, str(known[own.name]), pseudonym)
+                found[table.name].append(known | (vault.unseal(place, sealed) if sealed else {}))
+    return found
+
+
+def _file_rows(project: Project, person: Person, found: Found) -> list[JsonObject]:
+    column, rows = project.settings.data.subject, []
+    for name in found.files:
+        assert column is not None
+        path = project.folder / name
+        table, wanted = read_table(path), set(rows_of_subject(path, column, person.is_whose))
+        for values in table.frame.iter_rows(named=True):
+            number = values.pop(ROW)
+            if number in wanted:
+                rows.append({"file": name, "row": number, **values})
+    return rows
+
+
+def _csv(rows: Sequence[JsonObject]) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()

@@ -1,0 +1,292 @@
+"""Acts on what an experiment shows: ship, hold, advance, keep the champion, roll back, or raise the alarm."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+import numpy as np
+from sqlalchemy import insert, select, update
+
+from millwright.errors import BadInput
+from millwright.experiment.analysis import Analysis, Effect, analyse
+from millwright.experiment.plans import (
+    RUNNING,
+    Experiment,
+    Plan,
+    champion_of,
+    find,
+    finish,
+    running,
+    share_out,
+    shares_of_step,
+)
+from millwright.experiment.thompson import thompson_shares
+from millwright.privacy.audit import record as note
+from millwright.project import Project
+from millwright.records import JsonObject
+from millwright.registry.traffic import current_traffic, end_traffic
+from millwright.serve.promotion import promote
+from millwright.store.database import now
+from millwright.store.tables import decisions
+from millwright.webhooks import DECISION, announce
+
+SHIP, HOLD, ADVANCE, KEEP = "ship", "hold", "advance", "keep"
+ROLL_BACK, ALARM, STOP, SHIFT = "roll back", "alarm", "stop", "shift"
+STATES = {SHIP: "shipped", KEEP: "kept", ROLL_BACK: "rolled back", ALARM: "alarmed", STOP: "stopped"}
+ASKS_FIRST = (SHIP, ADVANCE)  # what waits for approval where a plan is not automatic; harm never waits
+LEAST_SHIFT = 0.05
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, about which challenger, and why; `shares` are the new ones where they change."""
+
+    kind: str
+    reason: str
+    version: str | None = None
+    shares: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class DecisionRecord:
+    """A decision as it was kept, with the figures that it rests on."""
+
+    experiment: str
+    kind: str
+    reason: str
+    figures: JsonObject
+    is_applied: bool
+    decided_at: str
+
+
+def decide(plan: Plan, found: Analysis, days: float) -> Decision:
+    """What the figures say should be done now.
+
+    Args:
+        plan: what was asked.
+        found: the figures.
+        days: since the start.
+
+    Returns:
+        The decision, with its reason in a sentence.
+    """
+    live = [arm.name for arm in found.arms[1:] if arm.share or not any(one.share for one in found.arms[1:])]
+    if found.is_mismatched:
+        return Decision(ALARM, _mismatch(found))
+    for effect in found.guardrails:
+        if effect.arm in live and effect.low > plan.margin:
+            return Decision(ROLL_BACK, f"{effect.arm} harms {_words(effect)}", effect.arm)
+    primary = {effect.arm: effect for effect in found.primary if effect.arm in live}
+    for effect in primary.values():
+        if effect.high < 0:
+            return Decision(ROLL_BACK, f"{effect.arm} is worse: {_words(effect)}", effect.arm)
+        if effect.high < plan.min_effect:
+            least = f"a gain of {plan.min_effect:.1%} or more is ruled out"
+            return Decision(KEEP, f"{effect.arm} is not worth it, {least}: {_words(effect)}", effect.arm)
+    found_now = Decision(HOLD, f"not decided yet: {_all_words(primary)}")
+    if better := [effect for effect in primary.values() if effect.low > 0]:
+        found_now = _ship_or_hold(plan, found, max(better, key=lambda effect: effect.low))
+    if found_now.kind == HOLD and days >= plan.max_days:
+        return Decision(KEEP, f"{plan.max_days:g} days are over: {found_now.reason}")
+    if found_now.kind == HOLD:
+        return _next_shares(plan, found, live) or found_now
+    return found_now
+
+
+def review(project: Project, at: str | None = None) -> DecisionRecord | None:
+    """Decide on the experiment that runs, act on it where the plan lets, and keep the decision.
+
+    A hold that follows a hold replaces it, so that the table tells a story.
+
+    Args:
+        project: an open project.
+        at: the hour to look; now when not given.
+
+    Returns:
+        What was decided, None if no experiment runs.
+
+    Raises:
+        Busy: another process decides now.
+        Corrupt: the version to be shipped is damaged; nothing changed then.
+    """
+    at = at or now()
+    with project.lock("experiment"):
+        experiment = running(project)
+        if experiment is None:
+            return None
+        if (champion := champion_of(project)) != experiment.plan.champion:
+            return _apply(project, experiment, _overtaken(experiment.plan, champion), {})
+        found = analyse(project, experiment, at)
+        decision = decide(experiment.plan, found, _days(experiment.started_at, at))
+        figures = {**asdict(found), "version": decision.version, "shares": decision.shares}
+        if decision.kind in ASKS_FIRST and not experiment.plan.is_automatic:
+            return _keep(project, experiment, decision, figures, is_applied=False)
+        return _apply(project, experiment, decision, figures)
+
+
+def approve(project: Project) -> DecisionRecord:
+    """Carry out the decision that waits for approval.
+
+    Args:
+        project: an open project.
+
+    Returns:
+        The decision, applied.
+
+    Raises:
+        BadInput: no decision waits.
+    """
+    with project.lock("experiment"):
+        experiment = running(project)
+        last = list_decisions(project, experiment.name)[-1:] if experiment else []
+        if experiment is None or not last or last[0].is_applied:
+            raise BadInput("no decision waits for approval; `millwright experiment decide` makes one")
+        waiting = last[0]
+        decision = Decision(
+            waiting.kind, waiting.reason, waiting.figures["version"], waiting.figures["shares"]
+        )
+        return _apply(project, experiment, decision, waiting.figures)
+
+
+def stop(project: Project, reason: str, name: str | None = None) -> DecisionRecord:
+    """End an experiment by hand; every user gets the champion again.
+
+    Args:
+        project: an open project.
+        reason: why, for the table.
+        name: of the experiment; the one that runs when not given.
+
+    Returns:
+        The decision.
+
+    Raises:
+        BadInput: it does not run.
+        NotFound: there is none.
+    """
+    with project.lock("experiment"):
+        experiment = find(project, name)
+        if experiment.state != RUNNING:
+            raise BadInput(f"the experiment {experiment.name!r} does not run, it was {experiment.state}")
+        return _apply(project, experiment, Decision(STOP, reason), {})
+
+
+def list_decisions(project: Project, experiment: str) -> list[DecisionRecord]:
+    """Every decision on an experiment, oldest first."""
+    wanted = select(decisions).where(decisions.c.experiment == experiment).order_by(decisions.c.id)
+    with project.database.connect() as connection:
+        return [
+            DecisionRecord(row.experiment, row.kind, row.reason, row.figures, row.is_applied, row.decided_at)
+            for row in connection.execute(wanted)
+        ]
+
+
+def _overtaken(plan: Plan, champion: str) -> Decision:
+    """Another version is champion: by hand, or by this experiment, which was killed before it ended."""
+    reason = f"{champion} became champion in the meantime"
+    return Decision(STOP, reason, champion if champion in plan.challengers else None)
+
+
+def _ship_or_hold(plan: Plan, found: Analysis, best: Effect) -> Decision:
+    for effect in found.response:
+        if effect.arm == best.arm and not effect.low <= 0 <= effect.high:
+            return Decision(
+                HOLD, f"{best.arm} looks better, {_words(best)}, but who answers differs ({_words(effect)}); "
+                "compare only users who are always asked: --heard asked"
+            )  # fmt: skip
+    guards = [effect for effect in found.guardrails if effect.arm == best.arm]
+    for effect in guards:
+        if effect.high > plan.margin:
+            limit = f"harm of {plan.margin:.1%} is not ruled out yet"
+            return Decision(HOLD, f"{best.arm} is better, {_words(best)}, but {limit}: {_words(effect)}")
+    harmless = "; ".join(_words(effect) for effect in guards)
+    return Decision(SHIP, f"{best.arm} is better: {_words(best)}; no harm: {harmless or 'nothing guarded'}",
+                    best.arm)  # fmt: skip
+
+
+def _next_shares(plan: Plan, found: Analysis, live: Sequence[str]) -> Decision | None:
+    """The next step of the canary, or the shares that Thompson sampling draws."""
+    now_shares = {arm.name: arm.share for arm in found.arms[1:]}
+    together, enough = sum(now_shares.values()), min(found.step_users[arm] for arm in live)
+    larger = [step for step in plan.steps if step > together + 1e-9]
+    if len(live) == len(plan.challengers) and larger:
+        seen = found.arms[0].users if not together else enough
+        if seen >= plan.step_units:
+            return Decision(
+                ADVANCE, f"{seen} users without harm at {together:.0%}, next is {larger[0]:.0%}",
+                shares=shares_of_step(plan, larger[0]),
+            )  # fmt: skip
+        return None
+    if plan.allocation == "thompson" and enough >= plan.step_units:
+        drawn = thompson_shares(found.primary, live, len(plan.challengers))
+        shares = {arm: drawn.get(arm, 0.0) for arm in plan.challengers}
+        if max(abs(shares[arm] - now_shares[arm]) for arm in shares) >= LEAST_SHIFT:
+            told = ", ".join(f"{arm} {share:.0%}" for arm, share in shares.items())
+            return Decision(SHIFT, f"shares by the chance of being best: {told}", shares=shares)
+    return None
+
+
+def _apply(
+    project: Project, experiment: Experiment, decision: Decision, figures: JsonObject
+) -> DecisionRecord:
+    plan, shares = experiment.plan, decision.shares
+    if decision.kind == SHIP:
+        assert decision.version is not None
+        promote(project, decision.version, f"experiment {experiment.name}: {decision.reason}")
+    if decision.kind in (ROLL_BACK, KEEP) and decision.version is not None and len(plan.challengers) > 1:
+        left = {arm["name"]: arm["share"] for arm in figures["arms"][1:]}
+        left[decision.version] = 0.0
+        shares = left if any(left.values()) else None
+    current = current_traffic(project)
+    with project.database.begin() as connection:
+        if shares is not None and current is not None:
+            share_out(connection, plan, experiment.name, current.salt, shares)
+        elif decision.kind in STATES:
+            end_traffic(connection)
+            finish(connection, experiment.name, STATES[decision.kind])
+    return _keep(project, experiment, decision, figures, is_applied=True)
+
+
+def _keep(
+    project: Project, experiment: Experiment, decision: Decision, figures: JsonObject, *, is_applied: bool
+) -> DecisionRecord:
+    record = DecisionRecord(experiment.name, decision.kind, decision.reason, figures, is_applied, now())
+    told = {"experiment": record.experiment, "kind": record.kind, "version": decision.version}
+    newest = select(decisions).where(decisions.c.experiment == experiment.name)
+    with project.database.begin() as connection:
+        last = connection.execute(newest.order_by(decisions.c.id.desc()).limit(1)).first()
+        repeats = decision.kind == HOLD or (decision.kind in ASKS_FIRST and last and not last.is_applied)
+        if last is not None and last.kind == decision.kind and repeats:
+            connection.execute(update(decisions).where(decisions.c.id == last.id).values(**asdict(record)))
+        else:
+            connection.execute(insert(decisions).values(**asdict(record)))
+            action = "experiment decided" if is_applied else "experiment decision proposed"
+            note(project, action, details={**told, "reason": record.reason})
+            announce(project, connection, DECISION, {**told, "reason": record.reason, "applied": is_applied})
+    return record
+
+
+def _mismatch(found: Analysis) -> str:
+    counts = ", ".join(f"{arm.name} {arm.users} users at {arm.share:.0%}" for arm in found.arms)
+    return (
+        f"the arms' users do not fit their shares ({counts} now), so no figure can be trusted; look for "
+        "requests that are lost, repeated or pinned to a version"
+    )
+
+
+def _words(effect: Effect) -> str:
+    rates = "nothing known"
+    if effect.champion is not None and effect.challenger is not None:
+        rates = f"{effect.champion:.1%} to {effect.challenger:.1%}"
+    return (
+        f"{effect.metric} {rates}, effect between {effect.low:+.1%} and {effect.high:+.1%} at "
+        f"{1 - effect.alpha:.1%}, {effect.users} users"
+    )
+
+
+def _all_words(primary: dict[str, Effect]) -> str:
+    return "; ".join(f"{arm}: {_words(effect)}" for arm, effect in primary.items())
+
+
+def _days(start: str, end: str) -> float:
+    passed = datetime.fromisoformat(end) - datetime.fromisoformat(start)
+    return float(np.maximum(passed.total_seconds() / 86_400, 0))

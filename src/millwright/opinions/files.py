@@ -1,0 +1,140 @@
+"""Opinions from a file, as a call centre or a survey tool exports them: checked row by row, kept once."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, select
+
+from millwright.data.load import read_table
+from millwright.data.table import ROW
+from millwright.errors import BadInput, MillwrightError
+from millwright.feedback import check_opinion
+from millwright.opinions.keys import kept_under_key
+from millwright.opinions.surveys import asked_with
+from millwright.privacy.sealed import store_opinions, take_write_lock
+from millwright.privacy.vault import open_vault
+from millwright.project import Project
+from millwright.records import Excluded, Opinion
+from millwright.registry.versions import CHAMPION, version_manifest
+from millwright.store.database import hour_of, now
+from millwright.store.tables import predictions
+
+WORDS, NUMBERS = ("label", "comment", "outcome", "key"), ("rating", "csat", "nps")
+AT_ONCE = 500
+COLUMNS = ("prediction", *WORDS, *NUMBERS, "created_at")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """How many opinions of a file are new, how many were kept before, and each row that cannot be."""
+
+    file: str
+    new: int
+    repeated: int
+    refused: tuple[Excluded, ...]
+
+
+def import_opinions(project: Project, path: Path) -> Imported:
+    """Keep the opinions of a file; rows that cannot be kept are listed with their reason.
+
+    Args:
+        project: a project with a champion, whose labels are those that may be named.
+        path: CSV, TSV, JSON Lines or Parquet with a column `prediction` and any of label, rating, comment,
+            csat, nps, outcome, key and created_at. Without a key, what a row says is its key, so that a
+            file may be imported again.
+
+    Returns:
+        What was kept.
+
+    Raises:
+        NotFound: there is no such file, or no champion.
+        BadInput: it is no such file, lacks the column `prediction`, or has one of another name.
+    """
+    table = read_table(path)
+    unknown = [name for name in table.columns if name not in COLUMNS]
+    if "prediction" not in table.columns or unknown:
+        raise BadInput(
+            f"{path.name} must have the column prediction and may have {', '.join(COLUMNS[1:])}; got "
+            f"{', '.join(table.columns)}; rename or remove what differs",
+            field="file",
+        )
+    labels = set(version_manifest(project, CHAMPION)["labels"])
+    vault, new, repeated, refused = open_vault(project), 0, 0, list(table.unreadable)
+    for part in table.frame.iter_slices(AT_ONCE):  # a server that runs writes between them
+        with project.database.begin() as connection:
+            take_write_lock(connection, vault)
+            for row in part.iter_rows(named=True):
+                number = row.pop(ROW)
+                try:
+                    opinion = _checked(connection, row, labels)
+                    if kept_under_key(connection, vault, opinion) is not None:
+                        repeated += 1
+                        continue
+                except MillwrightError as error:
+                    refused.append(Excluded(path.name, number, str(error)))
+                    continue
+                store_opinions(connection, vault, [opinion])
+                new += 1
+    return Imported(path.name, new, repeated, tuple(refused))
+
+
+def _checked(connection: Connection, row: dict[str, str], labels: set[str]) -> Opinion:
+    """The opinion of a row; raises BadInput naming the field that cannot be used."""
+    given = {name: (row.get(name) or "").strip() or None for name in COLUMNS}
+    content = "\0".join(given[name] or "" for name in COLUMNS)
+    digest = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+    numbers = {name: _number(name, given[name]) for name in NUMBERS}
+    opinion = Opinion(
+        id=digest,
+        prediction=given["prediction"] or "",
+        label=given["label"],
+        comment=given["comment"],
+        outcome=given["outcome"],
+        key=given["key"] or f"file:{digest}",
+        created_at=now(),
+        **numbers,
+    )
+    check_opinion(opinion, labels)
+    about = select(predictions.c.created_at).where(predictions.c.id == opinion.prediction)
+    answered = connection.scalar(about)
+    if answered is None:
+        raise BadInput(
+            f"no prediction {opinion.prediction!r}; name an id that the service returned", field="prediction"
+        )
+    hour = _hour(given["created_at"], answered)
+    return replace(opinion, created_at=hour, asked_with=asked_with(connection, opinion))
+
+
+def _number(name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise BadInput(
+            f"{name} must be a whole number, got {text!r}; write it in digits", field=name
+        ) from None
+
+
+def _hour(text: str | None, answered: str) -> str:
+    """The hour as it stands in every table; raises BadInput before the prediction or in the future."""
+    if text is None:
+        return now()
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInput(
+            f"created_at must be a time like 2026-05-01T12:00:00+00:00, got {text!r}; write it so",
+            field="created_at",
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    hour = hour_of(moment.astimezone(UTC))
+    if not answered <= hour <= now():
+        raise BadInput(
+            f"created_at must lie between the prediction ({answered}) and now, got {text!r}; mend the clock",
+            field="created_at",
+        )
+    return hour

@@ -1,0 +1,118 @@
+"""Deletes what people said when the time is up that the settings give it, but for those under a legal hold.
+
+Two purposes: "service" (predictions, opinions and all else about them, by `privacy.keep_service_days`) and
+"training" (the rows that users' labels made, by `privacy.keep_training_days`). What such a row hangs on keeps
+its id, emptied, as long as the row stands. Datasets that exist are not rewritten: the next one is built
+without the rows.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
+
+from millwright.privacy.audit import record
+from millwright.privacy.consent import HELD
+from millwright.privacy.holdings import hanging_on
+from millwright.project import Project
+from millwright.store.database import hour_of, now, scrub
+from millwright.store.tables import failures, opinions, predictions, proposed_rows, restrictions
+
+
+@dataclass(frozen=True)
+class Expired:
+    """How many rows are over their time, by table, and how many of those a legal hold keeps."""
+
+    predictions: int
+    opinions: int
+    proposed_rows: int
+    held: int
+    is_dry_run: bool
+
+
+def expire(project: Project, *, dry_run: bool = False, hour: str | None = None) -> Expired:
+    """Delete what is over its time.
+
+    Args:
+        project: an open project.
+        dry_run: only count.
+        hour: as `now` writes it; now if None.
+
+    Returns:
+        What was deleted, or would be.
+    """
+    settings, hour = project.settings.privacy, hour or now()
+    service = _before(hour, settings.keep_service_days)
+    training = _before(hour, settings.keep_training_days)
+    with project.database.begin() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        old_rows = _old_rows(training)
+        old_opinions = (opinions.c.created_at < service) & opinions.c.sealed.is_not(None)
+        old_predictions = (predictions.c.created_at < service) & predictions.c.sealed.is_not(None)
+        found = Expired(
+            predictions=_count(connection, old_predictions & _free(predictions.c.subject)),
+            opinions=_count(connection, old_opinions & _free(opinions.c.subject)),
+            proposed_rows=_count(connection, old_rows & _free(proposed_rows.c.subject)),
+            held=sum(
+                _count(connection, old & ~_free(subject))
+                for old, subject in (
+                    (old_predictions, predictions.c.subject),
+                    (old_opinions, opinions.c.subject),
+                    (old_rows, proposed_rows.c.subject),
+                )
+            ),
+            is_dry_run=dry_run,
+        )
+        if dry_run or not (found.predictions or found.opinions or found.proposed_rows):
+            return found
+        connection.execute(delete(proposed_rows).where(old_rows, _free(proposed_rows.c.subject)))
+        connection.execute(
+            update(opinions).where(old_opinions, _free(opinions.c.subject)).values(sealed=None)
+        )
+        expired = old_predictions & _free(predictions.c.subject)
+        for table, which in hanging_on(select(predictions.c.id).where(expired)):
+            if table not in (opinions, proposed_rows):
+                connection.execute(delete(table).where(which))
+        connection.execute(delete(failures).where(failures.c.created_at < service, _free(failures.c.subject)))
+        connection.execute(update(predictions).where(expired).values(sealed=None))
+        _drop_empty(connection)
+        counts = {name: value for name, value in vars(found).items() if name != "is_dry_run"}
+        record(project, "expired", details=counts)
+    scrub(project.database)
+    return found
+
+
+def training_since(project: Project) -> str:
+    """Labels given before this hour make no rows any more; an hour before all others if they always do."""
+    return _before(now(), project.settings.privacy.keep_training_days)
+
+
+def _before(hour: str, days: int | None) -> str:
+    if days is None:
+        return ""
+    return hour_of(datetime.fromisoformat(hour).astimezone(UTC) - timedelta(days=days))
+
+
+def _old_rows(training: str) -> ColumnElement[bool]:
+    said = select(opinions.c.id).where(opinions.c.created_at < training)
+    return proposed_rows.c.opinion.in_(said)
+
+
+def _free(subject: ColumnElement[str | None]) -> ColumnElement[bool]:
+    """Rows of nobody, and of people who are under no legal hold."""
+    kept = select(restrictions.c.subject).where(restrictions.c.kind == HELD)
+    return or_(subject.is_(None), subject.not_in(kept))
+
+
+def _count(connection: Connection, which: ColumnElement[bool]) -> int:
+    return connection.scalar(select(func.count()).where(which)) or 0
+
+
+def _drop_empty(connection: Connection) -> None:
+    """Emptied opinions and predictions go as soon as nothing hangs on them."""
+    rows_of = select(proposed_rows.c.opinion)
+    connection.execute(delete(opinions).where(opinions.c.sealed.is_(None), opinions.c.id.not_in(rows_of)))
+    hanging = select(opinions.c.prediction).union(select(proposed_rows.c.prediction))
+    connection.execute(
+        delete(predictions).where(predictions.c.sealed.is_(None), predictions.c.id.not_in(hanging))
+    )

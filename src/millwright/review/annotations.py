@@ -1,0 +1,285 @@
+"""What people said of rows in review: kept at once, undone until a turn takes it, checked on gold rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from millwright.data.load import read_table
+from millwright.errors import BadInput, NotFound, one_of
+from millwright.modalities.text import clean
+from millwright.privacy.holdings import PREDICTION
+from millwright.privacy.sealed import hidden_key, open_opinion, store_opinions, take_write_lock
+from millwright.privacy.vault import Place, Vault, open_vault
+from millwright.project import Project
+from millwright.records import JsonObject, Opinion
+from millwright.review.agreement import adjudicated, krippendorff_alpha
+from millwright.review.items import Item, label_names, read_queue
+from millwright.store.database import now
+from millwright.store.tables import annotations, gold, opinions, predictions, review_items
+
+GOLD = "gold:"  # begins the item of a row whose label is known
+REVIEWED = "review:"  # begins the key of an opinion that reviewers made
+GOLD_EVERY = 10  # rows; then one whose label is known, if there are any
+MAX_NAME = 100
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """An annotator's label of a row; None is that it was passed over."""
+
+    item: str
+    annotator: str
+    label: str | None
+    reason: str
+    created_at: str
+
+
+def next_items(project: Project, annotator: str, count: int = 1, needed: int = 1) -> list[Item]:
+    """The next rows for an annotator, in the queue's order, gold rows among them.
+
+    Args:
+        project: a project whose queue was built.
+        annotator: who asks; rows that they labelled or passed over do not come again.
+        count: how many at most.
+        needed: how many annotators a row should have; it is offered to no more.
+
+    Returns:
+        Rows; a gold row looks like any other.
+
+    Raises:
+        NotFound: no queue was built yet.
+    """
+    queue = read_queue(project)
+    done = list_annotations(project)
+    own = {one.item for one in done if one.annotator == annotator}
+    labels_of: dict[str, int] = {}
+    for one in done:
+        labels_of[one.item] = labels_of.get(one.item, 0) + (one.label is not None)
+    open_ = [item for item in queue if item.id not in own and labels_of.get(item.id, 0) < needed]
+    golden = [item for item in _gold_items(open_vault(project)) if item.id not in own]
+    found: list[Item] = []
+    for item in open_:
+        if golden and (len(own) + len(found) + 1) % GOLD_EVERY == 0:
+            found.append(golden.pop(0))
+        found.append(item)
+    return found[:count]
+
+
+def annotate(project: Project, item: str, annotator: str, label: str | None) -> Annotation:
+    """Keep an annotator's label of a row, in place of an earlier one of theirs.
+
+    Args:
+        project: an open project.
+        item: the row's id in the queue.
+        annotator: who says so.
+        label: one of the champion's labels; None passes the row over.
+
+    Returns:
+        What is kept.
+
+    Raises:
+        NotFound: no such row in the queue, or no such label.
+        BadInput: the annotator's name cannot be used.
+    """
+    if not 0 < len(annotator) <= MAX_NAME:
+        raise BadInput(f"annotator must have 1 to {MAX_NAME} characters, got {len(annotator)}", "annotator")
+    known = {one.id: one.reason for one in [*read_queue(project), *_gold_items(open_vault(project))]}
+    one_of("row", item, known)
+    if label is not None:
+        one_of("label", label, label_names(project))
+    made = Annotation(item, annotator, label, known[item], now())
+    keep_all(project, [made])
+    return made
+
+
+def keep_all(project: Project, made: Sequence[Annotation]) -> None:
+    """Keep annotations, sealed for whose row it is, each in place of the annotator's earlier one.
+
+    Args:
+        project: an open project.
+        made: what to keep; nothing is checked but that the rows are there.
+
+    Raises:
+        NotFound: a row was erased meanwhile; then nothing is kept.
+    """
+    vault = open_vault(project)
+    with project.database.begin() as connection:
+        take_write_lock(connection, vault)
+        owners: dict[str, str | None] = {
+            row.item: row.subject
+            for row in connection.execute(select(review_items.c.item, review_items.c.subject))
+        }
+        owners |= dict.fromkeys(connection.scalars(select(gold.c.item)))
+        last = connection.scalar(select(func.max(annotations.c.id))) or 0
+        for number, one in enumerate(made, start=last + 1):
+            subject = owners[one_of("row", one.item, owners)]
+            earlier = update(annotations).where(
+                annotations.c.item == one.item, annotations.c.annotator == one.annotator
+            )
+            connection.execute(earlier.values(is_undone=True))
+            told = {name: value for name, value in vars(one).items() if name != "label"}
+            sealed = vault.seal(Place("annotations", str(number), subject), {"label": one.label})
+            values = {**told, "id": number, "subject": subject, "is_undone": False, "sealed": sealed}
+            connection.execute(insert(annotations).values(values))
+
+
+def undo(project: Project, annotator: str) -> Annotation:
+    """Take back an annotator's last label; the row comes again.
+
+    Args:
+        project: an open project.
+        annotator: whose.
+
+    Returns:
+        What was taken back.
+
+    Raises:
+        NotFound: there is nothing to take back.
+    """
+    mine = select(annotations).where(annotations.c.annotator == annotator, annotations.c.is_undone.is_(False))
+    with project.database.begin() as connection:
+        last = connection.execute(mine.order_by(annotations.c.id.desc()).limit(1)).first()
+        if last is None:
+            raise NotFound(f"{annotator!r} has labelled nothing that could be undone")
+        connection.execute(update(annotations).where(annotations.c.id == last.id).values(is_undone=True))
+    return _of_row(open_vault(project), last)
+
+
+def list_annotations(project: Project) -> list[Annotation]:
+    """All that stand, oldest first."""
+    standing = select(annotations).where(annotations.c.is_undone.is_(False)).order_by(annotations.c.id)
+    vault = open_vault(project)
+    with project.database.connect() as connection:
+        return [_of_row(vault, row) for row in connection.execute(standing).all()]
+
+
+def add_gold(project: Project, path: Path) -> int:
+    """Take rows whose label is known, to be mixed among the others.
+
+    Args:
+        project: a project with a champion.
+        path: a file with the columns text and label.
+
+    Returns:
+        How many there are now.
+
+    Raises:
+        NotFound: there is no such file, or the champion does not know a label.
+        BadInput: a column is missing.
+    """
+    table, labels = read_table(path), label_names(project)
+    if not {"text", "label"} <= set(table.columns):
+        raise BadInput(f"{path.name} must have the columns text and label, got {', '.join(table.columns)}")
+    given = table.frame.select("text", "label").iter_rows()
+    rows = [(clean(text), one_of("label", label, labels)) for text, label in given]
+    vault = open_vault(project)
+    with project.database.begin() as connection:
+        take_write_lock(connection, vault)
+        for text, label in rows:
+            if text:
+                item = f"{GOLD}{vault.pseudonym(text)}"
+                sealed = vault.seal(Place("gold", item, None), {"text": text, "label": label})
+                connection.execute(delete(gold).where(gold.c.item == item))
+                connection.execute(insert(gold).values(item=item, created_at=now(), sealed=sealed))
+        return connection.scalar(select(func.count()).select_from(gold)) or 0
+
+
+def verdicts(project: Project, needed: int = 1) -> dict[str, str | None]:
+    """For each row that has labels enough, the one that most annotators gave; None where they differ."""
+    return {
+        item: adjudicated(labels, needed)
+        for item, labels in _labels(project).items()
+        if len(labels) >= needed and not item.startswith(GOLD)
+    }
+
+
+def apply_reviews(project: Project, needed: int = 1) -> int:
+    """Make opinions of what was agreed on about predictions, so that the next turn learns it.
+
+    Args:
+        project: an open project.
+        needed: how many annotators a row should have.
+
+    Returns:
+        How many are new. Rows on which annotators differ wait; rows of files are never changed.
+    """
+    fresh, vault = 0, open_vault(project)
+    for item, label in verdicts(project, needed).items():
+        if not item.startswith(PREDICTION) or label is None:
+            continue
+        name = item.removeprefix(PREDICTION)
+        with project.database.begin() as connection:
+            take_write_lock(connection, vault)
+            earlier = _reviewed(connection, vault, name)
+            if connection.scalar(select(predictions.c.id).where(predictions.c.id == name)) is None:
+                continue  # erased meanwhile
+            if not earlier or earlier[-1] != label:
+                key = f"{REVIEWED}{name}:{len(earlier)}"
+                opinion = Opinion(token_hex(16), name, label, None, None, now(), key=key)
+                store_opinions(connection, vault, [opinion])
+                fresh += 1
+    return fresh
+
+
+def _reviewed(connection: Connection, vault: Vault, prediction: str) -> list[str | None]:
+    """The labels that reviews gave a prediction, oldest first; None where one is past its time."""
+    labels: list[str | None] = []
+    while True:
+        key = hidden_key(vault, f"{REVIEWED}{prediction}:{len(labels)}")
+        row = connection.execute(select(opinions).where(opinions.c.key == key)).first()
+        if row is None:
+            return labels
+        labels.append(None if row.sealed is None else open_opinion(vault, row).label)
+
+
+def review_status(project: Project, needed: int = 1) -> JsonObject:
+    """How far the review is: rows done, agreement, each annotator on gold rows, what differs."""
+    labels, found = _labels(project), verdicts(project, needed)
+    known = {item: content["label"] for item, content in _gold(open_vault(project)).items()}
+    people: dict[str, JsonObject] = {}
+    for one in list_annotations(project):
+        about = people.setdefault(one.annotator, {"labelled": 0, "passed": 0, "gold": 0, "gold_right": 0})
+        about["passed" if one.label is None else "labelled"] += 1
+        if one.item in known and one.label is not None:
+            about["gold"] += 1
+            about["gold_right"] += int(one.label == known[one.item])
+    queue = read_queue(project)
+    return {
+        "rows": len(queue),
+        "labelled": sum(item.id in labels for item in queue),
+        "agreed": sum(label is not None for label in found.values()),
+        "differ": [item for item, label in found.items() if label is None],
+        "krippendorff_alpha": krippendorff_alpha(
+            [given for item, given in labels.items() if not item.startswith(GOLD)]
+        ),
+        "annotators": people,
+    }
+
+
+def _labels(project: Project) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for one in list_annotations(project):
+        if one.label is not None:
+            found.setdefault(one.item, []).append(one.label)
+    return found
+
+
+def _gold(vault: Vault) -> dict[str, JsonObject]:
+    """Text and label of each gold row by its item."""
+    _ = vault.keys  # before anything is read
+    with vault.project.database.connect() as connection:
+        rows = connection.execute(select(gold).order_by(gold.c.item)).all()
+    return {row.item: vault.unseal(Place("gold", row.item, None), row.sealed) for row in rows}
+
+
+def _gold_items(vault: Vault) -> list[Item]:
+    return [Item(item, content["text"], "gold", None, ()) for item, content in _gold(vault).items()]
+
+
+def _of_row(vault: Vault, row: Row[Any]) -> Annotation:
+    content = vault.unseal(Place("annotations", str(row.id), row.subject), row.sealed)
+    return Annotation(row.item, row.annotator, content["label"], row.reason, row.created_at)

@@ -1,0 +1,102 @@
+"""The queue as it is kept, sealed: rows to look at, in order. Reading it loads no network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, select
+
+from millwright.errors import NotFound
+from millwright.privacy.holdings import PREDICTION
+from millwright.privacy.sealed import take_write_lock
+from millwright.privacy.vault import Place, Vault, open_vault
+from millwright.project import Project
+from millwright.registry.versions import CHAMPION, version_manifest
+from millwright.store.database import now
+from millwright.store.tables import predictions, review_items
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row to look at. `id` is "prediction:ID" or "row:ID"; `given` the label that it has, if any.
+
+    `reason` is coverage, margin or chance (nobody labelled it), suspect (its label looks wrong) or
+    disagreement (a user said another label than the model, which was sure). `choices` are the model's
+    likeliest labels with their probabilities.
+    """
+
+    id: str
+    text: str
+    reason: str
+    given: str | None
+    choices: tuple[tuple[str, float], ...]
+
+
+def write_queue(project: Project, queue: Sequence[Item], owners: Mapping[str, str | None]) -> list[Item]:
+    """Keep a queue in place of the one before; what was labelled stays.
+
+    Args:
+        project: an open project.
+        queue: rows in order.
+        owners: the pseudonym behind each row of a file, by the item's id; who is behind a prediction is
+            looked up.
+
+    Returns:
+        The queue without rows whose prediction was deleted meanwhile.
+    """
+    vault, kept = open_vault(project), list[Item]()
+    with project.database.begin() as connection:
+        take_write_lock(connection, vault)
+        connection.execute(delete(review_items))
+        named = [item.id.removeprefix(PREDICTION) for item in queue]
+        chosen = select(predictions.c.id, predictions.c.subject).where(predictions.c.id.in_(named))
+        about = {PREDICTION + row.id: row.subject for row in connection.execute(chosen)}
+        for place, item in enumerate(queue):
+            if item.id.startswith(PREDICTION) and item.id not in about:
+                continue
+            subject = about[item.id] if item.id in about else owners.get(item.id)
+            content = {"text": item.text, "given": item.given, "choices": item.choices}
+            connection.execute(
+                insert(review_items).values(
+                    item=item.id,
+                    place=place,
+                    subject=subject,
+                    reason=item.reason,
+                    created_at=now(),
+                    sealed=vault.seal(Place("review_items", item.id, subject), content),
+                )
+            )
+            kept.append(item)
+    return kept
+
+
+def read_queue(project: Project) -> list[Item]:
+    """The queue as it was built.
+
+    Args:
+        project: an open project.
+
+    Returns:
+        Its rows in order, but for those that were erased since.
+
+    Raises:
+        NotFound: none was built yet.
+    """
+    vault = open_vault(project)
+    _ = vault.keys  # before anything is read
+    with project.database.connect() as connection:
+        rows = connection.execute(select(review_items).order_by(review_items.c.place)).all()
+    if not rows:
+        raise NotFound("no rows wait for review; run `millwright review build`")
+    return [_item(vault, row) for row in rows]
+
+
+def _item(vault: Vault, row: Row[Any]) -> Item:
+    content = vault.unseal(Place("review_items", row.item, row.subject), row.sealed)
+    choices = tuple((label, share) for label, share in content["choices"])
+    return Item(row.item, content["text"], row.reason, content["given"], choices)
+
+
+def label_names(project: Project) -> list[str]:
+    """The labels that may be given: the champion's."""
+    return list(version_manifest(project, CHAMPION)["labels"])

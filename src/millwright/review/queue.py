@@ -1,0 +1,188 @@
+"""Builds the queue: rows that people should look at, most valuable first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import select
+
+from millwright.data.dataset import open_dataset
+from millwright.privacy.holdings import PREDICTION
+from millwright.privacy.sealed import open_prediction, read_opinions, read_predictions
+from millwright.privacy.vault import Vault, open_vault
+from millwright.progress import Progress, quiet
+from millwright.project import Project
+from millwright.records import Row
+from millwright.registry.versions import CHAMPION, resolve, version_manifest
+from millwright.review.annotations import REVIEWED
+from millwright.review.items import Item, write_queue
+from millwright.review.label_errors import out_of_fold, suspects
+from millwright.review.selection import worth_labelling
+from millwright.serve.engine import Answering
+from millwright.serve.loading import Loader
+from millwright.store.tables import opinions, predictions
+from millwright.train.backbones import load_backbone
+from millwright.train.calibrate import softmax
+from millwright.train.heads import DEFAULT_STRENGTH, fit_head
+from millwright.train.states import cached_features, checked_precision
+
+MOST_CANDIDATES = 5_000
+BATCH = 256
+OTHERS_SHARE = 0.2  # of the queue each for suspected labels and for disagreements with users
+SURE = 0.8
+CHOICES = 3
+
+
+def build_queue(project: Project, count: int = 100, progress: Progress = quiet) -> list[Item]:
+    """Choose rows for review and keep them as the queue.
+
+    Args:
+        project: a project with a champion.
+        count: how many rows at most.
+        progress: called with "review" and the fraction done.
+
+    Returns:
+        The queue: kinds of rows take turns, each kind with its most valuable first.
+
+    Raises:
+        NotFound: there is no champion.
+        Corrupt: it is damaged.
+        Busy: another process builds the queue, or erases somebody.
+    """
+    with project.lock("review"):  # what an erasure takes away meanwhile must not come back
+        return _build(project, count, progress)
+
+
+def _build(project: Project, count: int, progress: Progress) -> list[Item]:
+    name, vault = resolve(project, CHAMPION), open_vault(project)
+    model = Loader(project).load(name)
+    dataset = open_dataset(project, version_manifest(project, name)["dataset"]["id"])
+    rows = dataset.split("train", "validation")
+    row_feature_MD = _features(model, [row.text for row in rows], progress, 0.0)
+    others = round(OTHERS_SHARE * count)
+    kinds = [
+        _suspected(project, model.labels, rows, others),
+        _disagreements(vault, others),
+        _unlabelled(vault, model, row_feature_MD, count, progress),
+    ]
+    owners = {f"row:{row.id}": vault.pseudonym(row.subject) for row in rows}
+    queue = write_queue(project, _in_turns(kinds)[:count], owners)
+    progress("review", 1.0)
+    return queue
+
+
+def _suspected(project: Project, labels: Sequence[str], rows: Sequence[Row], count: int) -> list[Item]:
+    """Rows whose label looks wrong from the frozen backbone's features, which never saw a label."""
+    if len({row.label for row in rows}) < 2:
+        return []
+    number = {label: place for place, label in enumerate(labels)}
+    known = [place for place, row in enumerate(rows) if row.label in number]
+    truth_N = np.array([number[rows[place].label] for place in known])
+
+    def fit(feature_ND: np.ndarray, own_N: np.ndarray) -> "_Head":
+        """A head on some of the rows."""
+        return _Head(*fit_head(feature_ND.astype(np.float32), own_N, len(labels), DEFAULT_STRENGTH))
+
+    feature_ND = _frozen_features(project, [rows[place].text for place in known])
+    probability_NC = out_of_fold(feature_ND, truth_N, fit)
+    found_N, _ = suspects(probability_NC, truth_N)
+    return [
+        Item(
+            f"row:{rows[known[place]].id}", rows[known[place]].text, "suspect", rows[known[place]].label,
+            _choices(labels, probability_NC[place]),
+        )
+        for place in found_N[:count]
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Head:
+    weight_CD: np.ndarray
+    bias_C: np.ndarray
+
+    def __call__(self, feature_ND: np.ndarray) -> np.ndarray:
+        return softmax(feature_ND @ self.weight_CD.T + self.bias_C, 1.0)
+
+
+def _disagreements(vault: Vault, count: int) -> list[Item]:
+    """Predictions of which the model was sure and a user said another label; the surest first.
+
+    Users who are always asked are left out: looking again only where the model differs would bend what
+    is measured on them in its favour.
+    """
+    newest = {one.prediction: one for one in read_opinions(vault) if one.label is not None}
+    differing = [
+        (given, newest[given.id].label)
+        for given in read_predictions(vault)
+        if given.id in newest and not given.ask and given.probability >= SURE
+    ]
+    open_ = [
+        (given, said)
+        for given, said in differing
+        if said != given.label and not (newest[given.id].key or "").startswith(REVIEWED)
+    ]
+    open_.sort(key=lambda pair: (-pair[0].probability, pair[0].id))
+    return [
+        Item(PREDICTION + given.id, given.text, "disagreement", said, ((given.label, given.probability),))
+        for given, said in open_[:count]
+    ]
+
+
+def _unlabelled(
+    vault: Vault, model: Answering, known_MD: np.ndarray, count: int, progress: Progress
+) -> list[Item]:
+    """Predictions that nobody labelled.
+
+    Users who are always asked are left out: were their rows chosen by how unsure the model is, what is
+    measured on them would no longer be a fair sample.
+    """
+    labelled = select(opinions.c.prediction).where(opinions.c.has_label)
+    wanted = (
+        select(predictions)
+        .where(
+            predictions.c.id.not_in(labelled), predictions.c.ask.is_(False), predictions.c.sealed.is_not(None)
+        )
+        .order_by(predictions.c.created_at.desc(), predictions.c.id)
+        .limit(MOST_CANDIDATES)
+    )
+    with vault.project.database.connect() as connection:
+        by_text = {open_prediction(vault, row).text: row.id for row in connection.execute(wanted)}
+    texts = list(by_text)
+    if not texts:
+        return []
+    feature_ND = _features(model, texts, progress, 0.5)
+    probability_NC = model.probabilities(feature_ND)
+    chosen_N, why = worth_labelling(feature_ND, probability_NC, known_MD, count, seed=len(texts))
+    return [
+        Item(PREDICTION + by_text[texts[at]], texts[at], reason, None,
+             _choices(model.labels, probability_NC[at]))
+        for at, reason in zip(chosen_N, why, strict=True)
+    ]  # fmt: skip
+
+
+def _frozen_features(project: Project, texts: Sequence[str]) -> np.ndarray:
+    about = project.settings.backbone
+    backbone = load_backbone(about.name, about.max_tokens)
+    precision = checked_precision(backbone, texts)
+    found, _ = cached_features(backbone, texts, precision, project.kept / "cache", lambda done: None)
+    feature_ND: np.ndarray = found.numpy()
+    return feature_ND
+
+
+def _features(model: Answering, texts: Sequence[str], progress: Progress, begin: float) -> np.ndarray:
+    parts = []
+    for start in range(0, len(texts), BATCH):
+        progress("review", begin + 0.5 * start / len(texts))
+        parts.append(model.body.features(texts[start : start + BATCH]))
+    return np.concatenate(parts) if parts else np.empty((0, 1), dtype=np.float32)
+
+
+def _choices(labels: Sequence[str], probability_C: np.ndarray) -> tuple[tuple[str, float], ...]:
+    best = (-probability_C).argsort(kind="stable")[:CHOICES]
+    return tuple((labels[place], round(float(probability_C[place]), 4)) for place in best)
+
+
+def _in_turns(kinds: Sequence[Sequence[Item]]) -> list[Item]:
+    longest = max((len(kind) for kind in kinds), default=0)
+    found = [kind[place] for place in range(longest) for kind in kinds if place < len(kind)]
+    return list({item.id: item for item in found}.values())

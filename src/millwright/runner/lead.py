@@ -1,0 +1,149 @@
+"""Keeps the wheel turning while a server serves: turns, experiments on them, checks for drift, messages.
+
+Whatever it starts is a process of its own, so that training neither blocks nor slows the server, and what it
+does next follows from the tables alone: killed at any moment, the next one goes on. Of several on one project
+one leads; the others wait for its lock.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from millwright.errors import Busy, MillwrightError
+from millwright.experiment.plans import list_experiments, plan_of, start
+from millwright.project import Project
+from millwright.records import TurnRecord
+from millwright.review.annotations import apply_reviews
+from millwright.runner.due import awaits_users, is_drift_check_due, standing, why_turn
+from millwright.store.database import now
+from millwright.webhooks import deliver
+
+LOOK_AGAIN_S = 3_600.0  # after a check for drift that was refused, as for too few predictions
+STOP_S = 10.0  # for a process to end by itself after it was asked to
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Leading:
+    """What the runner does, for metrics: whether it leads, and whether a turn runs."""
+
+    is_leader: bool = False
+    is_turning: bool = False
+    turns: int = 0
+    failures: int = 0
+
+
+Run = Callable[[Project, list[str]], Awaitable[int]]
+
+
+async def lead(project: Project, state: Leading, run: Run | None = None) -> None:
+    """Wait until nobody else leads, then keep the wheel turning until cancelled.
+
+    Args:
+        project: the project that is served.
+        state: kept up to date.
+        run: starts a verb of the command line and returns its exit code; a process of its own when not given.
+    """
+    while True:
+        try:
+            with project.lock("run"):
+                state.is_leader = True
+                log.info("this runner leads")
+                await _keep_turning(project, state, run or run_verb)
+        except Busy:
+            await asyncio.sleep(project.settings.run.check_seconds)
+        finally:
+            state.is_leader = False
+
+
+async def run_verb(project: Project, words: list[str]) -> int:
+    """Run `millwright WORDS` over a project as a process of its own; its exit code.
+
+    The process is ended when this is cancelled; a verb that is interrupted loses nothing.
+    """
+    command = [sys.executable, "-m", "millwright.surfaces.cli", *words, "--project", str(project.folder)]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), STOP_S)
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+def meet_users(project: Project, finished: TurnRecord) -> str | None:
+    """Begin the experiment on a turn's challenger, unless it was begun before or another champion serves.
+
+    Args:
+        project: an open project.
+        finished: a turn whose challenger passed the gates.
+
+    Returns:
+        The experiment's name, None if none was begun.
+
+    Raises:
+        Busy: another experiment runs.
+    """
+    name = f"turn-{finished.number}"
+    plan = plan_of(project, [finished.challenger])
+    if plan.champion != finished.champion or any(one.name == name for one in list_experiments(project)):
+        return None
+    return start(project, plan, name).name
+
+
+async def _keep_turning(project: Project, state: Leading, run: Run) -> None:
+    settings, told, failed_at = project.settings, "", -1  # how many rows waited when a turn failed
+    looked_at = -math.inf
+    while True:
+        try:
+            await asyncio.to_thread(_housekeeping, project)
+            found = await asyncio.to_thread(standing, project)
+            if is_drift_check_due(found) and time.monotonic() - looked_at >= LOOK_AGAIN_S:
+                looked_at = time.monotonic()
+                await run(project, ["drift", "--gently", "--json"])
+            why = why_turn(found, settings.run, settings.turn.min_rows)
+            if (
+                why is not None and found.waiting != failed_at
+            ):  # what failed is not tried again on the same rows
+                log.info("a turn starts: %s", why)
+                state.is_turning = True
+                decide_by = ["--decide-by", settings.run.decide_by]
+                code = await run(project, ["turn", "--gently", "--json", *decide_by])
+                state.turns, state.failures = state.turns + 1, state.failures + bool(code)
+                failed_at = found.waiting if code else -1
+                if code:
+                    log.error("the turn failed with exit code %d; it goes on when more rows are new", code)
+            told = ""
+        except Exception as error:  # whatever a step met, the server goes on serving
+            reason = str(error) if isinstance(error, MillwrightError) else type(error).__name__
+            if reason != told:
+                log.error("the wheel stands: %s", reason)
+            told = reason
+        finally:
+            state.is_turning = False
+        await asyncio.sleep(settings.run.check_seconds)
+
+
+def _housekeeping(project: Project) -> None:
+    """What takes no process: reviews become opinions, a turn's challenger meets users, messages go out."""
+    apply_reviews(project, project.settings.review.annotators)
+    if (finished := awaits_users(project)) is not None:
+        with contextlib.suppress(Busy):
+            if (name := meet_users(project, finished)) is not None:
+                log.info("experiment %s began at %s", name, now())
+    if project.settings.webhooks.urls:
+        with contextlib.suppress(Busy):
+            made = deliver(project)
+            if made.given_up:
+                log.error("%d messages to webhooks were given up", made.given_up)

@@ -1,0 +1,172 @@
+"""The verbs of `millwright experiment`: start, status, decide, approve, stop."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from millwright.records import JsonObject
+from millwright.surfaces import screen
+from millwright.surfaces.options import AsJson, ProjectFolder, open_at, project_option
+
+app = typer.Typer(
+    name="experiment", no_args_is_help=True, help="Hold challengers against the champion on real users."
+)
+
+
+@app.command()
+def start(
+    challengers: Annotated[list[str], typer.Argument(help="Versions to try, such as v2.")],
+    metric: Annotated[str, typer.Option(help="What decides: accepted, resolved, …")] = "accepted",
+    guardrail: Annotated[
+        list[str] | None, typer.Option(help="What may not be harmed; may be given again.")
+    ] = None,
+    step: Annotated[
+        list[float] | None, typer.Option(help="Shares one after the other; 0 answers unseen.")
+    ] = None,
+    step_users: Annotated[int, typer.Option(min=1, help="Of a challenger, for the next step.")] = 50,
+    heard: Annotated[str, typer.Option(help="Whose opinions count: everyone, asked.")] = "everyone",
+    thompson: Annotated[bool, typer.Option(help="At last give more users what looks better.")] = False,
+    name: Annotated[str | None, typer.Option(help="Of the experiment.")] = None,
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Give challengers a share of users; a running server takes it up and decides by itself.
+
+    Example: millwright experiment start v2 --metric accepted --step 0.01 --step 0.1 --step 0.5 --project desk
+    """
+    opened = open_at(project)
+    from dataclasses import asdict
+
+    from millwright.errors import one_of
+    from millwright.experiment.plans import Plan, plan_of
+    from millwright.experiment.plans import start as start_experiment
+
+    plan = plan_of(
+        opened,
+        challengers,
+        metric=metric,
+        guardrails=tuple(guardrail) if guardrail else Plan.guardrails,
+        heard="asked" if one_of("group", heard, ("everyone", "asked")) == "asked" else "everyone",
+        steps=tuple(step) if step else Plan.steps,
+        step_units=step_users,
+        allocation="thompson" if thompson else "fixed",
+    )
+    made = start_experiment(opened, plan, name)
+    if json:
+        screen.show_json(asdict(made))
+        return
+    unseen = "answers unseen" if not plan.steps[0] else f"gets {plan.steps[0]:.0%} of users"
+    screen.show_line(f"{made.name}: {', '.join(plan.challengers)} {unseen}, {plan.champion} the rest")
+    screen.show_next(f"millwright experiment status{project_option(project)}")
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(help="The experiment; the running one otherwise.")] = None,
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Show how an experiment stands; the intervals hold however often you look.
+
+    Example: millwright experiment status --project desk
+    """
+    opened = open_at(project)
+    from millwright.experiment.plans import find
+    from millwright.experiment.status import status as status_of
+
+    found = status_of(opened, find(opened, name))
+    if json:
+        screen.show_json(found)
+    else:
+        _show(found)
+
+
+@app.command()
+def decide(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
+    """Decide now, as a running server does every run.check_seconds.
+
+    Example: millwright experiment decide --project desk
+    """
+    opened = open_at(project)
+    from millwright.experiment.plans import find
+    from millwright.experiment.rollout import review
+
+    made = review(opened)
+    if json:
+        screen.show_json({"decision": made})
+    elif made is None:
+        screen.show_line(f"no experiment runs; the last one, {find(opened, None).name}, has ended")
+    else:
+        _show_decision(made.kind, made.reason, made.is_applied)
+
+
+@app.command()
+def approve(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
+    """Carry out the decision that waits, where experiment.is_automatic is false.
+
+    Example: millwright experiment approve --project desk
+    """
+    opened = open_at(project)
+    from millwright.experiment.rollout import approve as approve_decision
+
+    made = approve_decision(opened)
+    if json:
+        screen.show_json({"decision": made})
+    else:
+        _show_decision(made.kind, made.reason, made.is_applied)
+
+
+@app.command()
+def stop(
+    name: Annotated[str | None, typer.Argument(help="The experiment; the running one otherwise.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; it is kept.")] = "stopped by hand",
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """End an experiment: every user gets the champion again.
+
+    Example: millwright experiment stop --reason "the desk is closed" --project desk
+    """
+    opened = open_at(project)
+    from millwright.experiment.rollout import stop as stop_experiment
+
+    made = stop_experiment(opened, reason, name)
+    if json:
+        screen.show_json({"decision": made})
+    else:
+        _show_decision(made.kind, made.reason, made.is_applied)
+
+
+def _show_decision(kind: str, reason: str, is_applied: bool) -> None:
+    waits = "" if is_applied else "waits for `millwright experiment approve`: "
+    screen.out.print(f"{kind}: {waits}{reason}", markup=False, soft_wrap=True)
+
+
+def _show(found: JsonObject) -> None:
+    figures = found["figures"]
+    lines = [f"{found['name']}: {found['state']}, since {found['started_at'][:16]}"]
+    if figures["is_mismatched"]:
+        lines.append("ALARM: the arms' users do not fit their shares")
+    lines += [
+        f"  {arm['name']} ({arm['version']}): {arm['share']:.0%} of users, {arm['users']} users, "
+        f"{arm['closed']} with an outcome"
+        for arm in figures["arms"]
+    ]
+    for effect in [*figures["primary"], *figures["guardrails"]]:
+        rates = (
+            "nothing known yet"
+            if effect["champion"] is None or effect["challenger"] is None
+            else f"{effect['champion']:.1%} to {effect['challenger']:.1%}"
+        )
+        lines.append(
+            f"  {effect['arm']} {effect['metric']}: {rates}, effect in [{effect['low']:+.1%}, "
+            f"{effect['high']:+.1%}] at {1 - effect['alpha']:.1%}, {effect['users']} users"
+        )
+    lines += [
+        f"  {shadow['version']} unseen: {shadow['answers']} answers, {shadow['agreement'] or 0:.1%} agree, "
+        f"{shadow['failures']} failed"
+        for shadow in found["shadows"]
+    ]
+    lines += [f"  {one['decided_at'][:16]} {one['kind']}: {one['reason']}" for one in found["decisions"]]
+    screen.out.print("\n".join(lines), markup=False, soft_wrap=True)

@@ -1,0 +1,40 @@
+"""Decides on the experiment that runs, every so often, while a server serves."""
+
+import asyncio
+import logging
+import time
+
+from millwright.errors import Busy, MillwrightError
+from millwright.experiment.plans import running
+from millwright.experiment.rollout import HOLD, review
+from millwright.project import Project
+
+MOST_SHARE = 0.05  # of the time may go into reviews, which read all that the experiment logged
+
+log = logging.getLogger(__name__)
+
+
+async def steer(project: Project) -> None:
+    """Review the running experiment every `run.check_seconds` until cancelled.
+
+    Args:
+        project: the project that is served.
+    """
+    told, took = "", 0.0
+    while True:
+        await asyncio.sleep(max(project.settings.run.check_seconds, took / MOST_SHARE))
+        start = time.monotonic()
+        try:
+            if await asyncio.to_thread(running, project) is None:
+                continue
+            made = await asyncio.to_thread(review, project)
+            if made is not None and made.kind != HOLD:
+                log.info("experiment %s: %s: %s", made.experiment, made.kind, made.reason)
+            told, took = "", time.monotonic() - start
+        except Busy:
+            continue  # another process decides, which is as good
+        except Exception as error:  # whatever a review met, the server goes on serving
+            reason = str(error) if isinstance(error, MillwrightError) else type(error).__name__
+            if reason != told:
+                log.error("the experiment could not be reviewed: %s", reason)
+            told = reason

@@ -1,0 +1,119 @@
+"""Routes for the rights of people: consent, withdrawal, restriction, export, erasure. For admin keys only.
+
+The person stands in the body, never in the path: paths are logged.
+"""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import Field, StrictBool
+
+from millwright.erase.erasure import erase, plan_erasure
+from millwright.erase.export import gather
+from millwright.errors import NotFound
+from millwright.privacy.audit import record
+from millwright.privacy.consent import ConsentGiven, grant, restrict, withdraw
+from millwright.privacy.vault import open_vault
+from millwright.project import Project
+from millwright.records import JsonObject
+from millwright.store.database import now
+from millwright.surfaces.messages import Message, Words
+
+Person = Annotated[
+    Words, Field(min_length=1, max_length=200, description="The person, as requests name them.")
+]
+Named = Annotated[Words, Field(min_length=1, max_length=200)]
+
+
+class SubjectRequest(Message):
+    """A request about one person."""
+
+    subject: Person
+
+
+class ConsentRequest(SubjectRequest):
+    """POST /v1/subjects/consent."""
+
+    purpose: Named = "training"
+    legal_basis: Named = "consent"
+    channel: Named = "http"
+    text_sha256: Words | None = Field(None, pattern="^[0-9a-f]{64}$", description="Of the words shown.")
+    text_version: Words | None = Field(None, max_length=200, description="Which version of the words.")
+    separate: StrictBool = Field(False, description="Whether it was asked for on its own.")
+
+
+class WithdrawRequest(SubjectRequest):
+    """POST /v1/subjects/withdraw."""
+
+    purpose: Named = "training"
+
+
+class RestrictRequest(SubjectRequest):
+    """POST /v1/subjects/restrict."""
+
+    kind: Named = Field("restricted", description="restricted, objected or held.")
+    lift: StrictBool = Field(False, description="End it.")
+
+
+class EraseRequest(SubjectRequest):
+    """POST /v1/subjects/erase."""
+
+    dry_run: StrictBool = Field(False, description="Only say what would be erased.")
+    withdraw_only: StrictBool = Field(False, description="Take tuned versions out of service, train none.")
+
+
+def subject_routes(project: Project) -> APIRouter:
+    """The routes over a project."""
+    router = APIRouter()
+
+    @router.post("/v1/subjects/consent", status_code=201)
+    async def consent(request: ConsentRequest) -> JsonObject:
+        """Note that a person consents to a purpose."""
+        given = ConsentGiven(
+            request.purpose,
+            request.legal_basis,
+            request.channel,
+            now(),
+            request.text_sha256,
+            request.text_version,
+            request.separate,
+        )
+        await asyncio.to_thread(grant, project, request.subject, given)
+        return {"consent": vars(given)}
+
+    @router.post("/v1/subjects/withdraw", status_code=201)
+    async def withdrawal(request: WithdrawRequest) -> JsonObject:
+        """Note that a person withdraws consent to a purpose."""
+        count = await asyncio.to_thread(withdraw, project, request.subject, request.purpose)
+        return {"withdrawn": count}
+
+    @router.post("/v1/subjects/restrict", status_code=201)
+    async def restriction(request: RestrictRequest) -> JsonObject:
+        """Restrict what is done with a person's data, or lift that."""
+        changed = await asyncio.to_thread(restrict, project, request.subject, request.kind, lift=request.lift)
+        return {"changed": changed}
+
+    @router.post("/v1/subjects/export")
+    async def export(request: SubjectRequest) -> JsonObject:
+        """Everything that the project holds of a person."""
+        gathered = await asyncio.to_thread(gather, project, request.subject)
+        await asyncio.to_thread(_note_export, project, request.subject)
+        return gathered
+
+    @router.post("/v1/subjects/erase")
+    async def erasure(request: EraseRequest) -> JsonObject:
+        """Erase a person and answer with the signed receipt; it takes as long as a training."""
+        if request.dry_run:
+            found = await asyncio.to_thread(plan_erasure, project, request.subject)
+            if found.is_nothing:
+                raise NotFound("nothing in this project belongs to that person; check the name")
+            return {"found": found.to_json()}
+        erased = await asyncio.to_thread(erase, project, request.subject, withdraw_only=request.withdraw_only)
+        return {"receipt": erased.receipt}
+
+    return router
+
+
+def _note_export(project: Project, subject: str) -> None:
+    record(project, "exported", subject=open_vault(project).keys.pseudonym(subject), details={"over": "http"})

@@ -1,0 +1,440 @@
+"""Erasure: the refit is the retrain to the byte, nothing of the person stays, a kill changes nothing."""
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from sqlalchemy import select, update
+
+from millwright.data.dataset import read_dataset
+from millwright.data.prepare import dataset_folder, prepare
+from millwright.erase.erasure import STEPS, erase, plan_erasure
+from millwright.erase.found import Person, all_datasets, find
+from millwright.errors import BadInput, Busy, NotFound
+from millwright.loop import turn
+from millwright.privacy.audit import audit_file, read_audit, verify_chain
+from millwright.privacy.consent import HELD, restrict
+from millwright.privacy.receipts import check_receipt
+from millwright.privacy.sealed import read_predictions
+from millwright.privacy.signing import public_text
+from millwright.privacy.vault import open_vault
+from millwright.project import Project, open_project
+from millwright.registry.versions import (
+    CHALLENGER,
+    CHAMPION,
+    alias,
+    list_versions,
+    promote,
+    resolve,
+    roll_back,
+)
+from millwright.review.annotations import list_annotations
+from millwright.review.items import read_queue
+from millwright.serve.runtime_record import RuntimeRecord, processor, read_runtime, write_runtime
+from millwright.serve.torch_body import open_torch_body
+from millwright.steps import train
+from millwright.store.files import sealed_folder, write_json
+from millwright.store.tables import annotations, erasures, opinions, predictions, review_items
+from millwright.train import states
+from millwright.train.cache import _open, text_key
+from tests.conftest import contents
+from tests.desk import copy_desk, opine
+from tests.erase.people import (
+    KEPT,
+    SAID,
+    Killed,
+    desk_of,
+    files_with,
+    kill_at,
+    owned_rows,
+    served,
+    shuffled,
+    without,
+)
+
+EXACT = ("weights.safetensors", "classifier.json", "tokenizer.json")
+TUNED = {"method": "top", "epochs": 1}
+AWAY = [f"erase: {name}" for name, _ in STEPS]
+
+
+@pytest.fixture(scope="module")
+def tuned_folder(tmp_path_factory, encoder) -> Path:
+    """A desk whose champion's last layers were tuned. Copy it, don't touch it."""
+    project = served(tmp_path_factory.mktemp("tuned") / "desk", encoder, **TUNED)
+    project.database.dispose()
+    return project.folder
+
+
+@pytest.fixture(scope="module")
+def never(tmp_path_factory, encoder) -> dict[str, bytes]:
+    """What a version holds that was trained on shuffled rows which never had alma's."""
+    rows = shuffled(without(owned_rows(), "alma"), seed=3)
+    project = desk_of(tmp_path_factory.mktemp("never") / "desk", encoder, rows)
+    return held_by(project, train(project).name)
+
+
+def held_by(project: Project, version: str) -> dict[str, bytes]:
+    return {name: (project.kept / "versions" / version / name).read_bytes() for name in EXACT}
+
+
+def people_in(project: Project) -> set[str | None]:
+    return {row.subject for dataset in all_datasets(project) for row in dataset.rows}
+
+
+def is_clean(project: Project, person: str = "alma") -> bool:
+    keys = open_vault(project).keys
+    return find(project, Person(keys, keys.pseudonym(person))).is_nothing
+
+
+def test_the_version_after_an_erasure_is_the_one_that_never_saw_the_person_to_the_byte(desk, never):
+    assert held_by(desk, "v1") != never
+    erased = erase(desk, "alma")
+    champion = alias(desk, CHAMPION)
+    assert champion == erased.receipt["versions"]["v1"]["successor"] == "v2"
+    assert held_by(desk, champion) == never
+
+
+def test_it_is_the_same_to_the_byte_with_other_batches_and_threads(tmp_path, encoder, never, monkeypatch):
+    monkeypatch.setitem(states.TOKENS_A_SHAPE, "cpu", 128)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 3)
+    try:
+        project = desk_of(tmp_path / "desk", encoder, shuffled(owned_rows(), seed=7), batch_size=64)
+        train(project)
+        erase(project, "alma")
+    finally:
+        torch.set_num_threads(threads)
+    made = held_by(project, "v2")
+    assert made["weights.safetensors"] == never["weights.safetensors"]
+    temperatures = [json.loads(held["classifier.json"])["temperature"] for held in (made, never)]
+    assert temperatures[0] == temperatures[1]
+
+
+def test_nothing_of_the_person_is_left_in_any_file_of_the_project(desk):
+    opine(desk, [(f"words canary only number {n}", "card") for n in range(4)], subject="alma")
+    turn(desk)  # what alma said is now in a dataset, too
+    mine = [text for text, _, who in owned_rows() if who == "alma"]
+    pseudonym = open_vault(desk).keys.pseudonym("alma")
+    with desk.database.connect() as connection:
+        sealed = [
+            one
+            for table in (predictions, opinions, review_items, annotations)
+            for one in connection.scalars(select(table.c.sealed).where(table.c.subject == pseudonym)).all()
+        ]
+    assert len(sealed) == 2 * (len(SAID) + 4) + 4 + 1  # the turn took over what the reviewer said
+    assert files_with(desk.folder, b"canary")
+    assert all(files_with(desk.folder, one[-40:]) for one in sealed)
+    erased = erase(desk, "alma")
+    assert not any(files_with(desk.folder, one[-40:]) for one in sealed)
+    assert files_with(desk.folder, b"canary") == []
+    for text in mine:
+        assert files_with(desk.folder, text.encode()) == [], text
+    assert files_with(desk.folder, b'"alma"') == []
+    assert people_in(desk) == {"bob", "cyd", "dan", "eve"}
+    assert is_clean(desk)
+    assert erased.receipt["found_afterwards"]["rows"] == dict.fromkeys(KEPT, 0)
+    assert len(read_queue(desk)) == len(list_annotations(desk)) == 2  # bob's
+    (bob,) = read_predictions(open_vault(desk))
+    assert bob.subject == "bob"
+
+
+def test_features_of_the_persons_texts_are_gone_and_those_of_others_stay(desk):
+    def cached() -> set[str]:
+        shards = [_open(path) for path in (desk.kept / "cache").glob("*/*.safetensors")]
+        return {key for shard in shards for key in shard.keys}
+
+    (dataset,) = all_datasets(desk)
+    learnt = [row for row in dataset.split("train", "validation")]
+    own = {text_key(row.text) for row in learnt if row.subject == "alma"}
+    others = {text_key(row.text) for row in learnt if row.subject != "alma"}
+    assert own | others <= cached()
+    assert erase(desk, "alma").receipt["cached_features_forgotten"] == len(own)
+    assert others <= cached()
+    assert not own & cached()
+
+
+def test_a_dry_run_finds_what_the_erasure_erases_and_changes_nothing(desk):
+    before = contents(desk.folder)
+    found = plan_erasure(desk, "alma")
+    assert contents(desk.folder) == before
+    (dataset,) = all_datasets(desk)
+    own = [row for row in dataset.rows if row.subject == "alma"]
+    assert found.rows == KEPT
+    assert found.files["rows.csv"]["rows"] == len(own) == 18
+    assert found.datasets[dataset.id]["rows"] == len(own)
+    assert found.versions["v1"]["rows_that_taught"] == sum(row.split != "test" for row in own)
+    assert erase(desk, "alma").receipt["found"] == {
+        **vars(found),
+        "not_owned": [],
+        "bodies": [],
+        "unknown_versions": [],
+    }
+
+
+def test_the_file_in_the_project_loses_the_persons_lines_and_no_other_byte(desk):
+    path = desk.folder / "rows.csv"
+    kept = [line for line in path.read_bytes().splitlines(keepends=True) if not line.endswith(b",alma\n")]
+    erase(desk, "alma")
+    assert path.read_bytes() == b"".join(kept)
+
+
+def test_a_file_outside_of_the_project_is_left_and_named_and_its_rows_enter_no_dataset(tmp_path, encoder):
+    project = desk_of(tmp_path / "desk", encoder, owned_rows())
+    outside = tmp_path / "rows.csv"
+    (project.folder / "rows.csv").rename(outside)
+    text = (project.folder / "millwright.toml").read_text().replace('"rows.csv"', '"../rows.csv"')
+    (project.folder / "millwright.toml").write_text(text)
+    project = open_project(project.folder)
+    train(project)
+    before = outside.read_bytes()
+    erased = erase(project, "alma")
+    assert outside.read_bytes() == before
+    assert "18 rows in a file outside" in erased.receipt["left_to_you"]["../rows.csv"]
+    assert "alma" not in people_in(project)
+    dataset = prepare(project)
+    lines = (dataset_folder(project) / dataset.id / "excluded.jsonl").read_text().splitlines()
+    assert [json.loads(line)["reason"] for line in lines] == ["the person was erased"] * 18
+    assert erase(project, "alma").path == erased.path
+
+
+def test_the_receipt_is_checked_without_the_project_and_names_what_was_and_what_is(desk, tmp_path):
+    (before,) = all_datasets(desk)
+    public = public_text(open_vault(desk).keys.signing_key)
+    erased = erase(desk, "alma")
+    copy = tmp_path / "receipt.json"
+    copy.write_bytes(erased.path.read_bytes())
+    receipt = check_receipt(copy, public)
+    assert receipt["datasets"][before.id]["successor"] == prepare(desk).id
+    made = receipt["versions"]["v1"]
+    assert made["served_as"] == [CHAMPION]
+    assert made["successor_sha256"] != made["sha256"]
+    assert receipt["data_key"] == "destroyed"
+    assert "alma" not in copy.read_text()
+
+
+def test_a_second_call_gives_the_same_receipt_and_changes_nothing(desk):
+    first = erase(desk, "alma")
+    lines = verify_chain(audit_file(desk)).lines
+    assert erase(desk, "alma") == first
+    assert verify_chain(audit_file(desk)).lines == lines
+    assert [info.name for info in list_versions(desk)] == ["v2"]
+
+
+def test_kills_between_any_two_steps_and_within_training_end_the_same(desk, never):
+    (before,) = all_datasets(desk)
+    for stage in (*AWAY[:6], "head", *AWAY[6:]):
+        with pytest.raises(Killed):
+            erase(open_project(desk.folder), "alma", progress=kill_at(stage))
+    again = open_project(desk.folder)
+    receipt = erase(again, "alma").receipt
+    assert is_clean(again)
+    assert held_by(again, alias(again, CHAMPION)) == never
+    assert [info.name for info in list_versions(again)] == [receipt["versions"]["v1"]["successor"]]
+    assert receipt["rows_deleted"] == KEPT
+    assert receipt["files_rewritten"]["rows.csv"]["rows"] == 18
+    assert list(receipt["datasets"]) == [before.id]
+    assert receipt["versions"]["v1"]["rows_that_taught"] > 0
+    assert receipt["data_key"] == "destroyed"
+    with again.database.connect() as connection:
+        (finished,) = connection.scalars(select(erasures.c.finished_at)).all()
+    assert finished is not None
+
+
+@pytest.mark.parametrize("function", ["rmtree", "rename"])
+def test_a_kill_while_a_folder_is_deleted_leaves_nothing_behind(desk, never, function, monkeypatch):
+    """The files of a folder go one by one: a kill in between must not leave half of it."""
+    real = shutil.rmtree if function == "rmtree" else Path.rename
+
+    def cut_short(path, *rest, **options):
+        if Path(path).name.removeprefix(".").startswith("v1"):
+            if function == "rmtree":
+                (Path(path) / "manifest.json").unlink(missing_ok=True)
+            raise Killed
+        return real(path, *rest, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil if function == "rmtree" else Path, function, cut_short)
+        with pytest.raises(Killed):
+            erase(desk, "alma")
+    again = open_project(desk.folder)
+    erase(again, "alma")
+    assert is_clean(again)
+    assert held_by(again, alias(again, CHAMPION)) == never
+    assert list(again.kept.rglob("*.erased")) == []
+    assert [path.name for path in (again.kept / "versions").iterdir()] == ["v2"]
+
+
+def test_sigkill_after_the_key_was_destroyed_loses_nothing(desk, never):
+    code = (
+        "import os, sys\n"
+        "from millwright.erase.erasure import erase\n"
+        "from millwright.project import open_project\n"
+        "def progress(name, fraction):\n"
+        "    name == 'erase: files' and os.kill(os.getpid(), 9)\n"
+        "erase(open_project(sys.argv[1]), 'alma', progress=progress)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(desk.folder)])
+    assert ended.returncode == -9
+    again = open_project(desk.folder)
+    erase(again, "alma")
+    assert is_clean(again)
+    assert held_by(again, alias(again, CHAMPION)) == never
+
+
+def test_versions_that_do_not_serve_are_retired_and_their_names_never_given_again(desk):
+    train(desk)
+    promote(desk, "v2", "by hand")
+    promote(desk, "v1", "again")
+    receipt = erase(desk, "alma").receipt
+    assert receipt["versions"]["v2"]["successor"] is None
+    assert "did not serve" in receipt["versions"]["v2"]["how"]
+    assert [info.name for info in list_versions(desk)] == ["v3"]
+    with pytest.raises(NotFound, match="v1 was retired when a person .* was erased; v3 took its place"):
+        resolve(desk, "v1")
+    with pytest.raises(BadInput, match="no champion before v3"):
+        roll_back(desk)
+    assert train(desk).name == "v4"
+
+
+def test_champion_and_challenger_of_one_kind_get_one_successor(desk):
+    promote(desk, train(desk).name, "to be tried", CHALLENGER)
+    receipt = erase(desk, "alma").receipt
+    assert alias(desk, CHAMPION) == alias(desk, CHALLENGER) == receipt["versions"]["v2"]["successor"]
+
+
+def test_a_tuned_version_is_withdrawn_where_that_is_asked_for_and_the_receipt_says_so(tmp_path, tuned_folder):
+    project = copy_desk(tuned_folder, tmp_path / "desk")
+    receipt = erase(project, "alma", withdraw_only=True).receipt
+    assert alias(project, CHAMPION) is None
+    assert list_versions(project) == []
+    assert "withdrawn from service: its body saw the person (method top)" in receipt["versions"]["v1"]["how"]
+    assert not list((project.kept / "versions").glob("v*"))
+
+
+def test_a_tuned_version_is_trained_anew_to_the_byte(tmp_path, encoder, tuned_folder):
+    project = copy_desk(tuned_folder, tmp_path / "desk")
+    erase(project, "alma")
+    other = desk_of(tmp_path / "never", encoder, shuffled(without(owned_rows(), "alma"), 5), **TUNED)
+    assert held_by(project, "v2") == held_by(other, train(other).name)
+
+
+def test_where_nothing_can_be_trained_on_what_is_left_the_version_is_withdrawn(tmp_path, encoder):
+    rows = [(text, label, "alma" if label != "pin" else "bob") for text, label, _ in owned_rows()]
+    project = desk_of(tmp_path / "desk", encoder, rows)
+    train(project)
+    receipt = erase(project, "alma").receipt
+    assert alias(project, CHAMPION) is None
+    assert "every row has the label 'pin'" in receipt["versions"]["v1"]["how"]
+    assert is_clean(project)
+
+
+def test_what_the_person_says_afterwards_is_kept_under_a_new_key_and_can_be_erased_again(desk):
+    first = erase(desk, "alma")
+    opine(desk, [("a new canary", "card")], subject="alma")
+    (again, bob) = sorted(read_predictions(open_vault(desk)), key=lambda row: row.subject)
+    assert again.text == "a new canary"
+    second = erase(desk, "alma")
+    assert second.path != first.path
+    assert second.receipt["rows_deleted"]["predictions"] == 1
+    assert second.receipt["versions"] == {}
+
+
+def test_a_version_whose_dataset_is_gone_is_named_since_nobody_can_tell_whom_it_saw(desk):
+    (dataset,) = all_datasets(desk)
+    shutil.rmtree(dataset.folder)
+    receipt = erase(desk, "alma").receipt
+    assert "nobody can tell whom it saw" in receipt["left_to_you"]["v1"]
+    assert receipt["versions"] == {}
+
+
+def test_a_legal_hold_keeps_the_data(desk):
+    restrict(desk, "alma", HELD)
+    with pytest.raises(BadInput, match="a legal hold keeps this person's data since .* --lift"):
+        erase(desk, "alma")
+    assert not is_clean(desk)
+
+
+def test_somebody_unknown_is_not_found_and_no_key_or_tombstone_is_made(desk):
+    keys = open_vault(desk).keys
+    owners = keys.owners()
+    with pytest.raises(NotFound, match="nothing in this project belongs to that person"):
+        erase(desk, "adda")
+    assert (keys.owners(), keys.tombstones()) == (owners, {})
+
+
+def test_an_erasure_waits_for_no_training_that_could_bring_the_person_back(desk):
+    with open_project(desk.folder).lock("train"), pytest.raises(Busy, match="another `train` runs"):
+        erase(desk, "alma")
+    assert not is_clean(desk)
+
+
+def test_the_audit_log_knows_begin_and_end_by_pseudonym(desk):
+    erase(desk, "alma")
+    pseudonym = open_vault(desk).keys.pseudonym("alma")
+    lines = read_audit(desk)
+    assert [line.action for line in lines if line.subject == pseudonym] == ["erasure begun", "erased"]
+    assert ("promoted", "v2") in [(line.action, line.details.get("version")) for line in lines]
+
+
+def test_a_turn_after_an_erasure_counts_what_is_new(desk):
+    turn(desk)
+    erase(desk, "alma")
+    opine(desk, [(f"my card number {n}", "card") for n in range(3)], subject="cyd")
+    assert turn(desk).new_rows == 3
+
+
+def test_texts_of_an_erased_persons_cut_off_write_are_deleted_when_the_vault_opens(desk):
+    """A server that answered before the key was destroyed may write a moment later."""
+    erase(desk, "alma")
+    opine(desk, [("a late canary", "card")], subject="alma")
+    with desk.database.begin() as connection:
+        early = {"created_at": "2020-01-01T00:00:00.000+00:00"}
+        connection.execute(update(predictions).where(predictions.c.subject.is_not(None)).values(**early))
+    vault = open_vault(desk)
+    assert {row.subject for row in read_predictions(vault)} == {"bob"}
+    assert [line.action for line in read_audit(desk)][-1] == "tombstone replayed"
+
+
+def test_csv_of_every_shape_is_cut_by_rows_and_not_by_lines(tmp_path, encoder):
+    rows = [(f'say "{n}",\nplease {text}', label, who) for n, (text, label, who) in enumerate(owned_rows())]
+    project = desk_of(tmp_path / "desk", encoder, rows)
+    prepare(project)
+    erase(project, "alma")
+    left = list(csv.reader(io.StringIO((project.folder / "rows.csv").read_text())))
+    assert [tuple(row) for row in left[1:]] == without(rows, "alma")
+    assert read_dataset(dataset_folder(project), prepare(project).id)
+
+
+def add_body(project: Project, name: str, rows: list[str], used_by: str | None = None) -> Path:
+    """A converted body that these rows calibrated, and what says that a version runs it."""
+    with sealed_folder(project.kept / "bodies" / name) as folder:
+        write_json(folder / "body.json", {"rows": rows})
+    if used_by:
+        write_runtime(project, RuntimeRecord(used_by, "openvino-int8", name, (), processor(), 1.0))
+    return project.kept / "bodies" / name
+
+
+def test_bodies_that_the_person_calibrated_go_with_what_says_to_use_them(desk):
+    (dataset,) = all_datasets(desk)
+    own = [row.id for row in dataset.rows if row.subject == "alma"]
+    others = [row.id for row in dataset.rows if row.subject != "alma"]
+    gone = add_body(desk, "aa-int8", [*others[:3], own[0]], used_by="v1")
+    kept = add_body(desk, "bb-int8", others[:3])
+    receipt = erase(desk, "alma").receipt
+    assert receipt["bodies_deleted"] == ["aa-int8"]
+    assert (gone.exists(), kept.exists()) == (False, True)
+    assert read_runtime(desk, "v2").body is None
+
+
+def test_bodies_with_weights_that_the_person_taught_go(tmp_path, tuned_folder):
+    project = copy_desk(tuned_folder, tmp_path / "desk")
+    _, key = open_torch_body(project.kept / "versions" / "v1")
+    gone, kept = add_body(project, f"{key}-float32", []), add_body(project, "bb-float32", [])
+    erase(project, "alma", withdraw_only=True)
+    assert (gone.exists(), kept.exists()) == (False, True)

@@ -1,0 +1,91 @@
+"""Cutting rows out of files of every kind: what is left is what was, and what cannot be cut stays whole."""
+
+import gzip
+import json
+
+import polars as pl
+import pytest
+
+from millwright.data.load import read_table
+from millwright.data.table import ROW
+from millwright.erase.owned_files import rows_of_subject, without_subject
+
+ROWS = [(f"text {n}", f"who{n % 3}", "x") for n in range(12)]
+NAMES = ("text", "who", "other")
+
+
+def delimited(mark: str, feed: str = "\n") -> str:
+    return feed.join(mark.join(row) for row in [NAMES, *ROWS]) + feed
+
+
+def json_lines() -> str:
+    return "".join(json.dumps(dict(zip(NAMES, row, strict=True))) + "\n" for row in ROWS)
+
+
+CONTENTS = {
+    "a.csv": delimited(",").encode(),
+    "semicolon.csv": delimited(";").encode(),
+    "windows.csv": delimited(",", "\r\n").encode(),
+    "mark.csv": b"\xef\xbb\xbf" + delimited(",").encode(),
+    "wide.csv": delimited(",").replace("text 3", "tëxt").encode("utf-16"),
+    "western.csv": delimited(",").replace("text 3", "tëxt – ß").encode("cp1252"),
+    "blank.csv": delimited(",").replace("\ntext 5", "\n\n\ntext 5").encode() + b"\n\n",
+    "quoted.csv": delimited(",").replace("text 4", '"a ""quoted"",\n\ntext"').encode(),
+    "no-end.csv": delimited(",").encode().rstrip(b"\n"),
+    "lone.tsv": delimited("\t").replace("text 4", 'a " lone quote').encode(),
+    "packed.csv.gz": gzip.compress(delimited(",").encode()),
+    "a.jsonl": json_lines().encode(),
+    "blank.jsonl": json_lines().replace("}\n", "}\n\n", 3).encode(),
+}
+
+
+def without(table):
+    return table.frame.filter(pl.col("who") != "who1").drop(ROW)
+
+
+@pytest.mark.parametrize("name", [*CONTENTS, "a.parquet"])
+def test_every_kind_of_file_loses_the_persons_rows_and_nothing_else(tmp_path, name):
+    path = tmp_path / name
+    if name == "a.parquet":
+        pl.DataFrame(ROWS, schema=list(NAMES), orient="row").write_parquet(path)
+    else:
+        path.write_bytes(CONTENTS[name])
+    before = read_table(path)
+    own = [row for row, who in before.frame.select(ROW, "who").rows() if who == "who1"]
+    assert rows_of_subject(path, "who", "who1".__eq__) == own
+    found = without_subject(path, "who", "who1".__eq__)
+    assert (found.rows, found.is_done) == (4, True)
+    assert read_table(path).frame.drop(ROW).equals(without(before))
+    assert [item.name for item in tmp_path.iterdir()] == [name]
+    assert without_subject(path, "who", "who1".__eq__).rows == 0
+
+
+def test_lines_of_others_keep_their_bytes(tmp_path):
+    path = tmp_path / "windows.csv"
+    path.write_bytes(CONTENTS["windows.csv"])
+    kept = [line for line in CONTENTS["windows.csv"].split(b"\n") if b",who1," not in line]
+    without_subject(path, "who", "who1".__eq__)
+    assert path.read_bytes() == b"\n".join(kept)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        delimited(",").replace("text 2", 'a stray " quote').encode(),  # lines and rows are no longer the same
+        b"text,who,other\na,who1,x\n",  # nothing would be left
+    ],
+)
+def test_a_file_that_cannot_be_cut_surely_is_left_as_it_is(tmp_path, content):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content)
+    found = without_subject(path, "who", "who1".__eq__)
+    assert found.is_done or path.read_bytes() == content
+    if found.is_done:
+        assert "who1" not in read_table(path).frame["who"].to_list()
+
+
+def test_a_file_without_the_column_has_no_row_of_anybody(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(CONTENTS["a.csv"])
+    assert without_subject(path, "customer", "who1".__eq__).rows == 0
+    assert path.read_bytes() == CONTENTS["a.csv"]

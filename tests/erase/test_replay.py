@@ -1,0 +1,95 @@
+"""A restored backup does not bring an erased person back."""
+
+import gc
+import shutil
+
+import pytest
+
+from millwright.data.prepare import prepare
+from millwright.erase.erasure import erase
+from millwright.erase.found import Person, all_datasets, find
+from millwright.erase.replay import replay
+from millwright.errors import Corrupt, NotFound
+from millwright.privacy.audit import read_audit
+from millwright.privacy.receipts import make_tombstone, write_receipt
+from millwright.privacy.sealed import read_predictions
+from millwright.privacy.vault import open_vault
+from millwright.project import Project, open_project
+from millwright.registry.versions import CHAMPION, alias, list_versions
+from millwright.settings import Settings
+from tests.desk import opine
+
+KEYS = ("keys.db", "keys.db-wal", "keys.db-shm")
+
+
+def restored(desk: Project, backup, *, with_keys: bool) -> Project:
+    """The project as a backup has it; keys have a backup of their own, or none."""
+    desk.database.dispose()
+    gc.collect()  # vaults that nobody uses any more close their databases now, not on the restored files
+    kept = {path.name: path.read_bytes() for path in desk.kept.glob("keys.db*")}
+    shutil.rmtree(desk.folder)
+    shutil.copytree(backup, desk.folder)
+    if not with_keys:
+        for path in desk.kept.glob("keys.db*"):
+            path.unlink()
+        for name in KEYS:
+            if name in kept:
+                (desk.kept / name).write_bytes(kept[name])
+    return open_project(desk.folder)
+
+
+def found(project: Project, person: str = "alma"):
+    keys = open_vault(project).keys
+    return find(project, Person(keys, keys.pseudonym(person)))
+
+
+def test_data_without_its_keys_cannot_be_read_and_is_deleted_when_the_vault_opens(desk, served_folder):
+    erase(desk, "alma")
+    again = restored(desk, served_folder, with_keys=False)
+    assert {row.subject for row in read_predictions(open_vault(again))} == {"bob"}
+    pseudonym = open_vault(again).keys.pseudonym("alma")
+    said = [(line.action, line.subject) for line in read_audit(again)]
+    assert said[-1] == ("tombstone replayed", pseudonym)
+    with pytest.raises(NotFound, match="it was destroyed"):
+        open_vault(again).keys.existing_key(pseudonym)
+
+
+def test_replay_reaches_files_datasets_and_versions_that_came_back(desk, served_folder):
+    erase(desk, "alma")
+    again = restored(desk, served_folder, with_keys=False)
+    assert found(again).versions
+    assert alias(again, CHAMPION) == "v1"
+    (receipt,) = replay(again).values()
+    assert found(again).is_nothing
+    assert receipt.receipt["versions"]["v1"]["successor"] == alias(again, CHAMPION)
+    assert replay(again) == {}
+
+
+def test_a_receipt_from_elsewhere_erases_where_the_tombstone_was_lost_too(desk, served_folder, tmp_path):
+    receipt = tmp_path / "receipt.json"
+    receipt.write_bytes(erase(desk, "alma").path.read_bytes())
+    again = restored(desk, served_folder, with_keys=True)
+    assert len(read_predictions(open_vault(again))) == 4
+    assert replay(again) == {}
+    assert list(replay(again, [receipt])) == [open_vault(again).keys.pseudonym("alma")]
+    assert found(again).is_nothing
+    assert len(read_predictions(open_vault(again))) == 1
+
+
+def test_a_receipt_of_another_project_is_refused(desk, tmp_path):
+    other = Project(tmp_path / "other", Settings())
+    keys, pseudonym = open_vault(other).keys, open_vault(desk).keys.pseudonym("alma")
+    stone = make_tombstone(keys, pseudonym, "2026-01-01T00:00:00.000+00:00")
+    receipt = write_receipt(other, keys, {"id": "r1", "subject": pseudonym, "tombstone": stone})
+    with pytest.raises(Corrupt, match="is not what the key .* signed"):
+        replay(desk, [receipt])
+    assert not found(desk).is_nothing
+
+
+def test_replay_leaves_what_the_person_said_since(desk):
+    erase(desk, "alma")
+    opine(desk, [("please help a new card", "card")], subject="alma")
+    assert replay(desk) == {}
+    assert "alma" in {row.subject for row in read_predictions(open_vault(desk))}
+    assert [info.name for info in list_versions(desk)] == ["v2"]
+    assert prepare(desk).id in {dataset.id for dataset in all_datasets(desk)}

@@ -1,0 +1,54 @@
+"""What users did before an experiment narrows its intervals, and breaks no promise."""
+
+import numpy as np
+import pytest
+
+from millwright.experiment.analysis import effect_of
+from millwright.experiment.outcomes import Units
+from millwright.registry.traffic import Arm, Traffic
+
+HISTORY = {1: Traffic(1, "x", "salt", (Arm("champion", "v1", 0.5), Arm("v2", "v2", 0.5)), ())}
+
+
+def users(rng: np.random.Generator, count: int, effect: float = 0.0, told: float = 0.0) -> Units:
+    """Users of whom half were known before; `told` is how much of an outcome that tells."""
+    habit_N = rng.random(count)
+    is_challenger_N = rng.random(count) < 0.5
+    chance_N = told * habit_N + (1 - told) * 0.5 + effect * is_challenger_N
+    outcome_N = np.clip(chance_N + 0.05 * rng.standard_normal(count), 0, 1)
+    is_known_N = rng.random(count) < 0.5
+    return Units(
+        arm_N=np.where(is_challenger_N, "v2", "champion").astype(object),
+        traffic_N=np.ones(count, int),
+        is_closed_N=np.ones(count, bool),
+        outcomes={"accepted": outcome_N},
+        before={"accepted": np.where(is_known_N, habit_N, np.nan)},
+    )
+
+
+def width(units: Units) -> float:
+    found = effect_of(units, HISTORY, "v2", "accepted", 0.05)
+    return found.high - found.low
+
+
+def test_what_is_known_of_users_narrows_the_interval_and_finds_the_effect():
+    units = users(np.random.default_rng(0), 4_000, effect=0.1, told=0.8)
+    found = effect_of(units, HISTORY, "v2", "accepted", 0.05)
+    assert found.low < 0.1 < found.high
+    blind = Units(units.arm_N, units.traffic_N, units.is_closed_N, units.outcomes, {})
+    assert width(units) < 0.9 * width(blind)
+
+
+def test_what_says_nothing_costs_next_to_nothing():
+    units = users(np.random.default_rng(1), 4_000, told=0.0)
+    blind = Units(units.arm_N, units.traffic_N, units.is_closed_N, units.outcomes, {})
+    assert width(units) == pytest.approx(width(blind), rel=0.05)
+
+
+def test_without_a_difference_the_interval_misses_no_more_often_than_promised():
+    rng, alpha, runs = np.random.default_rng(2), 0.2, 200
+    missed = 0
+    for _ in range(runs):
+        found = effect_of(users(rng, 300, told=0.8), HISTORY, "v2", "accepted", alpha)
+        missed += not found.low <= 0 <= found.high
+    assert missed / runs <= alpha + 2 * (alpha * (1 - alpha) / runs) ** 0.5

@@ -1,0 +1,230 @@
+"""Decisions: from figures that say so, over tables that a simulation filled, to aliases and shares."""
+
+import numpy as np
+import pytest
+
+from millwright.errors import BadInput, Busy, NotFound
+from millwright.experiment.analysis import Analysis, ArmFigures, Effect
+from millwright.experiment.plans import Plan, champion_of, find, running
+from millwright.experiment.rollout import approve, decide, list_decisions, review, stop
+from millwright.experiment.status import status
+from millwright.experiment.thompson import thompson_shares
+from millwright.project import Project
+from millwright.registry.traffic import current_traffic
+from millwright.registry.versions import promote
+from tests.conftest import csv_of, desk_rows, keep
+from tests.experiment.logs import begun, exposure, failure, hour, opinion, with_versions
+
+PLAN = Plan("v1", ("v2",), guardrails=("errors",), steps=(0.1, 0.5), min_effect=0.02)
+
+
+def effect(low: float, high: float, metric: str = "accepted", arm: str = "v2", rates=(0.5, 0.6)) -> Effect:
+    return Effect(metric, arm, rates[0], rates[1], low, high, 0.05, 1.0, 400, 200)
+
+
+def figures(primary: Effect, guard: Effect | None = None, share: float = 0.5, **changes: object) -> Analysis:
+    arms = (ArmFigures("champion", "v1", 1 - share, 200, 200), ArmFigures("v2", "v2", share, 200, 200))
+    guard = guard or effect(-0.01, 0.01, "errors")
+    made = {"response": (effect(-0.1, 0.1, "response"),), "is_mismatched": False, "step_users": {"v2": 10}}
+    return Analysis(arms, (primary,), (guard,), **{**made, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("found", "kind", "words"),
+    [
+        (figures(effect(0.01, 0.2)), "ship", "v2 is better: accepted 50.0% to 60.0%"),
+        (figures(effect(-0.2, -0.01)), "roll back", "v2 is worse"),
+        (figures(effect(-0.2, 0.015)), "keep", "a gain of 2.0% or more is ruled out"),
+        (figures(effect(-0.1, 0.1)), "hold", "not decided yet: v2: accepted"),
+        (figures(effect(0.01, 0.2), effect(0.06, 0.2, "errors")), "roll back", "v2 harms errors"),
+        (figures(effect(0.01, 0.2), effect(-0.1, 0.06, "errors")), "hold", "harm of 5.0% is not ruled out"),
+        (
+            figures(effect(0.01, 0.2), response=(effect(0.01, 0.2, "response"),)),
+            "hold",
+            "answers differs",
+        ),
+        (figures(effect(0.01, 0.2), is_mismatched=True), "alarm", "do not fit their shares"),
+        (figures(effect(-0.1, 0.1), share=0.1), "hold", "not decided yet"),
+        (figures(effect(-0.1, 0.1), share=0.1, step_users={"v2": 50}), "advance", "next is 50%"),
+        (figures(effect(-0.1, 0.1), share=0.0), "advance", "200 users without harm at 0%, next is 10%"),
+    ],
+)
+def test_what_the_figures_say_is_done(found, kind, words):
+    made = decide(PLAN, found, days=1)
+    assert made.kind == kind
+    assert words in made.reason
+
+
+def test_a_version_that_is_not_decided_in_time_does_not_ship():
+    assert decide(PLAN, figures(effect(-0.1, 0.1)), days=28).kind == "keep"
+    assert decide(PLAN, figures(effect(0.01, 0.1)), days=28).kind == "ship"
+
+
+@pytest.fixture
+def project(make_project) -> Project:
+    return with_versions(make_project(csv_of(desk_rows(30))), 3)
+
+
+def simulate(project: Project, users: int, rates: dict[str, float], errors: float = 0.0) -> None:
+    """Users who come at once and judge truly; `errors` is how often v2 fails them first."""
+    rng, records = np.random.default_rng(0), []
+    for number in range(users):
+        name, at = f"u{number}", 0.001 * number
+        given = exposure(project, name, at)
+        assert given.arm is not None
+        records.append(given)
+        if given.arm == "v2" and rng.random() < errors:
+            records.append(failure(project, f"f{name}", at, given.arm))
+        label = "card" if rng.random() < rates[given.arm] else "pin"
+        records.append(opinion(name, at + 0.1, label=label))
+    keep(project, *records)
+
+
+def test_a_better_challenger_is_shipped_with_its_reason_and_the_experiment_ends(project):
+    begun(project, margin=0.3)
+    simulate(project, 250, {"champion": 0.4, "v2": 0.85})
+    made = review(project, hour(10))
+    assert made is not None
+    assert (made.kind, made.is_applied) == ("ship", True)
+    assert champion_of(project) == "v2"
+    assert current_traffic(project) is None
+    assert find(project, "x").state == "shipped"
+    primary = made.figures["primary"][0]
+    assert primary["low"] > 0
+    assert f"{primary['challenger']:.1%}" in made.reason
+    assert review(project) is None
+
+
+def test_a_worse_challenger_is_rolled_back(project):
+    begun(project)
+    simulate(project, 200, {"champion": 0.85, "v2": 0.4})
+    made = review(project, hour(10))
+    assert made is not None
+    assert made.kind == "roll back"
+    assert (champion_of(project), find(project, "x").state) == ("v1", "rolled back")
+
+
+def test_a_challenger_that_fails_is_rolled_back_though_its_answers_are_better(project):
+    begun(project)
+    simulate(project, 300, {"champion": 0.4, "v2": 0.9}, 0.5)
+    made = review(project, hour(10))
+    assert made is not None
+    assert made.kind == "roll back"
+    assert "v2 harms errors 0.0% to" in made.reason
+
+
+def test_shipping_waits_for_approval_where_the_plan_says_so(project):
+    begun(project, margin=0.3, is_automatic=False)
+    simulate(project, 250, {"champion": 0.4, "v2": 0.85})
+    for _ in range(2):
+        made = review(project, hour(10))
+        assert made is not None
+        assert (made.kind, made.is_applied) == ("ship", False)
+    assert champion_of(project) == "v1"
+    assert len(list_decisions(project, "x")) == 1
+    assert approve(project).is_applied
+    assert champion_of(project) == "v2"
+    with pytest.raises(BadInput, match="no decision waits"):
+        approve(project)
+
+
+def test_steps_lead_from_shadow_to_half_of_the_users_who_keep_their_version(project):
+    begun(project, steps=(0.0, 0.2, 0.5), step_units=20)
+    first = current_traffic(project)
+    assert first is not None
+    assert first.shadows == ("v2",)
+    simulate(project, 20, {"champion": 0.5, "v2": 0.5})
+    made = review(project, hour(0.1))
+    assert made is not None
+    assert made.kind == "advance"
+    second = current_traffic(project)
+    assert second is not None
+    assert (second.arms[1].share, second.shadows, second.salt) == (0.2, (), first.salt)
+    assert [one.kind for one in list_decisions(project, "x")] == ["advance"]
+
+
+def test_one_of_two_challengers_is_rolled_back_and_the_other_goes_on(project):
+    begun(project, challengers=("v2", "v3"), steps=(0.6,))
+    simulate(project, 300, {"champion": 0.6, "v2": 0.1, "v3": 0.6})
+    made = review(project, hour(10))
+    assert made is not None
+    assert (made.kind, made.figures["version"]) == ("roll back", "v2")
+    current = current_traffic(project)
+    assert current is not None
+    assert [arm.share for arm in current.arms] == pytest.approx([0.7, 0.0, 0.3])
+    assert running(project) is not None
+
+
+def test_holds_that_follow_one_another_are_one_line(project):
+    begun(project)
+    for at in (1, 2, 3):
+        made = review(project, hour(at))
+        assert made is not None
+        assert made.kind == "hold"
+    assert len(list_decisions(project, "x")) == 1
+
+
+def test_a_promotion_by_hand_ends_the_experiment(project):
+    begun(project)
+    promote(project, "v3", "by hand")
+    made = review(project)
+    assert made is not None
+    assert (made.kind, find(project, "x").state) == ("stop", "stopped")
+    assert current_traffic(project) is None
+
+
+def test_stopping_gives_everybody_the_champion(project):
+    begun(project)
+    assert stop(project, "closed").reason == "closed"
+    assert current_traffic(project) is None
+    with pytest.raises(BadInput, match="'x' does not run, it was stopped"):
+        stop(project, "again")
+
+
+def test_a_second_experiment_waits_for_the_first(project):
+    begun(project)
+    with pytest.raises(Busy, match="'x' runs"):
+        begun(project)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"challengers": ("v1",)}, BadInput, "other than the champion v1, got v1"),
+        ({"challengers": ()}, BadInput, "got none; name the versions"),
+        ({"challengers": ("v9",)}, NotFound, "no version named 'v9'"),
+        ({"champion": "v3"}, BadInput, "v3 is not champion now, v1 is"),
+        ({"metric": "acepted"}, NotFound, "Did you mean 'accepted'"),
+        ({"metric": "errors"}, BadInput, "must count what is good, got 'errors'"),
+        ({"guardrails": ("accepted",)}, BadInput, "counts what is bad, got 'accepted'"),
+        ({"steps": (0.5, 0.1)}, BadInput, "rising shares"),
+        ({"steps": (1.0,)}, BadInput, "end between 0 and 1"),
+        ({"window_hours": 0.0}, BadInput, "window_hours must be over 0, got 0.0"),
+        ({"alpha": 0.0}, BadInput, "alpha must be between 0 and 1, got 0.0"),
+    ],
+)
+def test_a_plan_that_cannot_be_used_is_refused_before_anything_changes(project, changes, error, message):
+    with pytest.raises(error, match=message):
+        begun(project, **changes)
+    assert running(project) is None
+    assert current_traffic(project) is None
+
+
+def test_the_status_has_figures_decisions_and_what_each_version_would_bring_alone(project):
+    begun(project)
+    simulate(project, 300, {"champion": 0.5, "v2": 0.6})
+    found = status(project, find(project, None), hour(10))
+    assert found["is_running"]
+    assert sum(arm["closed"] for arm in found["figures"]["arms"]) == 300
+    champion, challenger = found["if_everybody_got"]
+    assert champion["accepted"] == pytest.approx(0.5, abs=4 * champion["error"])
+    assert challenger["accepted"] == pytest.approx(0.6, abs=4 * challenger["error"])
+    early = status(project, find(project, None), hour(0.05))["if_everybody_got"]
+    assert "at least 100 are needed" in early[0]["refused"]
+
+
+def test_thompson_gives_the_better_more_and_nobody_everything():
+    better = Effect("accepted", "v2", 0.5, 0.7, 0.0, 0.4, 0.05, 1.0, 400, 200)
+    even = Effect("accepted", "v2", 0.5, 0.5, -0.2, 0.2, 0.05, 1.0, 400, 200)
+    assert thompson_shares([better], ["v2"], 1) == {"v2": 0.95}
+    assert thompson_shares([even], ["v2"], 1)["v2"] == pytest.approx(0.5, abs=0.02)

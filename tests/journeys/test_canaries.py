@@ -1,0 +1,92 @@
+"""Canaries through the whole wheel: where words of people rest in the clear, and that it is nowhere else."""
+
+import asyncio
+import gc
+import logging
+import re
+
+import httpx
+import pytest
+
+from millwright.data.prepare import prepare
+from millwright.loop import turn
+from millwright.project import Project
+from millwright.reports.pages import write_data_report
+from millwright.review.annotations import annotate, next_items
+from millwright.review.queue import build_queue
+from millwright.settings import change_settings
+from millwright.steps import evaluate, train
+from millwright.surfaces.web import create_app
+from tests.desk import make_desk, telling_rows
+
+FILED = b"canary-filed"  # in the file that the user brought
+SAID = (b"canary-said", b"canary-comment", b"canary-person")  # over HTTP
+LABELLED = 4
+OWN = r"rows\.csv"
+DATASETS = r"\.millwright/datasets/d-[0-9a-f]+/rows\.jsonl"
+
+
+def places(project: Project, what: bytes) -> set[str]:
+    """Files of the project that hold some bytes, as patterns of where they may."""
+    gc.collect()  # a database that is closed while files are read would take its log away
+    found = {
+        str(path.relative_to(project.folder))
+        for path in project.folder.rglob("*")
+        if path.is_file() and what in path.read_bytes()
+    }
+    return {
+        next((allowed for allowed in (OWN, DATASETS) if re.fullmatch(allowed, name)), name) for name in found
+    }
+
+
+async def use(project: Project) -> None:
+    """People ask, four of them say what was right, and one says more."""
+    app = create_app(project)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            for number in range(9):
+                body = {
+                    "inputs": [f"canary-said lost card number {number}"],
+                    "subject": f"canary-person-{number}",
+                }
+                answer = await client.post("/v1/predictions", json=body)
+                if number >= LABELLED:
+                    continue
+                said = {"prediction": answer.json()["predictions"][0]["id"], "label": "card"}
+                said["comment"] = "canary-comment" if number == 0 else "no"
+                said["key"] = f"canary-person-{number}"
+                assert (await client.post("/v1/feedback", json=said)).status_code == 201
+            await client.post("/v1/predictions", json={"inputs": ["x" * 100_000], "subject": "canary-person"})
+            while_open = {what: places(project, what) for what in SAID}
+    assert while_open == dict.fromkeys(SAID, set())
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_words_of_people_rest_in_the_clear_in_datasets_at_most_and_nowhere_else(
+    tmp_path, encoder, caplog, sealed
+):
+    rows = [(f"{text} canary-filed", label) for text, label in telling_rows(60)]
+    made = make_desk(tmp_path / "desk", encoder, rows)
+    project = Project(made.folder, change_settings(made.settings, "privacy", seal_datasets=sealed))
+    datasets = set() if sealed else {DATASETS}
+    with caplog.at_level(logging.DEBUG, logger="millwright"):
+        train(project)
+        build_queue(project)
+        write_data_report(project, prepare(project))
+        assert places(project, FILED) == {OWN, *datasets}
+        asyncio.run(use(project))
+        build_queue(project)
+        looked_at = next_items(project, "somebody", 3)
+        for item in looked_at:
+            annotate(project, item.id, "somebody", "pin")
+        record = turn(project)
+        evaluate(project, version=record.challenger)
+    assert record.new_rows == LABELLED + len(looked_at) > LABELLED
+    assert places(project, FILED) == {OWN, *datasets}
+    # What users said is sealed, until a turn makes rows of a dataset of it: docs/erasure.md says why.
+    assert places(project, b"canary-said") == datasets
+    assert places(project, b"canary-person") == datasets
+    assert places(project, b"canary-comment") == set()
+    assert "canary" not in caplog.text
+    assert project.kept.stat().st_mode & 0o077 == 0  # nobody but the owner comes as far as the datasets

@@ -1,0 +1,279 @@
+"""The queue over a real trained project: what gets into it, labelling, undo, gold, tools, the next turn."""
+
+import json
+
+import httpx
+import pytest
+
+from millwright.errors import BadInput, NotFound
+from millwright.feedback import propose_rows
+from millwright.privacy.sealed import read_opinions, read_proposed
+from millwright.privacy.vault import open_vault
+from millwright.project import Project, open_project
+from millwright.review.annotations import (
+    add_gold,
+    annotate,
+    apply_reviews,
+    list_annotations,
+    next_items,
+    review_status,
+    undo,
+    verdicts,
+)
+from millwright.review.exchange import export_corrections, export_queue, import_labels
+from millwright.review.items import read_queue
+from millwright.review.queue import build_queue
+from millwright.settings import FILENAME, change_settings, dump_settings
+from millwright.steps import train
+from millwright.surfaces.review_session import review_rows
+from tests.conftest import csv_of
+from tests.desk import copy_desk, make_desk, opine, telling_rows
+from tests.surfaces.test_cli import run, wrong
+from tests.surfaces.test_service import run as serve
+from tests.test_feedback import add_prediction, say
+
+FLIPPED = 8
+
+
+@pytest.fixture(scope="module")
+def noisy_folder(tmp_path_factory, encoder):
+    """A trained project of whose rows the first eight have a wrong label."""
+    rows = telling_rows(120)
+    rows = [(text, "pin" if label == "card" else "card") for text, label in rows[:FLIPPED]] + rows[FLIPPED:]
+    project = make_desk(tmp_path_factory.mktemp("noisy") / "desk", encoder, rows)
+    train(project)
+    project.database.dispose()
+    return project.folder
+
+
+@pytest.fixture
+def project(tmp_path, noisy_folder) -> Project:
+    made = copy_desk(noisy_folder, tmp_path / "desk")
+    fresh = [text for text, _ in telling_rows(170)[130:]]
+    for number, text in enumerate(fresh):
+        add_prediction(made, f"p{number}", text, ask=number < 5)
+    return made
+
+
+def test_wrong_labels_disagreements_and_unlabelled_rows_take_turns(project):
+    opine(project, [("my money transfer please", "transfer")])  # of which the model was not sure
+    add_prediction(project, "sure", "send my money please")
+    say(project, "sure", 1, label="transfer")
+    queue = build_queue(project, 40)
+    reasons = [item.reason for item in queue]
+    assert len(queue) == len({item.id for item in queue}) <= 40
+    assert reasons[:3] == ["suspect", "disagreement", "margin"]
+    assert read_queue(project) == queue
+    flipped = {text for text, _ in telling_rows(120)[:FLIPPED]}
+    suspected = [item.text for item in queue if item.reason == "suspect"]
+    assert len(flipped & set(suspected)) >= 3  # of those that are not held out for the test
+    assert reasons.count("chance") == 7  # a fifth of the 35 predictions that may be chosen
+    assert not {f"prediction:p{number}" for number in range(5)} & {item.id for item in queue}  # always asked
+
+
+def test_labels_are_kept_at_once_taken_back_and_the_queue_goes_on_where_it_was(project):
+    queue = build_queue(project, 10)
+    assert [item.id for item in next_items(project, "ada", 3)] == [item.id for item in queue[:3]]
+    annotate(project, queue[0].id, "ada", "pin")
+    annotate(project, queue[1].id, "ada", None)
+    again = open_project(project.folder)
+    assert next_items(again, "ada")[0] == queue[2]
+    assert undo(again, "ada").item == queue[1].id
+    assert next_items(again, "ada")[0] == queue[1]
+    annotate(project, queue[0].id, "ada", "card")  # a change of mind replaces the label
+    assert [one.label for one in list_annotations(project)] == ["card"]
+    undo(project, "ada")
+    with pytest.raises(NotFound, match="'ada' has labelled nothing"):
+        undo(project, "ada")
+
+
+def test_a_row_goes_to_as_many_people_as_are_needed_and_their_majority_counts(project):
+    queue = build_queue(project, 10)
+    for who, label in (("ada", "pin"), ("bob", "card")):
+        assert next_items(project, who, needed=2)[0] == queue[0]
+        annotate(project, queue[0].id, who, label)
+    assert next_items(project, "cyd", needed=2)[0] == queue[1]
+    assert verdicts(project, 2) == {queue[0].id: None}
+    assert review_status(project, 2)["differ"] == [queue[0].id]
+    annotate(project, queue[0].id, "cyd", "pin")
+    assert verdicts(project, 2) == {queue[0].id: "pin"}
+
+
+def test_what_was_agreed_on_about_predictions_becomes_rows_of_the_next_turn(project):
+    queue = build_queue(project, 30)
+    mine = [item for item in queue if item.id.startswith("prediction:")][:3]
+    for item in mine:
+        annotate(project, item.id, "ada", "transfer")
+    assert apply_reviews(project) == 3
+    assert apply_reviews(project) == 0
+    for label in ("pin", "transfer"):  # changed, and changed back
+        annotate(project, mine[0].id, "ada", label)
+        assert apply_reviews(project) == 1
+    propose_rows(project, 2)
+    vault = open_vault(project)
+    assert {(f"prediction:{row.prediction}", row.label, row.split) for row in read_proposed(vault)} == {
+        (item.id, "transfer", "train") for item in mine
+    }
+    assert sum(one.key is not None for one in read_opinions(vault)) == 5
+
+
+def test_gold_rows_come_every_tenth_unmarked_and_tell_how_well_somebody_does(project):
+    file = project.folder / "gold.csv"
+    file.write_text(csv_of([("my card was stolen", "card"), ("blocked pin", "pin")]))
+    assert add_gold(project, file) == 2
+    assert add_gold(project, file) == 2
+    build_queue(project, 30)
+    seen = []
+    while (items := next_items(project, "ada")) and len(seen) < 20:
+        seen.append(items[0].id.split(":")[0])
+        annotate(project, items[0].id, "ada", "card")
+    assert [place for place, kind in enumerate(seen) if kind == "gold"] == [9, 19]
+    about = review_status(project)["annotators"]["ada"]
+    assert (about["labelled"], about["gold"], about["gold_right"]) == (20, 2, 1)
+    assert not any(item.startswith("gold:") for item in verdicts(project))
+
+
+def test_wrong_names_are_refused_with_the_nearest(project):
+    queue = build_queue(project, 10)
+    with pytest.raises(NotFound, match="no row named 'row:nope'"):
+        annotate(project, "row:nope", "ada", "pin")
+    with pytest.raises(NotFound, match="Did you mean 'card'"):
+        annotate(project, queue[0].id, "ada", "crad")
+    with pytest.raises(BadInput, match="annotator must have 1 to 100 characters, got 0"):
+        annotate(project, queue[0].id, "", "card")
+
+
+def test_a_session_is_a_key_a_row(project):
+    queue = build_queue(project, 12)
+    keys = iter(["\r", "2", "s", "u", "s", "/", "t", "x", "q"])
+    shown: list[str] = []
+    assert review_rows(project, "ada", lambda: next(keys), shown.append) == 4
+    made = {one.item: one.label for one in list_annotations(project)}
+    assert list(made) == [item.id for item in queue[:4]]
+    first, second, third, fourth = made.values()
+    assert first == queue[0].choices[0][0]
+    assert second == [label for label, _ in queue[1].choices][1]
+    assert third is None
+    assert fourth == "transfer"  # the only label that begins with t
+    assert f"taken back: {queue[2].id}" in shown
+    assert any(queue[4].text in line for line in shown)
+
+
+def test_label_studio_tasks_and_what_comes_back(project):
+    queue = build_queue(project, 10)
+    file = project.folder / "tasks.json"
+    assert export_queue(project, file, "label-studio") == len(queue)
+    tasks = json.loads(file.read_text())
+    assert tasks[0]["data"]["text"] == queue[0].text
+    assert tasks[0]["predictions"][0]["result"][0]["value"] == {"choices": [queue[0].choices[0][0]]}
+
+    def said(label: str, who: object, cancelled: bool = False) -> dict:
+        result = {
+            "id": "a",
+            "from_name": "label",
+            "to_name": "text",
+            "type": "choices",
+            "value": {"choices": [label]},
+        }
+        return {"id": 1, "completed_by": who, "was_cancelled": cancelled, "result": [result]}
+
+    tasks[0]["annotations"] = [said("pin", 7), said("card", {"id": 8, "email": "bob@example.org"})]
+    tasks[1]["annotations"] = [said("card", 7, cancelled=True)]
+    for task in tasks[2:]:
+        task["annotations"] = []
+    file.write_text(json.dumps(tasks))
+    assert import_labels(project, file, "label-studio") == 2
+    assert import_labels(project, file, "label-studio") == 2  # in place of the earlier ones
+    assert [(one.annotator, one.label) for one in list_annotations(project)] == [
+        ("label-studio:7", "pin"),
+        ("label-studio:bob@example.org", "card"),
+    ]
+
+
+def test_argilla_records_and_what_comes_back(project):
+    queue = build_queue(project, 10)
+    file = project.folder / "records.json"
+    assert export_queue(project, file, "argilla") == len(queue)
+    records = json.loads(file.read_text())
+    assert records[0]["fields"] == {"text": queue[0].text}
+    assert records[0]["suggestions"]["label"]["value"] == queue[0].choices[0][0]
+    records[0]["responses"] = {"label": [{"value": "pin", "user_id": "u-1"}]}
+    file.write_text(json.dumps(records))
+    assert import_labels(project, file, "argilla") == 1
+    assert [(one.annotator, one.label) for one in list_annotations(project)] == [("argilla:u-1", "pin")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not JSON"),
+        ('[{"x": 1}]', "is not what label-studio writes"),
+        ("[3]", "is not what label-studio"),
+    ],
+)
+def test_a_file_that_is_no_export_changes_nothing(project, content, message):
+    build_queue(project, 5)
+    file = project.folder / "tasks.json"
+    file.write_text(content)
+    with pytest.raises(BadInput, match=message):
+        import_labels(project, file, "label-studio")
+    assert list_annotations(project) == []
+
+
+def test_corrected_rows_of_files_are_listed_and_never_changed(project):
+    before = (project.folder / "rows.csv").read_bytes()
+    queue = build_queue(project, 20)
+    rows = [item for item in queue if item.id.startswith("row:")]
+    annotate(project, rows[0].id, "ada", "transfer")
+    annotate(project, rows[1].id, "ada", rows[1].given)
+    file = project.folder / "corrections.csv"
+    assert export_corrections(project, file) == 1
+    header, line = file.read_text().splitlines()
+    assert header == "source,text,label,corrected"
+    assert line.startswith("file:rows.csv:")
+    assert line.endswith(f"{rows[0].text},{rows[0].given},transfer")
+    assert (project.folder / "rows.csv").read_bytes() == before
+
+
+def test_the_verbs_work_without_a_terminal(project, capsys):
+    at = ("--project", project.folder)
+    assert "no rows wait for review; run `millwright review build`" in wrong(capsys, "review", "next", *at)
+    assert run("review", "build", "--count", "10", *at) == 0
+    assert capsys.readouterr().out.startswith("10 rows: ")
+    assert run("review", "next", "--count", "2", "--json", *at) == 0
+    first, second = json.loads(capsys.readouterr().out)["rows"]
+    assert run("review", "answer", first["id"], "pin", "--annotator", "ada", "--json", *at) == 0
+    assert json.loads(capsys.readouterr().out)["label"] == "pin"
+    assert run("review", "answer", second["id"], "--annotator", "ada", *at) == 0
+    assert capsys.readouterr().out == f"{second['id']}: passed over\n"
+    assert run("review", "undo", "--annotator", "ada", *at) == 0
+    assert capsys.readouterr().out == f"taken back: {second['id']}\n"
+    assert run("review", "status", *at) == 0
+    assert capsys.readouterr().out.startswith("1 of 10 rows labelled, 1 agreed on, 0 differ")
+    assert run("review", "status", "--json", *at) == 0
+    assert json.loads(capsys.readouterr().out)["annotators"]["ada"]["labelled"] == 1
+    assert run("review", "export", project.folder / "t.json", *at) == 0
+    assert capsys.readouterr().out.startswith("10 rows in")
+    assert "no tool named 'excel'" in wrong(capsys, "review", "export", "t.json", "--tool", "excel", *at)
+    assert run("review", "corrections", project.folder / "c.csv", "--json", *at) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] in (0, 1)
+
+
+def test_the_queue_is_answered_over_http(project):
+    queue = build_queue(project, 10)
+    settings = change_settings(project.settings, "review", annotators=2)
+    (project.folder / FILENAME).write_text(dump_settings(settings))
+
+    async def scenario(client: httpx.AsyncClient, _) -> None:
+        answer = await client.get("/v1/reviews/next", params={"annotator": "ada", "count": 2})
+        assert [row["id"] for row in answer.json()["rows"]] == [item.id for item in queue[:2]]
+        said = {"item": queue[0].id, "annotator": "ada", "label": "pin"}
+        assert (await client.post("/v1/reviews", json=said)).status_code == 201
+        await client.post("/v1/reviews", json={**said, "annotator": "bob"})
+        shown = (await client.get("/v1/reviews/status")).json()
+        assert (shown["labelled"], shown["agreed"], shown["krippendorff_alpha"]) == (1, 1, 1.0)
+        assert (await client.post("/v1/reviews/undo", json={"annotator": "bob"})).json()["label"] == "pin"
+        assert (await client.get("/v1/reviews/status")).json()["agreed"] == 0
+        assert (await client.post("/v1/reviews", json={**said, "label": "pni"})).status_code == 404
+
+    serve(open_project(project.folder), scenario)

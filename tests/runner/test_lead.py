@@ -1,0 +1,156 @@
+"""The runner over a real project: turns when due, then users, one leader, nothing lost by a stop."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from millwright.experiment.plans import running
+from millwright.loop import turn
+from millwright.project import Project, open_project
+from millwright.registry.versions import CHAMPION, alias, promote
+from millwright.runner.due import awaits_users
+from millwright.runner.lead import Leading, lead, meet_users
+from millwright.settings import change_settings
+from millwright.steps import train
+from millwright.turns import list_turns
+from tests.desk import make_desk, opine, telling_rows
+
+LONG_S = 60
+
+
+@pytest.fixture
+def project(tmp_path, encoder) -> Project:
+    """A desk with a champion and thirty labels by users."""
+    made = make_desk(tmp_path / "desk", encoder, telling_rows(40), data={"test_share": 0.3})
+    train(made)
+    opine(made, telling_rows(30, seed=5))
+    return quick(made)
+
+
+def quick(project: Project, **changes: object) -> Project:
+    changes = {"rows": 20, "check_seconds": 0.01, **changes}
+    return Project(project.folder, change_settings(project.settings, "run", **changes))
+
+
+class Verbs:
+    """Runs verbs in this process, and notes which; `codes` are what turns end with instead."""
+
+    def __init__(self) -> None:
+        self.ran: list[list[str]] = []
+        self.codes: list[int] = []
+
+    async def __call__(self, project: Project, words: list[str]) -> int:
+        self.ran.append(words)
+        if words[0] != "turn":
+            return 2  # as a check for drift with too few predictions
+        if self.codes:
+            return self.codes.pop(0)
+        decide_by = "users" if words[-1] == "users" else "rows"
+        await asyncio.to_thread(turn, project, decide_by=decide_by)
+        return 0
+
+    @property
+    def turns(self) -> list[list[str]]:
+        return [words for words in self.ran if words[0] == "turn"]
+
+
+def led(project: Project, verbs: Verbs, is_done: Callable[[Leading], bool]) -> Leading:
+    """Lead until something is so, then stop as a server does."""
+    state = Leading()
+
+    async def whole() -> None:
+        leading = asyncio.create_task(lead(project, state, verbs))
+        while not is_done(state):
+            await asyncio.sleep(0.01)
+        leading.cancel()
+        with suppress(asyncio.CancelledError):
+            await leading
+
+    asyncio.run(asyncio.wait_for(whole(), LONG_S))
+    return state
+
+
+def test_a_turn_starts_on_enough_rows_and_its_challenger_meets_users(project):
+    verbs = Verbs()
+    state = led(project, verbs, lambda _: running(project) is not None)
+    assert verbs.turns == [["turn", "--gently", "--json", "--decide-by", "users"]]
+    assert [words for words in verbs.ran if words[0] == "drift"] == [["drift", "--gently", "--json"]]
+    assert (state.turns, state.failures, state.is_leader) == (1, 0, False)
+    experiment = running(project)
+    assert (experiment.name, experiment.plan.challengers) == ("turn-2", ("v2",))
+    assert alias(project, CHAMPION) == "v1"
+    assert "passed the gates, now users decide" in list_turns(project)[-1].reason
+
+
+def test_what_a_kill_left_between_turn_and_experiment_is_taken_up_once(project):
+    turn(project, decide_by="users")  # and then the runner was killed
+    again = quick(open_project(project.folder))
+    finished = awaits_users(again)
+    assert finished is not None
+    assert meet_users(again, finished) == "turn-2"
+    assert meet_users(again, finished) is None
+
+
+def test_a_challenger_of_another_champion_meets_nobody(project):
+    turn(project, decide_by="users")
+    promote(project, "v2", "by hand")
+    assert meet_users(project, awaits_users(project)) is None
+
+
+def test_held_out_rows_alone_may_decide(project):
+    verbs, rows = Verbs(), quick(project, decide_by="rows")
+    led(rows, verbs, lambda state: state.turns == 1)
+    assert list_turns(project)[-1].decided_by == "rows"
+    assert awaits_users(project) is None
+
+
+def test_a_turn_that_failed_waits_for_more_rows(project):
+    verbs = Verbs()
+    verbs.codes = [1, 1]
+    more = telling_rows(40, seed=9)
+
+    def is_done(state: Leading) -> bool:
+        if state.failures == 1 and more:
+            assert len(verbs.turns) == 1
+            opine(project, more)
+            more.clear()
+        return state.failures == 2
+
+    state = led(project, verbs, is_done)
+    assert (state.turns, len(verbs.turns)) == (2, 2)
+
+
+def test_of_two_runners_one_leads_and_the_other_takes_over(project):
+    first, second = Leading(), Leading()
+
+    async def until(is_so: Callable[[], bool]) -> None:
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+    async def whole() -> None:
+        one = asyncio.create_task(lead(project, first, Verbs()))
+        await until(lambda: first.is_leader)
+        other = asyncio.create_task(lead(quick(open_project(project.folder)), second, Verbs()))
+        await until(lambda: running(project) is not None)  # which takes the leader some rounds
+        assert (first.is_leader, second.is_leader) == (True, False)
+        one.cancel()
+        await asyncio.gather(one, return_exceptions=True)
+        await until(lambda: second.is_leader)
+        assert not first.is_leader
+        other.cancel()
+        await asyncio.gather(other, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(whole(), LONG_S))
+
+
+def test_a_step_that_fails_stops_neither_server_nor_runner(project, caplog):
+    class Broken(Verbs):
+        async def __call__(self, project: Project, words: list[str]) -> int:
+            self.ran.append(words)
+            raise OSError("no process can be made")
+
+    verbs = Broken()
+    led(project, verbs, lambda _: len(verbs.ran) == 4)
+    assert "the wheel stands: OSError" in caplog.text

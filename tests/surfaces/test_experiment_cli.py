@@ -1,0 +1,64 @@
+"""The verbs of `millwright experiment`, in this process."""
+
+import json
+
+import pytest
+
+from millwright.project import Project
+from millwright.registry.traffic import current_traffic
+from tests.conftest import csv_of, desk_rows
+from tests.experiment.logs import exposed, said, with_versions
+from tests.surfaces.test_cli import run, wrong
+
+
+@pytest.fixture
+def project(make_project) -> Project:
+    return with_versions(make_project(csv_of(desk_rows(30))))
+
+
+def test_an_experiment_from_start_to_stop(project, capsys):
+    at = ("--project", project.folder)
+    assert run("experiment", "start", "v2", "--step", "0.2", "--name", "spring", *at) == 0
+    assert capsys.readouterr().out.startswith("spring: v2 gets 20% of users, v1 the rest\nnext: millwright")
+    current = current_traffic(project)
+    assert current is not None
+    assert current.arms[1].share == 0.2
+    exposed(project, "p", 0)
+    said(project, "p", 0.1, label="card")
+    assert run("experiment", "status", *at) == 0
+    shown = capsys.readouterr().out
+    assert "spring: running" in shown
+    assert "v2 (v2): 20% of users" in shown
+    assert "v2 accepted: nothing known yet, effect in [-100.0%, +100.0%] at 95.0%, 0 users" in shown
+    assert run("experiment", "decide", *at) == 0
+    assert capsys.readouterr().out.startswith("hold: not decided yet")
+    assert run("experiment", "stop", "--reason", "enough", "--json", *at) == 0
+    assert json.loads(capsys.readouterr().out)["decision"]["reason"] == "enough"
+    assert run("experiment", "status", "--json", *at) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["state"], [one["kind"] for one in told["decisions"]]) == ("stopped", ["hold", "stop"])
+    assert run("experiment", "decide", *at) == 0
+    assert capsys.readouterr().out == "no experiment runs; the last one, spring, has ended\n"
+
+
+def test_plans_are_made_of_settings_and_flags(project, capsys):
+    more = ("--metric", "resolved", "--guardrail", "errors", "--heard", "asked", "--thompson", "--json")
+    assert run("experiment", "start", "v2", *more, "--project", project.folder) == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert (plan["metric"], plan["guardrails"], plan["heard"]) == ("resolved", ["errors"], "asked")
+    assert (plan["allocation"], plan["window_hours"], plan["steps"]) == ("thompson", 24.0, [0.01, 0.1, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("start", "v7"), "no version named 'v7'"),
+        (("start", "v2", "--metric", "resolvd"), "Did you mean 'resolved'?"),
+        (("start", "v2", "--heard", "some"), "no group named 'some'; there are 'everyone', 'asked'"),
+        (("start", "v1"), "other than the champion v1"),
+        (("status",), "there was no experiment yet"),
+        (("approve",), "no decision waits for approval"),
+    ],
+)
+def test_wrong_input_says_what_to_do(project, capsys, arguments, message):
+    assert message in wrong(capsys, "experiment", *arguments, "--project", project.folder)
