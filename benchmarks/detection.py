@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from record import BENCH, DATA, ROOT, Row, print_table, read_rows, write_record
 
 from millwright.privacy.detect import detector
-from millwright.privacy.mask import masker
+from millwright.privacy.mask import Masker, policies_of
 from millwright.project import open_project
 from millwright.scaffold import new_project
 from millwright.settings import FILENAME, PrivacySection, change_settings, dump_settings
@@ -86,7 +86,7 @@ def million() -> list[Row]:
     rows: list[Row] = []
     for name, texts in sets.items():
         count = MILLION if name.startswith("Banking") else MILLION // 10
-        found = masker(PrivacySection(), Path())
+        found = Masker(policies_of(PrivacySection()))
         found.mask("Warm up, John Smith")
         start, counts = time.perf_counter(), Counter[str]()
         many = itertools.islice(itertools.cycle(texts), count)

@@ -3,12 +3,11 @@
 import json
 
 import pytest
-from sqlalchemy import insert
 
 from millwright.data.personal import scan_file, scan_project, shape
 from millwright.errors import BadInput, NotFound
-from millwright.store.tables import predictions
-from tests.conftest import csv_of
+from millwright.records import Opinion, Prediction, ProposedRow
+from tests.conftest import csv_of, keep
 from tests.surfaces.test_cli import run
 
 ROWS = [
@@ -47,18 +46,21 @@ def test_a_long_sample_is_cut():
 
 def test_a_project_is_scanned_with_what_it_stored(make_project):
     project = make_project(csv_of(ROWS))
-    with project.database.begin() as connection:
-        connection.execute(
-            insert(predictions).values(
-                id="p1", version="v1", text="call 13800138000", label="a", probability=0.5, ask=False,
-                created_at="2026-01-01T00:00:00+00:00",
-            )
-        )  # fmt: skip
+    hour = "2026-01-01T00:00:00+00:00"
+    keep(
+        project,
+        Prediction("p1", "v1", "call 13800138000", "a", 0.5, None, ask=False, created_at=hour),
+        Opinion("o1", "p1", "b", None, "mail cy@example.com, di@example.com", hour),
+        Opinion("o2", "p1", "b", None, None, hour),
+        ProposedRow("p1", "o1", "call 13800138001", "b", None, "train", turn=1),
+    )
     found = [(item.source, item.entity, item.count) for item in scan_project(project)]
     assert found == [
         ("rows.csv", "EMAIL_ADDRESS", 4),
         ("rows.csv", "PHONE_NUMBER", 1),
         ("predictions", "PHONE_NUMBER", 1),
+        ("opinions", "EMAIL_ADDRESS", 2),
+        ("proposed_rows", "PHONE_NUMBER", 1),
     ]
 
 

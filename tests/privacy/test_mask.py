@@ -3,46 +3,55 @@
 import hashlib
 import hmac
 import re
-import stat
 import tomllib
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 
-from millwright.errors import BadSetting, Corrupt
+from millwright.errors import BadSetting
 from millwright.privacy.detect import PLACEHOLDER
 from millwright.privacy.entities import ENTITIES
-from millwright.privacy.mask import MOST_ROUNDS, UNMASKED, Masker, masker
-from millwright.settings import PrivacySection, check_settings, dump_settings
+from millwright.privacy.mask import MOST_ROUNDS, PURPOSE, UNMASKED, Masker, masker
+from millwright.privacy.vault import open_vault
+from millwright.project import Project, open_project
+from millwright.settings import FILENAME, check_settings, dump_settings
 from tests.privacy.test_detect import TEXTS
 
 ALL_MASKED = Masker(dict.fromkeys(ENTITIES, "mask"))
 few = settings(max_examples=40, derandomize=True, deadline=None, database=None)
 
 
-def by(tmp_path, policy: str, *entities: str) -> Masker:
-    return masker(PrivacySection(policies=dict.fromkeys(entities, policy)), tmp_path)
+def project_with(folder: Path, **privacy: object) -> Project:
+    folder.mkdir(exist_ok=True)
+    (folder / FILENAME).write_text(dump_settings(check_settings({"privacy": privacy}, "test")))
+    return open_project(folder)
+
+
+def by(folder: Path, policy: str, *entities: str) -> Masker:
+    return masker(project_with(folder, policies=dict.fromkeys(entities, policy)))
 
 
 def test_replaces_each_by_its_kind_and_counts_them(tmp_path):
     counts = Counter[str]()
-    (text,) = masker(PrivacySection(), tmp_path).mask_all(
+    project = project_with(tmp_path)
+    (text,) = masker(project).mask_all(
         ["My name is John Smith, mail js@example.com or jo@example.com"], counts
     )
     assert text == "My name is <PERSON>, mail <EMAIL_ADDRESS> or <EMAIL_ADDRESS>"
     assert counts == {"PERSON": 1, "EMAIL_ADDRESS": 2}
-    assert not (tmp_path / "pepper").exists()
+    assert not project.kept.exists()  # no key was needed, so none was made
 
 
 def test_masks_chinese(tmp_path):
-    text = masker(PrivacySection(), tmp_path).mask("我叫王小明，身份证11010519491231002X，电话13800138000")
+    text = masker(project_with(tmp_path)).mask("我叫王小明，身份证11010519491231002X，电话13800138000")
     assert text == "我叫<PERSON>，身份证<CN_RESIDENT_ID>，电话<PHONE_NUMBER>"
 
 
 def test_keeps_by_default_what_says_little_of_one_person(tmp_path):
     text = "I am Norwegian and 47 years old, on 2024-02-29"
-    assert masker(PrivacySection(), tmp_path).mask(text) == text
+    assert masker(project_with(tmp_path)).mask(text) == text
     assert by(tmp_path, "mask", "AGE").mask(text) == "I am Norwegian and <AGE> years old, on 2024-02-29"
 
 
@@ -51,13 +60,12 @@ def test_an_entity_may_be_kept(tmp_path):
 
 
 def test_nothing_is_changed_when_it_is_turned_off(tmp_path):
-    assert masker(PrivacySection(mask=False), tmp_path) is UNMASKED
+    assert masker(project_with(tmp_path, mask=False)) is UNMASKED
     assert UNMASKED.mask("js@example.com") == "js@example.com"
 
 
 def test_names_may_be_left_to_stand(tmp_path):
-    privacy = PrivacySection(names=False)
-    assert masker(privacy, tmp_path).mask("My name is John Smith, js@example.com") == (
+    assert masker(project_with(tmp_path, names=False)).mask("My name is John Smith, js@example.com") == (
         "My name is John Smith, <EMAIL_ADDRESS>"
     )
 
@@ -88,30 +96,19 @@ def test_a_text_of_many_layers_is_masked_through_within_the_rounds():
     assert MOST_ROUNDS > 2
 
 
-def test_a_pseudonym_is_the_hmac_of_kind_and_value_under_the_pepper(tmp_path):
+def test_a_pseudonym_is_the_hmac_of_kind_and_value_under_a_key_of_the_key_store(tmp_path):
     text = by(tmp_path, "pseudonymise", "EMAIL_ADDRESS").mask("Mail JS@example.com")
-    pepper = bytes.fromhex((tmp_path / "pepper").read_text())
-    expected = hmac.new(pepper, b"EMAIL_ADDRESS\0js@example.com", hashlib.sha256).hexdigest()[:16]
+    key = open_vault(open_project(tmp_path)).keys.derived_key(PURPOSE)
+    expected = hmac.new(key, b"EMAIL_ADDRESS\0js@example.com", hashlib.sha256).hexdigest()[:16]
     assert text == f"Mail <EMAIL_ADDRESS:{expected}>"
     assert by(tmp_path, "pseudonymise", "EMAIL_ADDRESS").mask(text) == text
 
 
-def test_the_pepper_is_its_owners_alone_and_differs_between_projects(tmp_path):
-    peppers = []
-    for name in ("a", "b"):
-        by(tmp_path / name, "pseudonymise", "PERSON")
-        path = tmp_path / name / "pepper"
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        peppers.append(path.read_text())
-        assert [item.name for item in path.parent.iterdir()] == ["pepper"]
-    assert peppers[0] != peppers[1]
-    assert len(bytes.fromhex(peppers[0])) == 32
-
-
-def test_a_damaged_pepper_is_refused(tmp_path):
-    (tmp_path / "pepper").write_text("not hexadecimal")
-    with pytest.raises(Corrupt, match="pepper must hold 32 bytes"):
-        by(tmp_path, "surrogate", "PERSON")
+def test_the_key_differs_between_projects_and_is_not_shown(tmp_path):
+    keys = {by(tmp_path / name, "pseudonymise", "PERSON").key for name in ("a", "b")}
+    assert len(keys) == 2
+    assert {len(key) for key in keys} == {32}
+    assert not any(key.hex() in repr(by(tmp_path / "a", "pseudonymise", "PERSON")) for key in keys)
 
 
 @pytest.mark.parametrize(

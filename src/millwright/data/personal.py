@@ -1,29 +1,28 @@
 """Which personal data stands in which column of a file or of a project, without showing any of it."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
-from sqlalchemy import Column, Engine, select
 
 from millwright.data.load import stream_table
 from millwright.data.table import ROW
 from millwright.errors import BadInput
 from millwright.privacy.detect import Detector, detector
+from millwright.privacy.sealed import read_opinions, read_predictions, read_proposed
+from millwright.privacy.vault import Vault, open_vault
 from millwright.progress import Progress, quiet
 from millwright.project import Project
-from millwright.store.tables import opinions, predictions, proposed_rows
 
 SAMPLES = 3
 SHOWN = 24  # characters of a sample
-READ_AT_ONCE = 10_000
-STORED: tuple[tuple[str, Column[str]], ...] = (
-    ("predictions", predictions.c.text),
-    ("opinions", opinions.c.comment),
-    ("proposed_rows", proposed_rows.c.text),
-)
+STORED: tuple[tuple[str, str, Callable[[Vault], Iterable[object]]], ...] = (
+    ("predictions", "text", read_predictions),
+    ("opinions", "comment", read_opinions),
+    ("proposed_rows", "text", read_proposed),
+)  # a table, its column, and what opens its rows
 
 
 @dataclass(frozen=True)
@@ -92,11 +91,11 @@ def scan_project(project: Project, progress: Progress = quiet) -> list[Finding]:
     if not names:
         raise BadInput("data.files in millwright.toml is empty; list at least one file", field="data.files")
     found = [item for name in names for item in scan_file(project.folder / name, progress)]
-    for table, column in STORED:
+    for table, column, opened in STORED:
         tallies: dict[tuple[str, str], _Tally] = {}
-        for texts in _stored(project.database, column):
-            _tally(column.name, Counter(texts).items(), detector(), tallies)
-        found += _findings(table, [column.name], tallies)
+        texts = Counter(text for record in opened(open_vault(project)) if (text := getattr(record, column)))
+        _tally(column, texts.items(), detector(), tallies)
+        found += _findings(table, [column], tallies)
     return found
 
 
@@ -108,14 +107,6 @@ def shape(value: str) -> str:
     )
     made = "".join(signs)
     return made if len(made) <= SHOWN else made[: SHOWN - 1] + "…"
-
-
-def _stored(database: Engine, column: Column[str]) -> Iterator[list[str]]:
-    query = select(column).where(column.is_not(None))
-    with database.connect() as connection:
-        rows = connection.execute(query, execution_options={"yield_per": READ_AT_ONCE})
-        for part in rows.partitions():
-            yield [text for (text,) in part]
 
 
 def _tally(
