@@ -19,8 +19,8 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 MakeProject = Callable[..., Project]
 
-# They start processes that train with the built-in backbone, or have many small trainings. Where two processes
-# share the tests, those that take long come first, so that neither waits for the other at the end.
+# They start processes that train with the built-in backbone, or train often. Where two processes share the
+# tests, those that take long come first, so that neither waits for the other at the end.
 LONG_MODULES = (
     "test_docs",
     "test_wheel",
