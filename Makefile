@@ -6,7 +6,8 @@ BENCHMARKS := results time_to_accuracy few_shot label_names preparation ceiling 
 .PHONY: demo test test-slow lint format docs bench clean
 
 demo: .venv/.ready  ; $(BIN)/millwright demo
-test: .venv/.ready  ; $(BIN)/pytest -q -m "not slow"
+# Two processes, one thread each: tests are single-threaded Python for the most part. A module stays in one process.
+test: .venv/.ready  ; OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" -n 2 --dist loadscope --no-loadscope-reorder
 test-slow: .venv/.ready  ; $(BIN)/pytest -q -m slow
 lint: .venv/.ready  ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pydoclint -q src/millwright
 format: .venv/.ready  ; $(BIN)/ruff check --fix . && $(BIN)/ruff format .

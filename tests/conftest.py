@@ -34,6 +34,29 @@ STORES = {
 }
 MakeProject = Callable[..., Project]
 
+# They start processes that train with the built-in backbone, or train often. Where two processes share the
+# tests, those that take long come first, so that neither waits for the other at the end.
+LONG_MODULES = (
+    "test_docs",
+    "test_wheel",
+    "test_examples",
+    "test_interrupted",
+    "test_fit",
+    "test_tune",
+    "test_methods",
+    "test_loop",
+    "test_runtimes",
+    "test_erasure",
+    "test_imports",
+    "test_search",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the modules that take long first; within a module the order stays."""
+    place = {name: number for number, name in enumerate(LONG_MODULES)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONG_MODULES)))
+
 
 def csv_of(rows: Iterable[Sequence[str]], header: Sequence[str] = ("text", "label")) -> str:
     file = io.StringIO()

@@ -249,6 +249,17 @@ class Stop(BaseException):
     """As SIGINT and SIGTERM end things: no handler of errors catches it."""
 
 
+def cut_short(project: Project, stage: str) -> None:
+    """Begin a turn that ends as soon as it reaches a stage."""
+
+    def stop(now: str, _done: float) -> None:
+        if now == stage:
+            raise Stop
+
+    with pytest.raises(Stop):
+        turn(project, progress=stop)
+
+
 @pytest.mark.parametrize("stage", ["features", "head", "runtime"])
 def test_a_turn_that_is_cut_short_changes_nothing_and_the_next_one_decides_the_same(
     wrong, tmp_path, encoder, stage
@@ -258,13 +269,7 @@ def test_a_turn_that_is_cut_short_changes_nothing_and_the_next_one_decides_the_s
     for project in (wrong, twin):
         correct(project)
     before = state(wrong)
-
-    def stop(now: str, _done: float) -> None:
-        if now == stage:
-            raise Stop
-
-    with pytest.raises(Stop):
-        turn(wrong, progress=stop)
+    cut_short(wrong, stage)
     versions, *others = state(wrong)
     assert others == list(before[1:])
     assert versions[0] == ("v1", ("champion",))
@@ -285,13 +290,7 @@ def test_a_turn_that_is_cut_short_changes_nothing_and_the_next_one_decides_the_s
 
 def test_a_challenger_that_an_interrupted_turn_trained_is_not_trained_again(wrong):
     correct(wrong)
-
-    def stop(now: str, _done: float) -> None:
-        if now == "runtime":
-            raise Stop
-
-    with pytest.raises(Stop):
-        turn(wrong, progress=stop)
+    cut_short(wrong, "runtime")
     told: list[str] = []
     record = turn(wrong, progress=lambda stage, done: told.append(stage))
     assert record.challenger == "v2"
@@ -302,13 +301,7 @@ def test_a_challenger_that_an_interrupted_turn_trained_is_not_trained_again(wron
 @pytest.mark.parametrize("change", ["settings", "damage", "rows"])
 def test_what_an_interrupted_turn_trained_is_trained_again_if_it_does_not_fit(wrong, change):
     correct(wrong)
-
-    def stop(now: str, _done: float) -> None:
-        if now == "runtime":
-            raise Stop
-
-    with pytest.raises(Stop):
-        turn(wrong, progress=stop)
+    cut_short(wrong, "runtime")
     project = wrong
     if change == "settings":
         project = Project(wrong.folder, change_settings(wrong.settings, "train", method="top", epochs=1))

@@ -33,6 +33,7 @@ from millwright.registry.versions import (
 from millwright.reports.charts import turns_chart
 from millwright.reports.pages import turns_page
 from millwright.review.annotations import apply_reviews
+from millwright.serve.available import check_runtime
 from millwright.serve.runtimes import choose_runtime
 from millwright.steps import train
 from millwright.store.database import now
@@ -62,8 +63,10 @@ def turn(project: Project, *, decide_by: Decider = "rows", progress: Progress = 
     Raises:
         BadInput: no champion yet, too few new rows, or no held-out rows to compare on; nothing is
             trained then, and no opinion is lost.
+        MissingExtra: `serve.runtime` names a runtime whose packages are missing; nothing was done then.
         Busy: another turn runs on this project.
     """
+    check_runtime(project.settings)
     with project.lock("turn"):
         champion = alias(project, CHAMPION)
         if champion is None:
