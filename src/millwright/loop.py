@@ -12,7 +12,8 @@ from sqlalchemy import func, insert, select
 from millwright.data.dataset import Dataset
 from millwright.data.prepare import prepare
 from millwright.errors import BadInput
-from millwright.experiment.compare import Comparison, compare_paired
+from millwright.experiment.forgetting import slices_of
+from millwright.experiment.verdict import judge
 from millwright.feedback import propose_rows
 from millwright.progress import Progress, quiet
 from millwright.project import Project
@@ -84,9 +85,9 @@ def turn(project: Project, *, progress: Progress = quiet) -> TurnRecord:
         challenger = find_made(project, dataset.id, project.settings, but={champion}) or train(
             project, progress=progress, dataset=dataset
         )
-        comparison = compare_paired(before_N, _right(load_classifier(project, challenger.name), held_out))
+        after_N = _right(load_classifier(project, challenger.name), held_out)
+        verdict = judge(before_N, after_N, slices_of(held_out), project.settings.turn)
         choose_runtime(project, challenger.name, progress)
-        better = comparison.p_value <= project.settings.turn.alpha and comparison.difference.value > 0
         record = TurnRecord(
             number=number,
             dataset=dataset.id,
@@ -94,18 +95,18 @@ def turn(project: Project, *, progress: Progress = quiet) -> TurnRecord:
             new_rows=new_rows,
             champion=champion,
             challenger=challenger.name,
-            before=comparison.before,
-            after=comparison.after,
+            before=verdict.comparison.before,
+            after=verdict.comparison.after,
             held_out=len(held_out),
-            p_value=comparison.p_value,
-            promoted=better,
-            reason=_reason(project, comparison, better),
+            p_value=verdict.comparison.p_value,
+            promoted=verdict.promotes,
+            reason=verdict.reason,
             created_at=now(),
         )
         _draw(project, [*list_turns(project), record])
         with project.database.begin() as connection:  # the table and the aliases agree, whatever happens
             point(project, connection, challenger.name, f"challenger of turn {number}", CHALLENGER)
-            if better:
+            if verdict.promotes:
                 point(project, connection, challenger.name, record.reason)
             connection.execute(insert(turns).values(number=number, record=turn_json(record)))
         return record
@@ -144,15 +145,3 @@ def _taken_by(project: Project, number: int) -> set[str]:
 def _right(classifier: Classifier, rows: tuple[Row, ...]) -> np.ndarray:
     best_N = classifier.probabilities([row.text for row in rows]).argmax(1)
     return np.array([classifier.labels[best] == row.label for best, row in zip(best_N, rows, strict=True)])
-
-
-def _reason(project: Project, comparison: Comparison, better: bool) -> str:
-    figures = (
-        f"{comparison.before.value:.1%} before, {comparison.after.value:.1%} after on the same rows "
-        f"(difference {comparison.difference.value:+.1%}, 95 % between {comparison.difference.low:+.1%} and "
-        f"{comparison.difference.high:+.1%}; {comparison.only_after} rows only the challenger got right, "
-        f"{comparison.only_before} only the champion; p = {comparison.p_value:.2g})"
-    )
-    if better:
-        return f"promoted: {figures}"
-    return f"kept the champion: not shown to be better at alpha = {project.settings.turn.alpha}: {figures}"
