@@ -287,7 +287,8 @@ SECTIONS = {
         "rows say so at all, harmful if an exact paired test says so at 5 %; the largest cost is negative "
         "where each promotion gained. After a promotion half of the next turn's users get the former "
         "champion, and the rule of experiments may roll back; a roll-back is false if the version that "
-        "went was not worse. As a control a turn promotes whatever is higher on its held-out rows.",
+        "went was not worse. One turn's users are few: that none was rolled back says little. As a "
+        "control a turn promotes whatever is higher on its held-out rows.",
         {
             "part": "part",
             "what": "rows for review",
