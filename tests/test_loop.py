@@ -124,6 +124,25 @@ def test_a_worse_challenger_is_kept_back(desk):
     assert alias(desk, CHAMPION) == "v1"
 
 
+def test_a_label_that_was_forgotten_is_named_and_keeps_the_champion(tmp_path, encoder):
+    swapped = {"card": "pin", "pin": "card", "transfer": "transfer"}
+    known = [(text, swapped[label]) for text, label in telling_rows(40)]
+    project = make_desk(tmp_path / "desk", encoder, known, data={"test_share": 0.3})
+    train(project)
+    rows = telling_rows(180, seed=5)
+    asked = [row for row in rows if is_asked(project.settings.data, row[0], None)]
+    opine(project, asked, ask=True)
+    # Volunteers teach two labels right and the third wrong.
+    volunteered = [(text, "pin" if label == "transfer" else label) for text, label in rows]
+    opine(project, [told for told, row in zip(volunteered, rows, strict=True) if row not in asked])
+    record = turn(project)
+    assert record.after.value > record.before.value
+    assert record.p_value <= 0.05
+    assert (record.promoted, alias(project, CHAMPION), alias(project, CHALLENGER)) == (False, "v1", "v2")
+    assert "turn.max_slice_loss = 0.1 is exceeded by label 'transfer': " in record.reason
+    assert "worse on label 'transfer' " in record.reason
+
+
 def test_how_sure_one_must_be_is_a_setting(wrong):
     correct(wrong)
     strict = Project(wrong.folder, change_settings(wrong.settings, "turn", alpha=1e-12))
