@@ -51,11 +51,13 @@ def exposure(project: Project, name: str, at: float, *, arm: str | None = None, 
     )  # fmt: skip
 
 
-def failure(project: Project, name: str, at: float, arm: str, subject: str | None = None) -> Failure:
-    """A request that a version could not answer."""
+def failure(
+    project: Project, name: str, at: float, arm: str, subject: str | None = None, user: str | None = None
+) -> Failure:
+    """A request that a version could not answer; `user` is whose it was where no subject was named."""
     current = current_traffic(project)
     assert current is not None
-    unit = None if subject else name
+    unit = None if subject else user or name
     return Failure(name, current.id, arm, 0.5, unit, subject, "RuntimeError", hour(at))
 
 
