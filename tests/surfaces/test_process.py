@@ -99,7 +99,7 @@ def test_sigterm_under_load_answers_every_request_that_it_took(project):
                 try:
                     outcomes.append(client.post("/v1/predictions", json={"inputs": ["card"]}).status_code)
                 except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError):
-                    return  # the server takes no more: it closed the connection and did not read what was sent
+                    return  # it takes no more: the connection was closed, and what was sent not read
                 if len(outcomes) >= 80:
                     enough.set()
 
