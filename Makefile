@@ -1,12 +1,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-BENCHMARKS := results time_to_accuracy few_shot label_names preparation ceiling http_overhead serving wheel_cost during_turn vault experiments review
+BENCHMARKS := results time_to_accuracy few_shot label_names preparation ceiling http_overhead serving wheel_cost during_turn vault experiments review wheel
 
 .PHONY: demo test test-slow lint format docs bench clean
 
 demo: .venv/.ready  ; $(BIN)/millwright demo
-test: .venv/.ready  ; $(BIN)/pytest -q -m "not slow"
+# Two processes, one thread each: tests are single-threaded Python for the most part. A module stays in one process.
+test: .venv/.ready  ; OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" -n 2 --dist loadscope --no-loadscope-reorder
 test-slow: .venv/.ready  ; $(BIN)/pytest -q -m slow
 lint: .venv/.ready  ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pydoclint -q src/millwright
 format: .venv/.ready  ; $(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -20,7 +20,9 @@ from millwright.privacy.sealed import (
 from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
 from millwright.records import Failure, Opinion, Prediction, ProposedRow, Shadow
+from millwright.registry.signatures import sign_version
 from millwright.settings import FILENAME, check_settings, dump_settings
+from millwright.store.files import sealed_folder, write_json
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -31,6 +33,29 @@ STORES = {
     Opinion: store_opinions,
 }
 MakeProject = Callable[..., Project]
+
+# They start processes that train with the built-in backbone, or train often. Where two processes share the
+# tests, those that take long come first, so that neither waits for the other at the end.
+LONG_MODULES = (
+    "test_docs",
+    "test_wheel",
+    "test_examples",
+    "test_interrupted",
+    "test_fit",
+    "test_tune",
+    "test_methods",
+    "test_loop",
+    "test_runtimes",
+    "test_erasure",
+    "test_imports",
+    "test_search",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the modules that take long first; within a module the order stays."""
+    place = {name: number for number, name in enumerate(LONG_MODULES)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONG_MODULES)))
 
 
 def csv_of(rows: Iterable[Sequence[str]], header: Sequence[str] = ("text", "label")) -> str:
@@ -74,6 +99,13 @@ def keep(project: Project, *records: Prediction | Shadow | Failure | Opinion | P
         for record in records:
             if isinstance(record, ProposedRow):
                 store_proposed(connection, vault, record)
+
+
+def place_version(project: Project, name: str, **manifest: object) -> None:
+    """A sealed and signed version that holds a manifest alone."""
+    with sealed_folder(project.kept / "versions" / name) as folder:
+        write_json(folder / "manifest.json", {"name": name, **manifest})
+    sign_version(project, name)
 
 
 @pytest.fixture(scope="session")

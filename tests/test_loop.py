@@ -124,6 +124,25 @@ def test_a_worse_challenger_is_kept_back(desk):
     assert alias(desk, CHAMPION) == "v1"
 
 
+def test_a_label_that_was_forgotten_is_named_and_keeps_the_champion(tmp_path, encoder):
+    swapped = {"card": "pin", "pin": "card", "transfer": "transfer"}
+    known = [(text, swapped[label]) for text, label in telling_rows(40)]
+    project = make_desk(tmp_path / "desk", encoder, known, data={"test_share": 0.3})
+    train(project)
+    rows = telling_rows(180, seed=5)
+    asked = [row for row in rows if is_asked(project.settings.data, row[0], None)]
+    opine(project, asked, ask=True)
+    # Volunteers teach two labels right and the third wrong.
+    volunteered = [(text, "pin" if label == "transfer" else label) for text, label in rows]
+    opine(project, [told for told, row in zip(volunteered, rows, strict=True) if row not in asked])
+    record = turn(project)
+    assert record.after.value > record.before.value
+    assert record.p_value <= 0.05
+    assert (record.promoted, alias(project, CHAMPION), alias(project, CHALLENGER)) == (False, "v1", "v2")
+    assert "turn.max_slice_loss = 0.1 is exceeded by label 'transfer': " in record.reason
+    assert "worse on label 'transfer' " in record.reason
+
+
 def test_how_sure_one_must_be_is_a_setting(wrong):
     correct(wrong)
     strict = Project(wrong.folder, change_settings(wrong.settings, "turn", alpha=1e-12))
@@ -249,6 +268,17 @@ class Stop(BaseException):
     """As SIGINT and SIGTERM end things: no handler of errors catches it."""
 
 
+def cut_short(project: Project, stage: str) -> None:
+    """Begin a turn that ends as soon as it reaches a stage."""
+
+    def stop(now: str, _done: float) -> None:
+        if now == stage:
+            raise Stop
+
+    with pytest.raises(Stop):
+        turn(project, progress=stop)
+
+
 @pytest.mark.parametrize("stage", ["features", "head", "runtime"])
 def test_a_turn_that_is_cut_short_changes_nothing_and_the_next_one_decides_the_same(
     wrong, tmp_path, encoder, stage
@@ -258,13 +288,7 @@ def test_a_turn_that_is_cut_short_changes_nothing_and_the_next_one_decides_the_s
     for project in (wrong, twin):
         correct(project)
     before = state(wrong)
-
-    def stop(now: str, _done: float) -> None:
-        if now == stage:
-            raise Stop
-
-    with pytest.raises(Stop):
-        turn(wrong, progress=stop)
+    cut_short(wrong, stage)
     versions, *others = state(wrong)
     assert others == list(before[1:])
     assert versions[0] == ("v1", ("champion",))
@@ -285,13 +309,7 @@ def test_a_turn_that_is_cut_short_changes_nothing_and_the_next_one_decides_the_s
 
 def test_a_challenger_that_an_interrupted_turn_trained_is_not_trained_again(wrong):
     correct(wrong)
-
-    def stop(now: str, _done: float) -> None:
-        if now == "runtime":
-            raise Stop
-
-    with pytest.raises(Stop):
-        turn(wrong, progress=stop)
+    cut_short(wrong, "runtime")
     told: list[str] = []
     record = turn(wrong, progress=lambda stage, done: told.append(stage))
     assert record.challenger == "v2"
@@ -302,13 +320,7 @@ def test_a_challenger_that_an_interrupted_turn_trained_is_not_trained_again(wron
 @pytest.mark.parametrize("change", ["settings", "damage", "rows"])
 def test_what_an_interrupted_turn_trained_is_trained_again_if_it_does_not_fit(wrong, change):
     correct(wrong)
-
-    def stop(now: str, _done: float) -> None:
-        if now == "runtime":
-            raise Stop
-
-    with pytest.raises(Stop):
-        turn(wrong, progress=stop)
+    cut_short(wrong, "runtime")
     project = wrong
     if change == "settings":
         project = Project(wrong.folder, change_settings(wrong.settings, "train", method="top", epochs=1))

@@ -134,6 +134,12 @@ class TurnSection(Section):
     alpha: float = Field(
         0.05, gt=0, lt=0.5, description="Highest p-value of the paired test that promotes a challenger."
     )
+    max_slice_loss: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Accuracy that a label or slice may be shown to lose in a promotion. 1 lets all pass.",
+    )
 
 
 class RunSection(Section):

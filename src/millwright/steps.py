@@ -23,6 +23,7 @@ from millwright.records import Answer, Interval, JsonObject, Row, TurnRecord
 from millwright.registry.classifiers import load_classifier, register
 from millwright.registry.versions import CHAMPION, VersionInfo, alias, point, resolve, version_manifest
 from millwright.reports.pages import evaluation_page
+from millwright.serve.available import check_runtime
 from millwright.serve.runtimes import choose_runtime
 from millwright.settings import Settings
 from millwright.store.database import now
@@ -52,11 +53,13 @@ def train(
 
     Raises:
         BadInput: the data or the settings cannot be used.
-        MissingExtra: `trials` need Optuna, which is not installed; nothing was done then.
+        MissingExtra: `trials` need Optuna, or `serve.runtime` a package, that is not installed; nothing was
+            done then.
         Busy: another training runs on this project.
     """
     if trials:
         need_optuna()
+    check_runtime(project.settings)
     with project.lock("train"):
         dataset = dataset or prepare(project, progress=progress)
         settings, searched = project.settings, None

@@ -1,7 +1,6 @@
 """Writes what a served experiment leaves in the tables, hour by hour, without a server."""
 
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from millwright.experiment.plans import Experiment, Plan, start
@@ -9,8 +8,7 @@ from millwright.project import Project
 from millwright.records import Failure, Opinion, Prediction
 from millwright.registry.traffic import assign, current_traffic
 from millwright.serve.runtime_record import RuntimeRecord, processor, write_runtime
-from millwright.store.files import sealed_folder, write_json
-from tests.conftest import keep
+from tests.conftest import keep, place_version
 from tests.serve.tiny import add_version, serving
 
 
@@ -20,8 +18,7 @@ def with_versions(project: Project, count: int = 2) -> Project:
     for number in range(2, count + 1):
         add_version(project, number)
     for number in range(1, count + 1):
-        with sealed_folder(project.kept / "versions" / f"v{number}") as folder:
-            write_json(Path(folder) / "manifest.json", {"name": f"v{number}"})
+        place_version(project, f"v{number}")
         write_runtime(project, RuntimeRecord(f"v{number}", "torch", None, (), processor(), 0.0))
     return project
 
@@ -54,11 +51,13 @@ def exposure(project: Project, name: str, at: float, *, arm: str | None = None, 
     )  # fmt: skip
 
 
-def failure(project: Project, name: str, at: float, arm: str, subject: str | None = None) -> Failure:
-    """A request that a version could not answer."""
+def failure(
+    project: Project, name: str, at: float, arm: str, subject: str | None = None, user: str | None = None
+) -> Failure:
+    """A request that a version could not answer; `user` is whose it was where no subject was named."""
     current = current_traffic(project)
     assert current is not None
-    unit = None if subject else name
+    unit = None if subject else user or name
     return Failure(name, current.id, arm, 0.5, unit, subject, "RuntimeError", hour(at))
 
 

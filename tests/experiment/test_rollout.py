@@ -74,7 +74,7 @@ def simulate(project: Project, users: int, rates: dict[str, float], errors: floa
         assert given.arm is not None
         records.append(given)
         if given.arm == "v2" and rng.random() < errors:
-            records.append(failure(project, f"f{name}", at, given.arm))
+            records.append(failure(project, f"f{name}", at, given.arm, user=name))
         label = "card" if rng.random() < rates[given.arm] else "pin"
         records.append(opinion(name, at + 0.1, label=label))
     keep(project, *records)

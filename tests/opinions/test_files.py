@@ -9,8 +9,7 @@ from millwright.opinions.files import import_opinions
 from millwright.privacy.sealed import read_opinions
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
-from millwright.store.files import sealed_folder, write_json
-from tests.conftest import csv_of, desk_rows
+from tests.conftest import csv_of, desk_rows, place_version
 from tests.serve.tiny import LABELS, serving
 from tests.surfaces.test_cli import run, wrong
 from tests.test_feedback import add_prediction
@@ -37,8 +36,7 @@ BAD = [
 @pytest.fixture
 def project(make_project) -> Project:
     made = serving(make_project(csv_of(desk_rows(30))))
-    with sealed_folder(made.kept / "versions" / "v1") as folder:
-        write_json(folder / "manifest.json", {"name": "v1", "labels": list(LABELS)})
+    place_version(made, "v1", labels=list(LABELS))
     for name in ("p1", "p2"):
         add_prediction(made, name, "card")
     return made

@@ -17,9 +17,9 @@ from millwright.registry.versions import (
     version_manifest,
 )
 from millwright.store.database import now
-from millwright.store.files import read_json, sealed_folder, write_json
+from millwright.store.files import read_json
 from millwright.store.tables import alias_changes, versions
-from tests.conftest import csv_of, desk_rows
+from tests.conftest import csv_of, desk_rows, place_version
 
 
 @pytest.fixture
@@ -28,8 +28,7 @@ def project(make_project) -> Project:
     made = make_project(csv_of(desk_rows(60)))
     dataset = prepare(made)
     for number in range(1, 5):
-        with sealed_folder(made.kept / "versions" / f"v{number}") as folder:
-            write_json(folder / "manifest.json", {"name": f"v{number}"})
+        place_version(made, f"v{number}")
         values = {"number": number, "dataset": dataset.id, "method": "head", "created_at": now()}
         with made.database.begin() as connection:
             connection.execute(insert(versions).values(name=f"v{number}", accuracy=0.1 * number, **values))

@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from millwright.data.dataset import open_dataset
 from millwright.data.prepare import prepare
 from millwright.errors import BadInput, Corrupt
 from millwright.project import Project
 from millwright.registry.classifiers import load_classifier
-from millwright.registry.versions import CHAMPION, alias
+from millwright.registry.versions import CHAMPION, alias, version_manifest
 from millwright.serve import runtimes
 from millwright.serve.convert import in_float32
 from millwright.serve.loading import Loader
 from millwright.serve.openvino_body import CALL_TOKENS, groups_by_length
 from millwright.serve.promotion import promote
-from millwright.serve.runtime_record import read_runtime, write_runtime
+from millwright.serve.runtime_record import RuntimeRecord, read_runtime, write_runtime
 from millwright.settings import change_settings
 from millwright.store.files import read_json
 from tests.desk import make_desk, puzzling_rows
@@ -42,6 +43,27 @@ def project(tmp_path_factory) -> Project:
         "v3",
     ]
     return made
+
+
+@pytest.fixture
+def wrong_bfloat16(monkeypatch) -> None:
+    """Make bodies in bfloat16 that say the contrary."""
+    body = runtimes._body
+
+    class Wrong:
+        streams = 1
+
+        def __init__(self, right: object) -> None:
+            self.right = right
+
+        def features(self, texts: list[str]) -> np.ndarray:
+            return -self.right.features(texts)
+
+    def swapped(project, classifier, dataset, name):
+        made = body(project, classifier, dataset, name)
+        return Wrong(made) if name == "openvino-bfloat16" else made
+
+    monkeypatch.setattr(runtimes, "_body", swapped)
 
 
 @pytest.mark.parametrize("family", CONFIGS)
@@ -86,6 +108,73 @@ def test_another_machine_measures_anew(project):
     assert len(read_runtime(project, "v1").candidates) == 4
 
 
+@pytest.fixture(scope="module")
+def record_of_v1(project) -> RuntimeRecord:
+    """The record of v1, with speeds that no machine would measure."""
+    runtimes.choose_runtime(project, "v1")
+    record = read_runtime(project, "v1")
+    speeds = enumerate(record.candidates, start=1)
+    return replace(
+        record, candidates=tuple(replace(one, texts_per_second=float(speed)) for speed, one in speeds)
+    )
+
+
+@pytest.fixture
+def measured(project, record_of_v1) -> RuntimeRecord:
+    """The same, kept, and v1 the champion."""
+    write_runtime(project, record_of_v1)
+    if alias(project, CHAMPION) != "v1":
+        promote(project, "v1", "to test")
+    return record_of_v1
+
+
+def test_another_head_takes_the_champions_speeds_and_is_judged_itself(project, measured):
+    chosen = runtimes.choose_runtime(project, "v2")
+    record = read_runtime(project, "v2")
+    assert record.speeds_of == "v1"
+    assert {one.name: one.texts_per_second for one in record.candidates} == {
+        "torch": 1.0, "openvino-float32": 2.0, "openvino-bfloat16": 3.0, "openvino-int8": 4.0,
+    }  # fmt: skip
+    (serving,) = (one for one in record.candidates if one.name == chosen)
+    v2 = load_classifier(project, "v2")
+    dataset = open_dataset(project, version_manifest(project, "v2")["dataset"]["id"])
+    exact, served = in_float32(v2), Loader(project).load("v2")
+    judging = [row.text for row in dataset.split("test")]
+    held = dataset.split("validation")
+    said = served.probabilities(served.body.features([row.text for row in held])).argmax(1)
+    agreed = served.probabilities(served.body.features(judging)).argmax(1) == exact.probabilities(
+        judging
+    ).argmax(1)
+    right = [v2.labels[best] == row.label for best, row in zip(said, held, strict=True)]
+    assert serving.agreement == pytest.approx(agreed.mean())
+    assert serving.accuracy == pytest.approx(np.mean(right))
+
+
+@pytest.mark.parametrize(
+    "change", [{"text_length": 200.0}, {"processor": "another"}, {"network": "0" * 16}, {"network": None}]
+)
+def test_speeds_of_other_texts_machines_and_networks_are_not_taken(project, measured, change):
+    write_runtime(project, replace(measured, **change))
+    runtimes.choose_runtime(forced(project, "openvino-float32"), "v2")
+    (one,) = read_runtime(project, "v2").candidates
+    assert read_runtime(project, "v2").speeds_of is None
+    assert one.texts_per_second > 4
+
+
+def test_what_could_not_be_made_for_the_champion_is_tried_again(project, measured):
+    tried = [replace(measured.candidates[0], texts_per_second=0.0, refused="no"), *measured.candidates[1:]]
+    write_runtime(project, replace(measured, candidates=tuple(tried)))
+    runtimes.choose_runtime(forced(project, "torch"), "v2")
+    assert read_runtime(project, "v2").speeds_of is None
+
+
+def test_a_head_that_disagrees_is_refused_though_the_champions_speeds_are_taken(
+    project, measured, wrong_bfloat16
+):
+    with pytest.raises(BadInput, match=r"serve.runtime is 'openvino-bfloat16', .* agrees with float32 on"):
+        runtimes.choose_runtime(forced(project, "openvino-bfloat16"), "v2")
+
+
 def test_versions_that_differ_in_their_heads_alone_share_a_body(project):
     loader = Loader(project)
     for version in ("v1", "v2", "v3"):
@@ -127,23 +216,7 @@ def test_neither_converter_can_send_anything_to_its_maker():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_runtime_that_disagrees_may_not_serve(project, monkeypatch):
-    body = runtimes._body
-
-    class Wrong:
-        streams = 1
-
-        def __init__(self, right: object) -> None:
-            self.right = right
-
-        def features(self, texts: list[str]) -> np.ndarray:
-            return -self.right.features(texts)
-
-    def swapped(project, classifier, dataset, name):
-        made = body(project, classifier, dataset, name)
-        return Wrong(made) if name == "openvino-bfloat16" else made
-
-    monkeypatch.setattr(runtimes, "_body", swapped)
+def test_a_runtime_that_disagrees_may_not_serve(project, wrong_bfloat16):
     with pytest.raises(BadInput, match=r"serve.runtime is 'openvino-bfloat16', .* agrees with float32 on"):
         runtimes.choose_runtime(forced(project, "openvino-bfloat16"), "v3")
 

@@ -13,9 +13,8 @@ from millwright.project import Project
 from millwright.registry.versions import promote
 from millwright.serve.runtime_record import TORCH, RuntimeRecord, processor, write_runtime
 from millwright.store.database import now
-from millwright.store.files import sealed_folder, write_json
 from millwright.store.tables import versions
-from tests.conftest import csv_of, desk_rows
+from tests.conftest import csv_of, desk_rows, place_version
 
 NETWORK = {"torch", "transformers", "peft", "sklearn", "tensorboardX", "optuna", "safetensors"}
 HEAVY = NETWORK | {"polars", "fastapi", "uvicorn", "sqlalchemy", "alembic", "matplotlib", "numpy", "scipy"}
@@ -63,8 +62,7 @@ def desk(make_project) -> Project:
             "metrics": None,
             "facts": {"stages": {"head": {"seconds": 1.5, "rows_per_second": 40}}, "peak_memory_bytes": 5e8},
         }
-        with sealed_folder(project.kept / "versions" / f"v{number}") as folder:
-            write_json(folder / "manifest.json", manifest)
+        place_version(project, **manifest)
         with project.database.begin() as connection:
             connection.execute(insert(versions).values(**info))
         write_runtime(project, RuntimeRecord(f"v{number}", TORCH, None, (), processor(), 1.0))

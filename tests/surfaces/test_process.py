@@ -98,8 +98,8 @@ def test_sigterm_under_load_answers_every_request_that_it_took(project):
             while True:
                 try:
                     outcomes.append(client.post("/v1/predictions", json={"inputs": ["card"]}).status_code)
-                except httpx.ConnectError:
-                    return  # the server takes no more; nothing was sent
+                except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError):
+                    return  # it takes no more: the connection was closed, and what was sent not read
                 if len(outcomes) >= 80:
                     enough.set()
 
@@ -113,7 +113,7 @@ def test_sigterm_under_load_answers_every_request_that_it_took(project):
         for one in users:
             one.join()
     assert set(outcomes) == {200}
-    assert len(kept_ids(project, predictions)) == len(outcomes)
+    assert len(kept_ids(project, predictions)) == len(outcomes)  # what it read it answered
 
 
 def test_a_body_over_the_limit_is_refused_over_a_socket_and_the_server_goes_on(project):

@@ -1,17 +1,22 @@
 """What the command line prints: it fits 80 columns, and every figure that was measured stands in it."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from millwright.bench.measure import LoadFigures
+from millwright.data.prepare import prepare
 from millwright.records import Answer, Interval, TurnRecord
 from millwright.registry.versions import VersionInfo
+from millwright.serve.runtime_record import Candidate, RuntimeRecord
 from millwright.surfaces import screen
 from millwright.train.choose import BackboneScore
 from millwright.train.metrics import evaluate
+from tests.conftest import csv_of, desk_rows
 
 LONG = "balance_not_updated_after_cheque_or_cash_deposit"
 MANIFEST = {
@@ -133,3 +138,74 @@ def test_a_turn_says_before_after_and_the_verdict(promoted, capsys):
     assert said[0] == "turn 2: 40 new rows, 900 in all"
     assert said[1].endswith("0.6000 [0.5500, 0.6500] -> 0.7000 [0.6500, 0.7500], p = 0.0048")
     assert said[2] == f"v2 {'promoted' if promoted else 'held back'}: [why]"
+
+
+def test_a_turn_without_a_champion_before_it_and_without_a_test_says_so(capsys):
+    after = Interval(0.7, 0.6, 0.8)
+    first = TurnRecord(1, "d-1", 90, 90, None, "v1", None, after, 30, None, True, "first", "")
+    screen.show_line(screen.turn_lines(first))
+    said = capsys.readouterr().out.splitlines()
+    assert said[1] == "accuracy on the same 30 held-out rows: none -> 0.7000 [0.6000, 0.8000]"
+
+
+@pytest.mark.parametrize(
+    ("speeds_of", "said"), [(None, ""), ("v1", "; texts/s with v1, whose network is the same")]
+)
+def test_runtimes_stand_by_their_speed_and_say_why_they_do_not_serve(speeds_of, said):
+    candidates = (
+        Candidate("torch", 100.0),
+        Candidate("openvino-int8", 1234.5, 0.9, None, "agrees with float32 on 90.00% of rows"),
+        Candidate("openvino-float32", 300.0, 1.0, 0.75),
+        Candidate("openvino-bfloat16", refused="no [such] operation"),
+    )
+    record = RuntimeRecord("v2", "openvino-float32", "b", candidates, "Chip 9", 1.5, speeds_of=speeds_of)
+    lines = [" ".join(line.split()) for line in shown(screen.runtime_table(record), width=120)]
+    assert lines[2:] == [
+        "openvino-int8 1,234 90.00% agrees with float32 on 90.00% of rows",
+        "openvino-float32 300 100.00% serves",
+        "torch 100 slower, not judged",
+        "openvino-bfloat16 no [such] operation",
+        f"measured on Chip 9{said}",
+    ]
+
+
+def test_a_load_shows_what_was_measured_and_leaves_empty_what_was_not():
+    one = LoadFigures(1, 1234.5, 1.25, None, None, 7, None)
+    two = replace(one, concurrency=8, cost_per_million=0.12345)
+    plain = [line.split() for line in shown(screen.load_table([one]))]
+    assert plain[1] == ["1", "1,234", "1.2", "7"]
+    assert "million" not in plain[0]
+    priced = [line.split() for line in shown(screen.load_table([one, two]))]
+    assert priced[2] == ["8", "1,234", "1.2", "7", "0.1235"]
+
+
+def test_the_data_of_a_real_preparation_are_shown_with_what_was_left_out(make_project):
+    rows = [*desk_rows(60), ("w1 x1 y1 z1", "pin"), ("", "card")]
+    dataset = prepare(make_project(csv_of(rows)))
+    lines = [line.strip() for line in shown(screen.data_table(dataset.report), width=160)]
+    splits = ", ".join(f"{len(dataset.split(name))} {name}" for name in ("train", "validation", "test"))
+    assert ["rows", *f"{len(dataset.rows)}: {splits}".split()] in [line.split() for line in lines]
+    (left_out,) = (line for line in lines if line.startswith("left out"))
+    assert sum(int(word) for word in left_out.split() if word.isdigit()) == len(rows) - len(dataset.rows)
+
+
+def test_of_a_person_who_is_nowhere_every_count_is_shown_as_none():
+    nothing = {"files": {}, "datasets": {}, "versions": {}, "not_owned": [], "unknown_versions": []}
+    found = {**nothing, "rows": {"proposed_rows": 0}, "has_key": False}
+    assert screen.found_lines(found).splitlines() == ["proposed rows: 0", "a key of its own: no"]
+
+
+def test_a_receipt_says_what_was_left_to_the_person_who_erases():
+    receipt = {
+        "rows_deleted": {"opinions": 2}, "erased_at": "2026-01-02", "data_key": "destroyed",
+        "files_rewritten": {"rows.csv": {"rows": 3}}, "datasets": {"d-1": {"rows": 3, "successor": None}},
+        "versions": {"v1": {"rows_that_taught": 3, "successor": None, "how": "withdrawn"}},
+        "left_to_you": {"/mnt/x.csv": "outside of the project"},
+    }  # fmt: skip
+    assert screen.receipt_lines(receipt).splitlines() == [
+        "erased at 2026-01-02: 2 opinions; the key was: destroyed",
+        "file rows.csv: 3 rows cut out",
+        "dataset d-1: 3 rows; in its place none",
+        "version v1: 3 rows taught it; withdrawn",
+        "left to you: /mnt/x.csv: outside of the project",
+    ]

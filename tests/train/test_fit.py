@@ -58,14 +58,57 @@ def test_a_method_that_the_settings_name_is_taken(project, method):
     assert found.why == "the settings name it"
 
 
-def test_auto_takes_the_head_where_that_is_good_enough(project):
-    found = fitted(project, method="auto")
-    assert found.method == "head"
-    assert found.facts["validation_accuracy"] >= 0.9
-    assert found.why.startswith(
-        f"a head on the frozen backbone is right on {found.facts['validation_accuracy']:.1%}"
+def test_auto_takes_the_head_where_validation_rows_show_that_it_is_good_enough(tmp_path, encoder):
+    project = make_desk(tmp_path / "desk", encoder, telling_rows(300), data={"validation_share": 0.3})
+    dataset = prepare(project)
+    held = len(dataset.split("validation"))
+    assert held / (held + 1.96**2) > 0.9  # where Wilson's interval begins if every row is right
+    found = fitted(project, dataset, method="auto")
+    assert (found.method, found.facts["validation_accuracy"]) == ("head", 1.0)
+    assert found.why == (
+        f"a head on the frozen backbone is right on 100.0% of {held} validation rows: good enough, and it "
+        "trains in seconds"
     )
-    assert "good enough" in found.why
+
+
+def test_auto_asks_cross_validation_where_validation_rows_are_too_few_to_tell(project):
+    dataset = prepare(project)
+    held, rows = (len(dataset.split(*names)) for names in (["validation"], ["train", "validation"]))
+    low = held / (held + 1.959964**2)
+    assert low < 0.9
+    found = fitted(project, dataset, method="auto")
+    assert found.method == "head"
+    assert (
+        f"100.0% of {held} validation rows, too few to tell (95 % between {low:.1%} and 100.0%)" in found.why
+    )
+    assert f"of {rows} rows in cross-validation: good enough" in found.why
+
+
+def test_a_lucky_validation_row_does_not_make_a_weak_head_good_enough(tmp_path, encoder):
+    project = make_desk(tmp_path / "desk", encoder, puzzling_rows(480), train={"epochs": 1})
+    dataset = prepare(project)
+    telling = fitted(project, dataset, method="head").classifier
+    held = dataset.split("validation")
+    said = telling.probabilities([row.text for row in held]).argmax(1)
+    lucky = {row.id for row, best in zip(held, said, strict=True) if telling.labels[best] == row.label}
+    lucky = set(sorted(lucky)[:4])
+    few = with_rows(
+        project, dataset,
+        lambda row: replace(row, split="train") if row.split == "validation" and row.id not in lucky else row,
+    )  # fmt: skip
+    found = fitted(project, few, method="auto")
+    assert f"of {len(lucky)} validation rows, too few to tell" in found.why
+    assert found.method == "top"
+
+
+def test_auto_decides_by_cross_validation_where_there_are_no_validation_rows(project):
+    dataset = prepare(project)
+    trained = with_rows(
+        project, dataset, lambda row: replace(row, split="train") if row.split == "validation" else row
+    )
+    found = fitted(project, trained, method="auto")
+    assert found.facts["validation_accuracy"] is None
+    assert f"of {len(trained.split('train'))} rows in cross-validation: good enough" in found.why
 
 
 @pytest.mark.parametrize(

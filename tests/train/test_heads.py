@@ -58,7 +58,7 @@ def test_strength_is_the_one_with_the_least_validation_loss():
 
 def test_without_validation_rows_the_default_is_taken():
     feature, truth = blobs(3)
-    assert choose_strength((feature, truth), (feature[:0], truth[:0]), 3) == (DEFAULT_STRENGTH, 1.0, 1.0)
+    assert choose_strength((feature, truth), (feature[:0], truth[:0]), 3) == (DEFAULT_STRENGTH, 1.0, None)
 
 
 def test_log_loss_is_the_mean_negative_logarithm():

@@ -6,7 +6,6 @@ the load writes is paid for and then forgotten.
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -18,17 +17,18 @@ from tempfile import TemporaryDirectory
 
 from millwright.data.dataset import open_dataset
 from millwright.errors import BadInput
+from millwright.privacy.vault import key_file
 from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.versions import CHAMPION, resolve, version_manifest
 from millwright.serve.process import serving
-from millwright.settings import FILENAME
+from millwright.settings import FILENAME, change_settings, dump_settings
 from millwright.store.files import storing, write_text
 
 MOST_MESSAGES = 3_000
 WARM_UP_S = 1.0
-LINKED = ("versions", "runtimes", "bodies", "datasets")
+LINKED = ("versions", "signatures", "runtimes", "bodies", "datasets")
 
 
 @dataclass(frozen=True)
@@ -107,21 +107,26 @@ def _messages(project: Project) -> list[str]:
 
 @contextmanager
 def _copy(project: Project) -> Iterator[Path]:
-    """A folder with the project's settings, a copy of its database, and links to what never changes."""
+    """A folder with the project's settings, copies of its databases, and links to what never changes."""
     with storing(project.kept), TemporaryDirectory(dir=project.kept, prefix="bench-") as made:
         folder = Path(made)
-        shutil.copy(project.folder / FILENAME, folder / FILENAME)
-        (folder / ".millwright").mkdir()
+        kept = folder / ".millwright"
+        kept.mkdir()
         for name in LINKED:
             if (project.kept / name).exists():
-                (folder / ".millwright" / name).symlink_to(project.kept / name, target_is_directory=True)
-        with (
-            closing(sqlite3.connect(project.kept / "store.db")) as source,
-            closing(sqlite3.connect(folder / ".millwright" / "store.db")) as target,
-        ):
-            source.backup(target)
-            target.execute("DELETE FROM api_keys")  # the copy is asked by this process alone
-            target.commit()
+                (kept / name).symlink_to(project.kept / name, target_is_directory=True)
+        for source, name in ((project.kept / "store.db", "store.db"), (key_file(project), "keys.db")):
+            if source.exists():
+                with closing(sqlite3.connect(source)) as own, closing(sqlite3.connect(kept / name)) as target:
+                    own.backup(target)
+        with closing(sqlite3.connect(kept / "store.db")) as copied:
+            copied.execute("DELETE FROM api_keys")  # the copy is asked by this process alone
+            copied.commit()
+        kind, _, rest = project.settings.privacy.master_key.partition(":")
+        master = f"file:{project.folder / Path(rest).expanduser()}" if kind == "file" else f"{kind}:{rest}"
+        keys = {"key_store": str(kept / "keys.db"), "master_key": master}
+        settings = change_settings(project.settings, "privacy", **keys)
+        write_text(folder / FILENAME, dump_settings(settings))
         yield folder
 
 

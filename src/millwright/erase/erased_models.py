@@ -7,6 +7,7 @@ from millwright.erase.work import Work
 from millwright.errors import BadInput
 from millwright.project import Project
 from millwright.records import JsonObject
+from millwright.registry.signatures import drop_signature
 from millwright.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -86,6 +87,7 @@ def erase_versions(work: Work) -> None:
             retire(connection, name, about["successor"], work.id)
         erase_reports_of(work, name)
         remove(work.project.kept / "versions" / name)
+        drop_signature(work.project, name)
         remove(work.project.kept / "runtimes" / name)
 
 

@@ -11,11 +11,11 @@ from millwright.errors import BadInput, Busy, NotFound, one_of
 from millwright.experiment.confidence_sequences import check_alpha
 from millwright.experiment.outcomes import METRICS
 from millwright.project import Project
+from millwright.registry.signatures import verify_version
 from millwright.registry.traffic import CHAMPION_ARM, Arm, start_traffic
 from millwright.registry.versions import CHALLENGER, CHAMPION, resolve
 from millwright.serve.promotion import promote
 from millwright.store.database import now
-from millwright.store.files import verify
 from millwright.store.tables import experiments
 
 Heard = Literal["everyone", "asked"]
@@ -115,7 +115,7 @@ def start(project: Project, plan: Plan, name: str | None = None) -> Experiment:
     """
     check_plan(plan)
     for version in plan.challengers:
-        verify(project.kept / "versions" / resolve(project, version))
+        verify_version(project, resolve(project, version))
     if (other := running(project)) is not None:
         raise Busy(f"the experiment {other.name!r} runs; `millwright experiment stop` ends it")
     name = name or f"{'-'.join(plan.challengers)}-{now()[:10]}"

@@ -15,9 +15,10 @@ from millwright.errors import MillwrightError
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.card import model_card
+from millwright.registry.signatures import drop_signature, sign_version, verify_version
 from millwright.registry.versions import VersionInfo, resolve, retired_versions
 from millwright.store.database import now
-from millwright.store.files import sealed_folder, verify, write_json, write_text
+from millwright.store.files import sealed_folder, write_json, write_text
 from millwright.store.tables import versions
 from millwright.train.classifier import Classifier, open_classifier
 from millwright.train.fit import Fitted
@@ -50,9 +51,7 @@ def load_classifier(project: Project, name: str) -> Classifier:
         NotFound: no such version.
         Corrupt: a file of it was truncated, edited, added or removed; the message names the file.
     """
-    folder = project.kept / "versions" / resolve(project, name)
-    verify(folder)
-    return open_classifier(folder)
+    return open_classifier(verify_version(project, resolve(project, name)))
 
 
 def register(
@@ -90,10 +89,12 @@ def register(
             write_text(folder / "README.md", model_card(manifest))
         row = {key: getattr(info, key) for key in versions.columns.keys()}  # noqa: SIM118, not a dict
         try:
+            sign_version(project, info.name)
             with project.database.begin() as connection:
                 connection.execute(insert(versions).values(**row))
         except (MillwrightError, SQLAlchemyError):
             shutil.rmtree(target)
+            drop_signature(project, info.name)
             raise
     return info
 

@@ -13,9 +13,10 @@ from millwright.errors import BadInput, Corrupt, NotFound, one_of
 from millwright.privacy.audit import record
 from millwright.project import Project
 from millwright.records import JsonObject
+from millwright.registry.signatures import verify_version
 from millwright.settings import Settings
 from millwright.store.database import now
-from millwright.store.files import read_json, verify
+from millwright.store.files import read_json
 from millwright.store.tables import alias_changes, aliases, retired, versions
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -79,9 +80,8 @@ def resolve(project: Project, name: str) -> str:
 
 
 def version_manifest(project: Project, name: str) -> JsonObject:
-    """A version's manifest, after its folder was checked against its seal."""
-    folder = project.kept / "versions" / resolve(project, name)
-    verify(folder)
+    """A version's manifest, after its folder was checked against its seal and signature."""
+    folder = verify_version(project, resolve(project, name))
     manifest: JsonObject = read_json(folder / "manifest.json")
     return manifest
 
@@ -128,7 +128,7 @@ def promote(project: Project, name: str, reason: str, alias_name: str = CHAMPION
     """
     one_of("alias", alias_name, (CHAMPION, CHALLENGER))
     name = resolve(project, name)
-    verify(project.kept / "versions" / name)
+    verify_version(project, name)
     with project.database.begin() as connection:
         point(project, connection, name, reason, alias_name)
     return name

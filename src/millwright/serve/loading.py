@@ -12,12 +12,13 @@ from tokenizers import Tokenizer
 
 from millwright.errors import Corrupt, MissingExtra
 from millwright.project import Project
+from millwright.registry.signatures import verify_version
 from millwright.registry.versions import resolve
 from millwright.serve.engine import Body
 from millwright.serve.openvino_body import OpenVinoBody
 from millwright.serve.runtime_record import TORCH, RuntimeRecord, body_folder, processor, read_runtime
 from millwright.serve.served import Served
-from millwright.store.files import read_json, verify
+from millwright.store.files import read_json
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,7 @@ class Loader:
             Corrupt: a file of it was truncated, edited, added or removed; the message names the file.
         """
         version = resolve(self.project, name)
-        folder = self.project.kept / "versions" / version
-        verify(folder)
+        folder = verify_version(self.project, version)
         record = read_runtime(self.project, version)
         body, runtime = self._body(folder, record)
         about = read_json(folder / "classifier.json")

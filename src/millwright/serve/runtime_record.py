@@ -30,7 +30,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class RuntimeRecord:
-    """The runtime that serves a version, the converted body it runs, and how it was chosen."""
+    """The runtime that serves a version, the converted body it runs, and how it was chosen.
+
+    `network` is the key that versions share whose networks differ in their heads alone, `text_length` the
+    mean number of characters of the texts that were timed; `speeds_of` names the version with which they
+    were, None if that is this one. Records of earlier releases have none of the three.
+    """
 
     version: str
     runtime: str
@@ -38,6 +43,9 @@ class RuntimeRecord:
     candidates: tuple[Candidate, ...]
     processor: str
     seconds: float
+    network: str | None = None
+    text_length: float | None = None
+    speeds_of: str | None = None
 
 
 def write_runtime(project: Project, record: RuntimeRecord) -> None:

@@ -2,26 +2,29 @@
 
 A candidate may serve if its arg-max agrees with float32 on at least 99.5 % of rows that taught nothing
 and its accuracy on validation rows is not lower beyond noise; the fastest of those is taken. What was
-measured is kept in `.millwright/runtimes/VERSION/`, converted bodies in `.millwright/bodies/`.
+measured is kept in `.millwright/runtimes/VERSION/`, converted bodies in `.millwright/bodies/`. Speeds are
+those of a network without its head: a version that differs from the champion in its head alone takes the
+champion's, and only its own agreement is measured.
 
 Shape suffixes: N rows, M validation rows, D features, C labels.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from scipy.stats import binomtest
 
 from millwright.data.dataset import Dataset, open_dataset
-from millwright.errors import BadInput, MillwrightError
+from millwright.errors import BadInput, Corrupt, MillwrightError
 from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Row
 from millwright.registry.classifiers import load_classifier
-from millwright.registry.versions import version_manifest
+from millwright.registry.versions import CHAMPION, alias, version_manifest
 from millwright.serve.convert import convert_body, in_float32, quantise_body
 from millwright.serve.engine import Body
 from millwright.serve.openvino_body import OpenVinoBody
@@ -31,6 +34,7 @@ from millwright.serve.runtime_record import (
     RuntimeRecord,
     body_folder,
     processor,
+    read_runtime,
     write_runtime,
 )
 from millwright.serve.torch_body import TorchBody, body_key
@@ -41,7 +45,10 @@ from millwright.train.states import device
 LEAST_AGREEMENT = 0.995
 NOISE = 0.05  # a candidate is worse if an exact paired test says so at this level
 MOST_TIMED, MOST_JUDGED, MOST_HELD = 256, 3_000, 500
+MOST_JUDGED_AGAIN = 500  # of a body that the champion's rows judged: 99.5 % of so many is 497
+LIKE_LENGTH = 1.25  # texts whose mean lengths differ by less share their speeds
 ROUNDS, BATCH = 3, 32
+Make = Callable[[str], Body | Candidate]
 OPENVINO = ("openvino-float32", "openvino-bfloat16", "openvino-int8")
 
 
@@ -74,22 +81,18 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
     classifier = load_classifier(project, version)
     dataset = open_dataset(project, version_manifest(project, version)["dataset"]["id"])
     wanted = str(project.settings.serve.runtime)
-    names = _named(wanted)
-    bodies: dict[str, Body] = {}
-    refused = []
-    for place, name in enumerate(names):
-        progress("runtime", place / (len(names) + 1))
-        try:
-            bodies[name] = _body(project, classifier, dataset, name)
-        except MillwrightError as error:
-            refused.append(Candidate(name, refused=str(error)))
-        except Exception as error:  # a foreign converter may raise anything; the version then runs otherwise
-            refused.append(Candidate(name, refused=f"could not be made: {type(error).__name__}: {error}"))
+    names, network = _named(wanted), body_key(classifier)
+    texts = [row.text for row in dataset.rows[:MOST_TIMED]]
+    length = sum(map(len, texts)) / len(texts)
+    make = cache(lambda name: _made(project, classifier, dataset, name))
+    known = _measured_before(project, version, names, network, length)
+    if known is None:
+        timed = _timed(make, names, texts, progress)
+    else:
+        timed = [Candidate(one.name, one.texts_per_second) for one in known.candidates if one.name in names]
     progress("runtime", len(names) / (len(names) + 1))
-    speeds = _speeds(bodies, [row.text for row in dataset.rows[:MOST_TIMED]])
-    timed = [Candidate(name, speed) for name, speed in speeds.items()]
-    judged, chosen = _first_that_agrees(bodies, classifier, dataset, timed)
-    candidates = [*judged, *refused]
+    judge = _judge(classifier, dataset, MOST_JUDGED_AGAIN if known else MOST_JUDGED)
+    candidates, chosen = _first_that_agrees(make, classifier, judge, timed)
     progress("runtime", 1.0)
     if chosen is None and wanted not in ("auto", TORCH):  # PyTorch is what was trained and measured
         raise BadInput(
@@ -98,10 +101,63 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
             field="serve.runtime",
         )
     runtime = chosen or TORCH
-    body = None if runtime == TORCH else _body_name(classifier, runtime)
-    seconds = round(time.perf_counter() - started, 2)
-    write_runtime(project, RuntimeRecord(version, runtime, body, tuple(candidates), processor(), seconds))
+    record = RuntimeRecord(
+        version,
+        runtime,
+        body=None if runtime == TORCH else _body_name(classifier, runtime),
+        candidates=tuple(candidates),
+        processor=processor(),
+        seconds=round(time.perf_counter() - started, 2),
+        network=network,
+        text_length=known.text_length if known else length,
+        speeds_of=(known.speeds_of or known.version) if known else None,
+    )
+    write_runtime(project, record)
     return runtime
+
+
+def _measured_before(
+    project: Project, version: str, names: Sequence[str], network: str, length: float
+) -> RuntimeRecord | None:
+    """The champion's record if its speeds hold here too: same network, processor and length of texts."""
+    champion = alias(project, CHAMPION)
+    if champion is None or champion == version:
+        return None
+    try:
+        record = read_runtime(project, champion)
+    except Corrupt:  # a promotion does not need it
+        return None
+    if record is None or (record.network, record.processor) != (network, processor()):
+        return None
+    timed = {one.name for one in record.candidates if one.texts_per_second}
+    if not timed.issuperset(names) or not record.text_length:  # what could not be made then may be made now
+        return None
+    ratio = length / record.text_length
+    return record if 1 / LIKE_LENGTH <= ratio <= LIKE_LENGTH else None
+
+
+def _made(project: Project, classifier: Classifier, dataset: Dataset, name: str) -> Body | Candidate:
+    """The body of a runtime, or why there is none."""
+    try:
+        return _body(project, classifier, dataset, name)
+    except MillwrightError as error:
+        return Candidate(name, refused=str(error))
+    except Exception as error:  # a foreign converter may raise anything; the version then runs otherwise
+        return Candidate(name, refused=f"could not be made: {type(error).__name__}: {error}")
+
+
+def _timed(make: Make, names: Sequence[str], texts: Sequence[str], progress: Progress) -> list[Candidate]:
+    """Every runtime with its speed, and after them those that could not be made."""
+    bodies: dict[str, Body] = {}
+    refused = []
+    for place, name in enumerate(names):
+        progress("runtime", place / (len(names) + 1))
+        made = make(name)
+        if isinstance(made, Candidate):
+            refused.append(made)
+        else:
+            bodies[name] = made
+    return [*(Candidate(name, speed) for name, speed in _speeds(bodies, texts).items()), *refused]
 
 
 def _named(wanted: str) -> tuple[str, ...]:
@@ -123,22 +179,25 @@ def _speeds(bodies: Mapping[str, Body], texts: Sequence[str]) -> dict[str, float
 
 
 def _first_that_agrees(
-    bodies: Mapping[str, Body], classifier: Classifier, dataset: Dataset, timed: Sequence[Candidate]
+    make: Make, classifier: Classifier, judge: _Judge, timed: Sequence[Candidate]
 ) -> tuple[list[Candidate], str | None]:
     """Judge candidates from the fastest on, until one may serve; their figures, and its name."""
-    judge, judged = _judge(classifier, dataset), {candidate.name: candidate for candidate in timed}
+    judged = {candidate.name: candidate for candidate in timed}
     for candidate in sorted(timed, key=lambda one: -one.texts_per_second):
-        judged[candidate.name] = _judged(candidate, bodies[candidate.name], classifier, judge)
+        body = make(candidate.name)
+        judged[candidate.name] = (
+            body if isinstance(body, Candidate) else _judged(candidate, body, classifier, judge)
+        )
         if judged[candidate.name].refused is None:
             return list(judged.values()), candidate.name
     return list(judged.values()), None
 
 
-def _judge(classifier: Classifier, dataset: Dataset) -> _Judge:
+def _judge(classifier: Classifier, dataset: Dataset, most: int) -> _Judge:
     held = tuple(row for row in dataset.split("validation") if row.label in classifier.labels)[:MOST_HELD]
     # Validation rows teach in the end, and a model is surer of what taught it; whether two runtimes
     # agree needs no label, so the texts of test rows may judge that.
-    rows = dataset.split("test")[:MOST_JUDGED] or held or dataset.split("train")[:MOST_HELD]
+    rows = dataset.split("test")[:most] or held or dataset.split("train")[:MOST_HELD]
     exact = in_float32(classifier)
     texts = tuple(row.text for row in rows)
     exact_M = exact.probabilities([row.text for row in held]).argmax(1)

@@ -87,6 +87,32 @@ def rollback(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     _show_champion(roll_back(opened), json)
 
 
+@app.command()
+def sign(
+    version: Annotated[str, typer.Argument(help="A version that you trust, such as v2.")],
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Sign a version that has no signature of this project's, so that it may serve here.
+
+    Example: millwright versions sign v2 --project desk
+    """
+    opened = open_at(project)
+    from millwright.privacy.audit import record
+    from millwright.registry.signatures import sign_version
+    from millwright.registry.versions import resolve
+    from millwright.store.files import verify
+
+    name = resolve(opened, version)
+    verify(opened.kept / "versions" / name)
+    sign_version(opened, name)
+    record(opened, "signed", details={"version": name})
+    if json:
+        screen.show_json({"signed": name})
+    else:
+        screen.show_line(f"{name} is signed")
+
+
 def _show_champion(name: str, json: bool) -> None:
     if json:
         screen.show_json({"champion": name})

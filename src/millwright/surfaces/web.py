@@ -23,6 +23,7 @@ from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.registry.versions import CHAMPION, resolve
 from millwright.runner.lead import lead
+from millwright.serve.available import check_runtime
 from millwright.serve.loading import Loader
 from millwright.surfaces.direct import DirectRoute
 from millwright.surfaces.door import Door
@@ -137,8 +138,10 @@ def serve(
         Busy: the port is in use.
         NotFound: there is no version to serve, or the master key is missing.
         Corrupt: the champion is damaged.
+        MissingExtra: `serve.runtime` names a runtime whose packages are missing.
         MillwrightError: the service could not start.
     """
+    check_runtime(project.settings)
     host, load = project.settings.serve.host, load or Loader(project).load
     _check_open(project, host, tls, without_keys)
     with closing(_listener(host, project.settings.serve.port)) as listener:

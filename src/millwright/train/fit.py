@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from millwright.data.dataset import Dataset
@@ -19,6 +20,7 @@ from millwright.train.backbones import Backbone, load_backbone
 from millwright.train.calibrate import fit_temperature, softmax
 from millwright.train.classifier import Classifier, assemble
 from millwright.train.cost import Clock
+from millwright.train.cross_validation import cross_validate
 from millwright.train.events import Events
 from millwright.train.heads import DEFAULT_STRENGTH, choose_strength, fit_head, log_loss
 from millwright.train.label_names import FEW_ROWS_A_LABEL, may_teach, words_of
@@ -30,6 +32,7 @@ from millwright.train.tune import Plan, Rows, features, logits, tune
 AUTO_ROWS_A_LABEL = 100
 AUTO_GOOD_ENOUGH = 0.9
 AUTO_MOST_TOKENS = 1_000_000
+AUTO_MOST_CROSS_VALIDATED = 5_000
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ def fit(dataset: Dataset, settings: Settings, *, kept: Path, progress: Progress)
     work = _Work(dataset, settings, backbone, labels, kept, progress, clock)
     method, why = str(settings.train.method), "the settings name it"
     if method in ("auto", "head"):
-        fitted, accuracy = _fit_head(work)
-        method, why = ("head", why) if method == "head" else _choose(work, accuracy)
+        fitted, tried = _fit_head(work)
+        method, why = ("head", why) if method == "head" else _choose(work, tried)
     if method != "head":
         fitted = _fit_tuned(work, method)
     facts = {**fitted.facts, "stages": clock.stages, "peak_memory_bytes": clock.peak_memory_bytes()}
@@ -95,9 +98,13 @@ class _Work:
     progress: Progress
     clock: Clock
 
+    def known_rows(self, split: str) -> list[Row]:
+        """Rows of a split whose labels training has."""
+        return [row for row in self.dataset.split(split) if row.label in self.labels]
+
     def rows(self, split: str) -> tuple[list[str], np.ndarray]:
         """Texts and label numbers of a split, rows with a label that training lacks left out."""
-        rows = [row for row in self.dataset.split(split) if row.label in self.labels]
+        rows = self.known_rows(split)
         return [row.text for row in rows], truth_of(rows, self.labels)
 
     def run_folder(self, method: str) -> Path:
@@ -108,7 +115,20 @@ class _Work:
         return self.kept / "runs" / f"{method}-{key}"
 
 
-def _fit_head(work: _Work) -> tuple[Fitted, float]:
+@dataclass(frozen=True)
+class _Tried:
+    """What a head learnt from and how it did: features and label numbers of training rows, then of the
+    `held` validation rows, on which `right` of it were right; features of the labels' names that taught."""
+
+    feature_ND: np.ndarray
+    truth_N: np.ndarray
+    name_CD: np.ndarray
+    strength: float
+    held: int
+    right: int
+
+
+def _fit_head(work: _Work) -> tuple[Fitted, _Tried]:
     train_texts, train_truth = work.rows("train")
     held_texts, held_truth = work.rows("validation")
     texts = train_texts + held_texts
@@ -122,11 +142,13 @@ def _fit_head(work: _Work) -> tuple[Fitted, float]:
             _with_names(feature[:cut], train_truth, name_CD), (feature[cut:], held_truth), len(work.labels)
         )
         # With strength and temperature chosen, validation rows have done their work and may teach.
-        taught = _with_names(feature, np.concatenate([train_truth, held_truth]), name_CD)
-        weight, bias = fit_head(*taught, len(work.labels), strength)
+        truth = np.concatenate([train_truth, held_truth])
+        weight, bias = fit_head(*_with_names(feature, truth, name_CD), len(work.labels), strength)
         work.progress("head", 1.0)
-    with Events(work.run_folder("head")) as events:
-        events.add_scalar("validation/accuracy", accuracy, 0)
+    held = len(held_truth) if accuracy is not None else 0
+    if accuracy is not None:
+        with Events(work.run_folder("head")) as events:
+            events.add_scalar("validation/accuracy", accuracy, 0)
     tuned = {"head.weight": torch.from_numpy(weight), "head.bias": torch.from_numpy(bias)}
     classifier = assemble(
         work.labels, "head", work.backbone, work.settings.train, temperature, precision, tuned
@@ -138,7 +160,8 @@ def _fit_head(work: _Work) -> tuple[Fitted, float]:
         "taught_by": len(texts),
         "label_names": len(name_CD),
     }
-    return Fitted(classifier, "head", "", facts), accuracy
+    tried = _Tried(feature, truth, name_CD, strength, held, round((accuracy or 0.0) * held))
+    return Fitted(classifier, "head", "", facts), tried
 
 
 def _teaching_names(
@@ -175,11 +198,11 @@ def _features(work: _Work, stage: str, texts: list[str], precision: torch.dtype)
     return feature_ND.numpy(), made
 
 
-def _choose(work: _Work, accuracy: float) -> tuple[str, str]:
+def _choose(work: _Work, tried: _Tried) -> tuple[str, str]:
     """The method by the data: the last layers where the frozen head is weak and the rows can teach more."""
     texts, truth = work.rows("train")
     rows_a_label = len(truth) / len(work.labels)
-    measured = f"a head on the frozen backbone is right on {accuracy:.1%} of validation rows"
+    accuracy, measured = _head_accuracy(work, tried)
     if accuracy >= AUTO_GOOD_ENOUGH:
         return "head", f"{measured}: good enough, and it trains in seconds"
     if rows_a_label < AUTO_ROWS_A_LABEL:
@@ -191,6 +214,36 @@ def _choose(work: _Work, accuracy: float) -> tuple[str, str]:
             f"{measured}; {tokens:,} tokens are many for a CPU: try --method top when you have the time",
         )
     return "top", f"{measured}, and {rows_a_label:.0f} rows a label can teach the last layers more"
+
+
+def _head_accuracy(work: _Work, tried: _Tried) -> tuple[float, str]:
+    """The accuracy by which a head is called good enough or not, and a sentence that tells its source.
+
+    Validation rows decide if their 95 % interval lies wholly above or below AUTO_GOOD_ENOUGH; else they
+    are too few to say, and cross-validation over training and validation rows decides.
+
+    Source of the interval: Wilson 1927, doi:10.1080/01621459.1927.10502953.
+    """
+    measured = "a head on the frozen backbone is right"
+    if tried.held:
+        accuracy = tried.right / tried.held
+        interval = binomtest(tried.right, tried.held).proportion_ci(method="wilson")
+        measured += f" on {accuracy:.1%} of {tried.held:,} validation rows"
+        if not interval.low < AUTO_GOOD_ENOUGH < interval.high:
+            return accuracy, measured
+        measured += f", too few to tell (95 % between {interval.low:.1%} and {interval.high:.1%}), and"
+    groups = [row.group for row in work.known_rows("train") + work.known_rows("validation")]
+    some = slice(AUTO_MOST_CROSS_VALIDATED)
+    with work.clock.stage("cross-validation", len(groups[some])):
+        right_N = cross_validate(
+            tried.feature_ND[some],
+            tried.truth_N[some],
+            groups[some],
+            strength=tried.strength,
+            also=(tried.name_CD, np.arange(len(tried.name_CD))),
+        )
+    accuracy = float(right_N.mean())
+    return accuracy, f"{measured} on {accuracy:.1%} of {len(right_N):,} rows in cross-validation"
 
 
 def _fit_tuned(work: _Work, method: str) -> Fitted:

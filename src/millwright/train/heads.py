@@ -39,7 +39,7 @@ def fit_head(
 
 def choose_strength(
     train: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray], labels: int
-) -> tuple[float, float, float]:
+) -> tuple[float, float, float | None]:
     """The strength and temperature with the least log loss on validation rows.
 
     Strengths are tried from the strongest penalty on, each from the solution before it, until one is
@@ -51,14 +51,15 @@ def choose_strength(
         labels: how many labels there are.
 
     Returns:
-        The strength, the temperature that goes with it, and the accuracy on all validation rows.
+        The strength, the temperature that goes with it, and the accuracy on all validation rows; without
+        two of them the defaults and None.
     """
     feature_MD, truth_M = validation
     present_P, place_N = np.unique(train[1], return_inverse=True)
     known_M = np.isin(truth_M, present_P)
     if known_M.sum() < 2:
-        return DEFAULT_STRENGTH, 1.0, 1.0
-    best, solution = (np.inf, DEFAULT_STRENGTH, 1.0, 1.0), None
+        return DEFAULT_STRENGTH, 1.0, None
+    best, solution = (np.inf, DEFAULT_STRENGTH, 1.0, 0.0), None
     with one_thread_each() as pool:
         basis = eigenbasis(train[0], pool)
         for strength in STRENGTHS:

@@ -1,0 +1,36 @@
+"""Whether the packages of a runtime are here; known before anything is trained, and without PyTorch."""
+
+from importlib.util import find_spec
+
+from millwright.errors import MissingExtra
+from millwright.serve.openvino_body import import_openvino
+from millwright.serve.runtime_record import TORCH
+from millwright.settings import Settings
+
+
+def check_runtime(settings: Settings) -> None:
+    """Refuse settings that force a runtime which this installation cannot have.
+
+    That a runtime answers as float32 does shows only when a version is measured; this asks for its packages.
+
+    Args:
+        settings: `serve.runtime` matters; "auto" takes what there is and is never refused.
+
+    Raises:
+        MissingExtra: OpenVINO (or for int8 NNCF) is not installed, or OpenVINO cannot run on this processor.
+    """
+    wanted = settings.serve.runtime
+    if wanted in ("auto", TORCH):
+        return
+    try:
+        devices = import_openvino().Core().available_devices
+    except MissingExtra as missing:
+        raise MissingExtra(_refusal(wanted, str(missing))) from None
+    if "CPU" not in devices:
+        raise MissingExtra(_refusal(wanted, f"OpenVINO cannot run on the processor, only on {devices}"))
+    if wanted == "openvino-int8" and find_spec("nncf") is None:
+        raise MissingExtra(_refusal(wanted, "NNCF is missing; run: pip install nncf"))
+
+
+def _refusal(wanted: str, why: str) -> str:
+    return f"serve.runtime is {wanted!r}, which cannot be had here: {why}, or set serve.runtime to 'auto'"

@@ -1,0 +1,55 @@
+"""Cross-validation of a head, for where validation rows are too few. Shape: N rows, D features, C labels."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from millwright.train.heads import fit_head
+
+FOLDS = 5
+
+
+def cross_validate(
+    feature_ND: np.ndarray,
+    truth_N: np.ndarray,
+    group_N: Sequence[str],
+    *,
+    strength: float,
+    also: tuple[np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """Whether a head that never saw a row's group is right on the row, for each row.
+
+    Args:
+        feature_ND: float32 features in canonical order of rows.
+        truth_N: label numbers in [0, C).
+        group_N: rows of one group are judged by the same head.
+        strength: inverse of the penalty, over 0.
+        also: features and label numbers that teach every head and are not judged (labels' names); they
+            may be empty.
+
+    Returns:
+        Booleans [N].
+    """
+    fold_N = _folds(truth_N, group_N)
+    labels = int(max(truth_N.max(), also[1].max(initial=0))) + 1
+    right_N = np.zeros(len(truth_N), dtype=bool)
+    for fold in np.unique(fold_N):
+        judged_N = fold_N == fold
+        if judged_N.all():  # one group alone: nobody is left to teach
+            break
+        weight_CD, bias_C = fit_head(
+            np.concatenate([feature_ND[~judged_N], also[0]]),
+            np.concatenate([truth_N[~judged_N], also[1]]),
+            labels,
+            strength,
+        )
+        right_N[judged_N] = (feature_ND[judged_N] @ weight_CD.T + bias_C).argmax(1) == truth_N[judged_N]
+    return right_N
+
+
+def _folds(truth_N: np.ndarray, group_N: Sequence[str]) -> np.ndarray:
+    """A fold for each row: groups are dealt out label by label, so that each fold has its share of each."""
+    label = {group: int(truth) for truth, group in zip(truth_N[::-1], reversed(group_N), strict=True)}
+    dealt = sorted(label, key=lambda group: (label[group], group))
+    fold = {group: place % FOLDS for place, group in enumerate(dealt)}
+    return np.array([fold[group] for group in group_N])
