@@ -7,13 +7,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import millwright
 from millwright.scaffold import TEMPLATES
-from millwright.settings import Settings
+from millwright.settings import Settings, check_settings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -22,7 +23,10 @@ MILLWRIGHT = f"{sys.executable} -m millwright.surfaces.cli"
 
 PAGES = ["README.md", "README.zh.md", "SECURITY.md", "CONTRIBUTING.md", "examples/README.md"]
 PAGES += [f"docs/{path.name}" for path in sorted(DOCS.glob("*.md"))]
-RUN = {"README.md": ["bash", "console", "python"]}  # README.zh.md has the same blocks, which a test compares
+RUN = {
+    "README.md": ["bash", "console", "python"],
+    "docs/privacy.md": ["bash", "python", "toml"],
+}  # README.zh.md has the same blocks, which a test compares
 NOT_RUN = {"sh", "text", "json"}  # make targets, trees and bodies, checked below
 
 
@@ -52,7 +56,7 @@ def test_every_setting_is_documented():
     text = (DOCS / "settings.md").read_text(encoding="utf-8")
     keys = [key for field in Settings.model_fields.values() for key in field.annotation.model_fields]
     assert [key for key in keys if f"`{key}`" not in text] == []
-    assert len(keys) <= 66
+    assert len(keys) <= 67
 
 
 def test_every_route_and_metric_is_documented():
@@ -116,6 +120,22 @@ def test_the_python_block_of_the_readme_runs(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("v1 0.")
+
+
+def test_the_blocks_of_the_privacy_page_run(tmp_path):
+    (tmp_path / "tickets.csv").write_text("text,label\nwrite to ada@example.com,mail\n")
+    scan = block("docs/privacy.md", "bash").replace("millwright ", f"{MILLWRIGHT} ")
+    said = subprocess.run(
+        ["sh", "-ec", scan], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    assert "EMAIL_ADDRESS" in said
+    check_settings(tomllib.loads(block("docs/privacy.md", "toml")), "docs/privacy.md")
+    python = [sys.executable, "-c", block("docs/privacy.md", "python")]
+    said = subprocess.run(python, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == [
+        "[('PERSON', 'Ada Lovelace'), ('EMAIL_ADDRESS', 'ada@example.com')]",
+        "My name is Ada Lovelace, <EMAIL_ADDRESS>",
+    ]
 
 
 @pytest.fixture(scope="module")

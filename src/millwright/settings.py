@@ -19,6 +19,14 @@ Method = Literal["auto", "head", "top", "full", "lora", "adalora", "adapter"]
 
 Runtime = Literal["auto", "torch", "openvino-float32", "openvino-bfloat16", "openvino-int8"]
 
+Policy = Literal["keep", "mask", "surrogate", "pseudonymise"]
+
+Entity = Literal[
+    "PERSON", "ADDRESS", "POSTCODE", "EMAIL_ADDRESS", "PHONE_NUMBER", "URL", "IP_ADDRESS", "IBAN_CODE",
+    "CREDIT_CARD", "ACCOUNT_NUMBER", "US_SSN", "NATIONAL_ID", "CN_RESIDENT_ID", "CN_SOCIAL_CREDIT_CODE",
+    "PASSPORT", "DRIVER_LICENSE", "LICENSE_PLATE", "DATE_OF_BIRTH", "SECRET", "ORGANIZATION", "LOCATION",
+    "NATIONALITY", "DATE", "AGE", "TITLE",
+]  # fmt: skip
 Consent = Literal["not-required", "opt-out", "opt-in"]
 
 
@@ -164,8 +172,19 @@ class WebhooksSection(Section):
 
 
 class PrivacySection(Section):
-    """[privacy]: keys, consent, and how long what people said is kept."""
+    """[privacy]: masking, keys, consent, and how long what people said is kept."""
 
+    mask: bool = Field(
+        True, description="Whether personal data is replaced before anything is stored, learnt or answered."
+    )
+    names: bool = Field(
+        True,
+        description="Whether names of people, organisations and places are looked for, not patterns alone.",
+    )
+    policies: dict[Entity, Policy] = Field(
+        {},
+        description='What becomes of an entity: "keep", "mask", "surrogate", "pseudonymise".',
+    )
     master_key: str = Field(
         "file:.millwright/master.key",
         description='What wraps all keys: "file:PATH", "env:NAME" or "transit:https://HOST:PORT/KEY".',
@@ -314,6 +333,8 @@ def _toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, (int, float)):
         return repr(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
     # A JSON string is a TOML string, but for DEL, which TOML wants escaped.

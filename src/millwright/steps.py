@@ -11,10 +11,12 @@ from pathlib import Path
 from sqlalchemy import Connection, func, select
 
 from millwright.data.dataset import Dataset, open_dataset
+from millwright.data.drafts import Masking
 from millwright.data.load import read_table
 from millwright.data.prepare import prepare, rows_of
 from millwright.errors import BadInput
 from millwright.modalities.text import canonical, clean, is_unicode
+from millwright.privacy.mask import masker
 from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Answer, Interval, JsonObject, Row, TurnRecord
@@ -123,7 +125,13 @@ def evaluate(
         where, suffix = f"the test rows of dataset {manifest['dataset']['id']}", ""
     else:
         data = Path(data)
-        found, _ = rows_of(read_table(data), project.settings.data, data.name, only_test=True)
+        found, _ = rows_of(
+            read_table(data),
+            project.settings.data,
+            data.name,
+            Masking(masker(project)),
+            only_test=True,
+        )
         rows, where, suffix = tuple(found), data.name, f"-{data.name.split('.')[0]}"
     if not rows:
         raise BadInput(f"{where}: no row to measure on; raise data.test_share, or pass --data FILE")
@@ -170,7 +178,7 @@ def evaluate_rows(classifier: Classifier, rows: Sequence[Row]) -> Evaluation:
 def predict(
     project: Project, texts: Sequence[str], *, version: str = CHAMPION, top_k: int = 1
 ) -> list[Answer]:
-    """Labels and probabilities of texts.
+    """Labels and probabilities of texts, whose personal data is replaced first, as in training.
 
     Args:
         project: an open project.
@@ -191,6 +199,7 @@ def predict(
     texts = [clean(text) for text in texts]
     if not texts or not all(texts):
         raise BadInput("a text is blank; pass at least one text with words", field="inputs")
+    texts = masker(project).mask_all(texts)
     classifier = load_classifier(project, version)
     answers = []
     for probability_C in classifier.probabilities(texts):

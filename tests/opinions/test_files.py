@@ -83,3 +83,14 @@ def test_the_verbs_import_and_show(project, capsys):
     assert run("feedback", "status", "--json", "--project", project.folder) == 0
     assert json.loads(capsys.readouterr().out)["kinds"]["csat"] == 1
     assert "no file" in wrong(capsys, "feedback", "import", "nowhere.csv", "--project", project.folder)
+
+
+def test_comments_are_masked_and_still_kept_once(project):
+    file = project.folder / "said.csv"
+    file.write_text(
+        csv_of([("p1", "mail ada@example.com"), ("p2", "all is well")], ("prediction", "comment"))
+    )
+    assert import_opinions(project, file).new == 2
+    kept = read_opinions(open_vault(project))
+    assert {one.comment for one in kept} == {"mail <EMAIL_ADDRESS>", "all is well"}
+    assert import_opinions(project, file).repeated == 2

@@ -117,6 +117,17 @@ def test_what_was_agreed_on_about_predictions_becomes_rows_of_the_next_turn(proj
     assert sum(one.key is not None for one in read_opinions(vault)) == 5
 
 
+def test_gold_rows_are_masked(project):
+    file = project.folder / "gold.csv"
+    file.write_text(csv_of([("call 13800138000 about my card", "card")]))
+    assert add_gold(project, file) == 1
+    build_queue(project, 30)
+    for item in next_items(project, "ada", 9):
+        annotate(project, item.id, "ada", "card")
+    (shown,) = next_items(project, "ada")
+    assert (shown.id.split(":")[0], shown.text) == ("gold", "call <PHONE_NUMBER> about my card")
+
+
 def test_gold_rows_come_every_tenth_unmarked_and_tell_how_well_somebody_does(project):
     file = project.folder / "gold.csv"
     file.write_text(csv_of([("my card was stolen", "card"), ("blocked pin", "pin")]))

@@ -6,8 +6,9 @@ decides its split.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,7 @@ from millwright.data.texts import canonical_all, clean_all, digests
 from millwright.errors import one_of
 from millwright.modalities.text import canonical
 from millwright.privacy.gate import Gate
+from millwright.privacy.mask import Masker, masker
 from millwright.privacy.sealed import open_proposed
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
@@ -40,6 +42,14 @@ DRAFT = {
     "unit": pl.UInt64,
     "split": pl.UInt8,  # its place in SPLITS
 }
+
+
+@dataclass(frozen=True)
+class Masking:
+    """What becomes of personal data, and how often each kind was replaced so far."""
+
+    masker: Masker
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -66,23 +76,37 @@ def group_name(data: DataSection, text: str, group: str | None, subject: str | N
     return f"g:{value}" if value else f"t:{canonical(text)}"
 
 
-def cleaned(rows: pl.DataFrame) -> pl.DataFrame:
-    """Repair the texts and labels of rows.
+def cleaned(rows: pl.DataFrame, masking: Masking) -> pl.DataFrame:
+    """Repair the texts and labels of rows, and replace personal data in the texts.
 
     Every row of every file and of the feedback passes through here once, before anything of it is
     compared, hashed or written: what must happen to all rows happens here.
 
     Args:
         rows: columns text, label, group, subject and slices, as they were read.
+        masking: what becomes of personal data; its counts grow.
 
     Returns:
         The same rows with the same columns.
     """
-    return rows.with_columns(clean_all(rows["text"]), clean_all(rows["label"]))
+    return rows.with_columns(_masked(clean_all(rows["text"]), masking), clean_all(rows["label"]))
+
+
+def _masked(texts: pl.Series, masking: Masking) -> pl.Series:
+    """A column of texts with personal data replaced, under its own name."""
+    if masking.masker.detector is None:
+        return texts
+    return pl.Series(texts.name, masking.masker.mask_all(texts.to_list(), masking.counts), dtype=pl.String)
 
 
 def file_drafts(
-    table: Table, data: DataSection, source: int, *, only_test: bool, wishes: Wishes | None = None
+    table: Table,
+    data: DataSection,
+    source: int,
+    *,
+    only_test: bool,
+    masking: Masking,
+    wishes: Wishes | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The usable rows of a table, and those that are not.
 
@@ -91,12 +115,13 @@ def file_drafts(
         data: the [data] settings.
         source: the file's number among the sources.
         only_test: whether every row belongs to the test split.
+        masking: what becomes of personal data.
         wishes: what people wish; without it every row may pass.
 
     Returns:
         A draft frame; and a frame of `row` and `reason`. Both in the file's order.
     """
-    rows = cleaned(_raw(table, data))
+    rows = cleaned(_raw(table, data), masking)
     refused = pl.Series("refused", [None] * len(rows), dtype=pl.String)
     if wishes is not None:
         refused = wishes.gate.reasons(rows["subject"], _wishes(table, wishes.column), from_file=True)
@@ -178,13 +203,14 @@ def _with_groups(rows: pl.DataFrame, data: DataSection) -> pl.DataFrame:
 
 
 def feedback_drafts(
-    project: Project, source: int, gate: Gate | None = None
+    project: Project, source: int, masking: Masking, gate: Gate | None = None
 ) -> Iterator[tuple[pl.DataFrame, list[str], pl.DataFrame]]:
     """The rows that users' corrections made in earlier turns and in the one under way.
 
     Args:
         project: an open project; its [data] settings name each row's group as `group_name` does.
         source: the feedback's number among the sources.
+        masking: what becomes of personal data; what was masked when it came stays as it is.
         gate: whose rows may teach; without it every row may pass.
 
     Yields:
@@ -213,7 +239,7 @@ def feedback_drafts(
                 place=pl.int_range(number, number + len(opened), dtype=pl.UInt64) + (source << ROW_BITS),
             )
             number += len(opened)
-            drafts = _with_groups(cleaned(rows), data).select(*DRAFT, *slice_columns(data))
+            drafts = _with_groups(cleaned(rows, masking), data).select(*DRAFT, *slice_columns(data))
             excluded = pl.DataFrame(
                 {"file": [f"feedback:{name}" for name in refused], "reason": list(refused.values())},
                 schema={"file": pl.String, "reason": pl.String},
@@ -262,7 +288,7 @@ def text_keys(drafts: pl.DataFrame) -> np.ndarray:
 
 
 def rows_of(
-    table: Table, data: DataSection, shown: str, *, only_test: bool
+    table: Table, data: DataSection, shown: str, masking: Masking, *, only_test: bool
 ) -> tuple[list[Row], list[Excluded]]:
     """The usable rows of a file, without ids, and those that are not, with the reason.
 
@@ -270,6 +296,7 @@ def rows_of(
         table: a loaded file.
         data: the [data] settings.
         shown: the file's name in sources and lists.
+        masking: what becomes of personal data.
         only_test: whether every row belongs to the test split.
 
     Returns:
@@ -281,7 +308,7 @@ def rows_of(
     """
     check_columns(table, data)
     check_text_is_not_numbers(table, data.text)
-    drafts, excluded = file_drafts(table, data, 0, only_test=only_test)
+    drafts, excluded = file_drafts(table, data, 0, only_test=only_test, masking=masking)
     sources = [f"file:{shown}:{row}" for row in drafts["place"].to_list()]
     return _rows(drafts, data, sources), [Excluded(shown, *item) for item in excluded.rows()]
 
@@ -290,7 +317,7 @@ def feedback_rows(project: Project) -> list[Row]:
     """Every row of `feedback_drafts`, without ids."""
     return [
         row
-        for drafts, predictions, _ in feedback_drafts(project, 0)
+        for drafts, predictions, _ in feedback_drafts(project, 0, Masking(masker(project)))
         for row in _rows(
             drafts, project.settings.data, [f"feedback:{prediction}" for prediction in predictions]
         )

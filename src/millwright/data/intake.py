@@ -10,6 +10,7 @@ import polars as pl
 from millwright.data.columns import SAMPLE_ROWS, check_text_is_not_numbers
 from millwright.data.drafts import (
     TEST,
+    Masking,
     Wishes,
     check_columns,
     feedback_drafts,
@@ -25,6 +26,7 @@ from millwright.data.spill import Spill
 from millwright.data.table import Table
 from millwright.errors import BadInput
 from millwright.privacy.gate import open_gate
+from millwright.privacy.mask import masker
 from millwright.project import Project
 from millwright.settings import DataSection
 
@@ -33,12 +35,15 @@ MOST_LABELS_READ = 100_000  # more are refused before all are counted
 
 @dataclass(frozen=True)
 class Intake:
-    """What was taken in: `labels` by code, notes, and how many rows were left out for which reason."""
+    """What was taken in: `labels` by code, notes, how many rows were left out for which reason, and how
+    often each kind of personal data was replaced.
+    """
 
     sources: Sources
     labels: tuple[str, ...]
     notes: tuple[str, ...]
     excluded: Counter[str]
+    masked: Counter[str]
 
 
 def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float], object]) -> Intake:
@@ -63,7 +68,7 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
     paths = [project.folder / name for name in names]
     sources = Sources(shown_names(names))
     codes: dict[str, int] = {}
-    notes, reasons = [], Counter[str]()
+    notes, reasons, masking = [], Counter[str](), Masking(masker(project))
     total, done = sum(map(_size, paths)), 0
     for number, (path, shown) in enumerate(zip(paths, sources.names, strict=True)):
 
@@ -74,7 +79,9 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
         encoding = "utf-8"
         for table in _checked_pieces(path, data, part_seen, wishes.column):
             only_test = names[number] in data.test_files
-            drafts, excluded = file_drafts(table, data, number, only_test=only_test, wishes=wishes)
+            drafts, excluded = file_drafts(
+                table, data, number, only_test=only_test, masking=masking, wishes=wishes
+            )
             _store(spill, parts, drafts, codes)
             reasons.update(excluded["reason"].to_list())
             spill.append("unusable", excluded_lines(excluded.with_columns(file=pl.lit(shown))))
@@ -82,12 +89,12 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
         done += _size(path)
         if encoding not in ("utf-8", "parquet"):
             notes.append(f"{shown} was read as {encoding}")
-    for drafts, predictions, excluded in feedback_drafts(project, len(names), wishes.gate):
+    for drafts, predictions, excluded in feedback_drafts(project, len(names), masking, wishes.gate):
         reasons.update(excluded["reason"].to_list())
         spill.append("unusable", excluded_lines(excluded.with_columns(row=pl.lit(0))))
         _store(spill, parts, drafts, codes)
         sources.predictions.extend(predictions)
-    return Intake(sources, tuple(codes), tuple(notes), reasons)
+    return Intake(sources, tuple(codes), tuple(notes), reasons, masking.counts)
 
 
 def excluded_lines(excluded: pl.DataFrame) -> bytes:

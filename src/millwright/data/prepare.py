@@ -84,6 +84,7 @@ def prepare(project: Project, *, progress: Progress = quiet) -> Dataset:
                 arranged.broken, [[place] for place in arranged.broken_places], intake.sources
             ),
             "excluded": reasons,
+            "masked": dict(sorted(intake.masked.items())),
             "notes": [*intake.notes, *moves],
         }
         excluded = _excluded(spill, intake.sources)

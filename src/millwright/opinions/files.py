@@ -13,6 +13,7 @@ from millwright.errors import BadInput, MillwrightError
 from millwright.feedback import check_opinion
 from millwright.opinions.keys import kept_under_key
 from millwright.opinions.surveys import asked_with
+from millwright.privacy.mask import Masker, masker
 from millwright.privacy.sealed import store_opinions, take_write_lock
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
@@ -39,6 +40,8 @@ class Imported:
 def import_opinions(project: Project, path: Path) -> Imported:
     """Keep the opinions of a file; rows that cannot be kept are listed with their reason.
 
+    Personal data in comments is masked as the service masks it.
+
     Args:
         project: a project with a champion, whose labels are those that may be named.
         path: CSV, TSV, JSON Lines or Parquet with a column `prediction` and any of label, rating, comment,
@@ -61,14 +64,20 @@ def import_opinions(project: Project, path: Path) -> Imported:
             field="file",
         )
     labels = set(version_manifest(project, CHAMPION)["labels"])
-    vault, new, repeated, refused = open_vault(project), 0, 0, list(table.unreadable)
+    vault, masking, new, repeated, refused = (
+        open_vault(project),
+        masker(project),
+        0,
+        0,
+        list(table.unreadable),
+    )
     for part in table.frame.iter_slices(AT_ONCE):  # a server that runs writes between them
         with project.database.begin() as connection:
             take_write_lock(connection, vault)
             for row in part.iter_rows(named=True):
                 number = row.pop(ROW)
                 try:
-                    opinion = _checked(connection, row, labels)
+                    opinion = _checked(connection, row, labels, masking)
                     if kept_under_key(connection, vault, opinion) is not None:
                         repeated += 1
                         continue
@@ -80,19 +89,17 @@ def import_opinions(project: Project, path: Path) -> Imported:
     return Imported(path.name, new, repeated, tuple(refused))
 
 
-def _checked(connection: Connection, row: dict[str, str], labels: set[str]) -> Opinion:
-    """The opinion of a row; raises BadInput naming the field that cannot be used."""
+def _checked(connection: Connection, row: dict[str, str], labels: set[str], masking: Masker) -> Opinion:
+    """The opinion of a row, its comment masked; raises BadInput naming the field that cannot be used."""
     given = {name: (row.get(name) or "").strip() or None for name in COLUMNS}
-    content = "\0".join(given[name] or "" for name in COLUMNS)
-    digest = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
     numbers = {name: _number(name, given[name]) for name in NUMBERS}
     opinion = Opinion(
-        id=digest,
+        id="",
         prediction=given["prediction"] or "",
         label=given["label"],
         comment=given["comment"],
         outcome=given["outcome"],
-        key=given["key"] or f"file:{digest}",
+        key=given["key"],
         created_at=now(),
         **numbers,
     )
@@ -104,7 +111,18 @@ def _checked(connection: Connection, row: dict[str, str], labels: set[str]) -> O
             f"no prediction {opinion.prediction!r}; name an id that the service returned", field="prediction"
         )
     hour = _hour(given["created_at"], answered)
-    return replace(opinion, created_at=hour, asked_with=asked_with(connection, opinion))
+    if given["comment"] is not None:
+        given["comment"] = masking.mask(given["comment"])
+    content = "\0".join(given[name] or "" for name in COLUMNS)  # a hash of what was masked would tell it
+    digest = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+    return replace(
+        opinion,
+        id=digest,
+        comment=given["comment"],
+        key=given["key"] or f"file:{digest}",
+        created_at=hour,
+        asked_with=asked_with(connection, opinion),
+    )
 
 
 def _number(name: str, text: str | None) -> int | None:

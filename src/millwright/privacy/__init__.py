@@ -1,1 +1,1 @@
-"""What protects people: keys, sealed rows, consent, the audit log, receipts. Knows nothing of models."""
+"""What protects people: masking, keys, sealed rows, consent, audit log, receipts. Knows nothing of models."""

@@ -115,6 +115,10 @@ class KeyStore:
         plain = unicodedata.normalize("NFC", subject).strip()
         return hmac.new(self._pepper, plain.encode(), sha256).hexdigest()[:PSEUDONYM_DIGITS]
 
+    def derived_key(self, purpose: str) -> bytes:
+        """A secret of 32 bytes for one purpose, an HMAC of its name under the pepper."""
+        return hmac.digest(self._pepper, f"\0millwright key for\0{purpose}".encode(), "sha256")
+
     def data_key(self, owner: str) -> AESGCM:
         """The data key of a person's pseudonym or of PROJECT, made where there is none."""
         return self._key(owner, make=True)

@@ -12,6 +12,7 @@ from millwright.data.load import read_table
 from millwright.errors import BadInput, NotFound, one_of
 from millwright.modalities.text import clean
 from millwright.privacy.holdings import PREDICTION
+from millwright.privacy.mask import masker
 from millwright.privacy.sealed import hidden_key, open_opinion, store_opinions, take_write_lock
 from millwright.privacy.vault import Place, Vault, open_vault
 from millwright.project import Project
@@ -158,7 +159,7 @@ def list_annotations(project: Project) -> list[Annotation]:
 
 
 def add_gold(project: Project, path: Path) -> int:
-    """Take rows whose label is known, to be mixed among the others.
+    """Take rows whose label is known, their texts masked as data is, to be mixed among the others.
 
     Args:
         project: a project with a champion.
@@ -174,8 +175,9 @@ def add_gold(project: Project, path: Path) -> int:
     table, labels = read_table(path), label_names(project)
     if not {"text", "label"} <= set(table.columns):
         raise BadInput(f"{path.name} must have the columns text and label, got {', '.join(table.columns)}")
-    given = table.frame.select("text", "label").iter_rows()
-    rows = [(clean(text), one_of("label", label, labels)) for text, label in given]
+    given = table.frame.select("text", "label").rows()
+    texts = masker(project).mask_all(clean(text) for text, _ in given)
+    rows = [(text, one_of("label", label, labels)) for text, (_, label) in zip(texts, given, strict=True)]
     vault = open_vault(project)
     with project.database.begin() as connection:
         take_write_lock(connection, vault)

@@ -24,6 +24,7 @@ from millwright.surfaces import (
     experiment_cli,
     feedback_cli,
     keys_cli,
+    privacy_cli,
     receipt_cli,
     review_cli,
     screen,
@@ -43,7 +44,7 @@ app = typer.Typer(
     rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 GROUPS = (
-    *(versions_cli, backbones_cli, experiment_cli, feedback_cli, review_cli),
+    *(versions_cli, backbones_cli, experiment_cli, feedback_cli, review_cli, privacy_cli),
     *(subject_cli, receipt_cli, audit_cli, keys_cli, webhooks_cli),
 )
 for group in GROUPS:

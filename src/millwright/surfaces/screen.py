@@ -20,6 +20,7 @@ from millwright.records import Answer, Interval, JsonObject, TurnRecord
 
 if TYPE_CHECKING:
     from millwright.bench.measure import LoadFigures
+    from millwright.data.personal import Finding
     from millwright.registry.versions import VersionInfo
     from millwright.serve.runtime_record import RuntimeRecord
     from millwright.train.choose import BackboneScore
@@ -128,6 +129,10 @@ def data_table(report: JsonObject) -> Table:
         ("labels", f"{len(report['labels']):,}; {balance}"),
         ("characters", f"median {characters['median']:,}, longest {characters['max']:,}"),
         ("left out", ", ".join(f"{count:,} {why}" for why, count in report["excluded"].items()) or "none"),
+        (
+            "masked",
+            ", ".join(f"{count:,} {name}" for name, count in report.get("masked", {}).items()) or "nothing",
+        ),
         ("near duplicates", f"{_count(near['pairs'], 'pair')}, {near['across_splits']:,} across splits"),
         ("in more than one split", _count(across, "text")),
         ("conflicting labels", _count(report["conflicting_labels"]["count"], "text")),
@@ -135,6 +140,16 @@ def data_table(report: JsonObject) -> Table:
         *(("note", note) for note in report["notes"]),
     ]
     return table(("", ""), rows)
+
+
+def findings_table(found: Sequence["Finding"]) -> Table:
+    """Personal data by file and column, with the shapes of a few."""
+    rows = [
+        (item.source, item.column, item.entity, f"{item.cells:,}", f"{item.count:,}", "  ".join(item.samples))
+        for item in found
+    ]
+    headers = ("file or table", "column", "entity", "cells", "times", "what it looks like")
+    return table(headers, rows, right=("cells", "times"))
 
 
 def evaluation_table(found: "Evaluation") -> RenderableType:

@@ -16,6 +16,7 @@ from millwright.feedback import SAYS, check_opinion, check_prediction, is_asked
 from millwright.modalities.text import clean
 from millwright.opinions.keys import kept_under_key
 from millwright.opinions.surveys import Survey, asked_with, next_survey
+from millwright.privacy.mask import masker
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import Failure, Opinion, Prediction
@@ -53,6 +54,7 @@ class Service:
     def __init__(self, project: Project, load: Load) -> None:
         self.project = project
         self.limits: ServeSection = project.settings.serve
+        self._masker = masker(project)
         self.metrics = Metrics()
         self.leading = Leading()
         self.engine = Engine(
@@ -164,6 +166,8 @@ class Service:
         opinion = Opinion(id=token_hex(16), created_at=now(), **request.model_dump())
         _, model = self.engine.model(CHAMPION)
         check_opinion(opinion, set(model.labels))
+        if opinion.comment is not None:
+            opinion = replace(opinion, comment=self._masker.mask(opinion.comment))
         journal = self._open_journal
         await asyncio.wrap_future(journal.write([]))  # the prediction itself may still be on its way
         opinion, kept = await asyncio.to_thread(self._looked_up, opinion)
@@ -273,7 +277,7 @@ class Service:
         for place, text in enumerate(texts):
             if not text:
                 raise BadInput(f"inputs.{place} is blank; send text with words", field=f"inputs.{place}")
-        return texts
+        return self._masker.mask_all(texts)  # from here on, nobody sees what came
 
 
 def _ranked(labels: tuple[str, ...], probability_C: np.ndarray, count: int) -> list[LabelProbability]:

@@ -1,0 +1,117 @@
+"""Replaces personal data in texts, as the policies of `[privacy]` say.
+
+Training and serving pass the same texts through the same function, so a model sees in service what it learnt.
+"""
+
+import hmac
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from millwright.privacy.detect import Detector, detector
+from millwright.privacy.entities import ENTITIES, Span
+from millwright.privacy.surrogates import SURROGATED, surrogate
+from millwright.privacy.vault import open_vault
+from millwright.project import Project
+from millwright.settings import Policy, PrivacySection
+
+MOST_ROUNDS = 16
+PURPOSE = "stand-ins of personal data"  # of the key that is derived from the pepper
+
+
+@dataclass(frozen=True)
+class Masker:
+    """What is replaced, and by what. `masker` builds it; one without entities changes nothing."""
+
+    policies: dict[str, Policy]
+    names: bool = True
+    key: bytes = field(default=b"", repr=False)
+
+    @property
+    def detector(self) -> Detector | None:
+        """What finds the entities that are not kept; None where all are."""
+        wanted = frozenset(entity for entity, policy in self.policies.items() if policy != "keep")
+        return detector(wanted, names=self.names) if wanted else None
+
+    def mask(self, text: str) -> str:
+        """One text with its personal data replaced."""
+        return self.mask_all([text])[0]
+
+    def mask_all(self, texts: Iterable[str], counts: Counter[str] | None = None) -> list[str]:
+        """Texts with their personal data replaced.
+
+        What was replaced may be what hid something else, so a text is looked at again until nothing is
+        found: masking what is masked changes nothing.
+
+        Args:
+            texts: any texts.
+            counts: takes how often each entity was replaced.
+
+        Returns:
+            As many texts, in order.
+        """
+        masked = list(texts)
+        finder = self.detector
+        due = list(range(len(masked))) if finder else []
+        for _ in range(MOST_ROUNDS):
+            if not due or finder is None:
+                break
+            changed = []
+            for place, spans in zip(due, finder.find_all([masked[place] for place in due]), strict=True):
+                text = self._replaced(masked[place], spans, counts) if spans else masked[place]
+                if text != masked[place]:
+                    masked[place] = text
+                    changed.append(place)
+            due = changed
+        return masked
+
+    def _replaced(self, text: str, spans: Iterable[Span], counts: Counter[str] | None) -> str:
+        parts, end = [], 0
+        for span in spans:
+            value = text[span.start : span.end]
+            put = self._stand_in(span.entity, value)
+            parts += [text[end : span.start], put]
+            end = span.end
+            if counts is not None and put != value:
+                counts[span.entity] += 1
+        return "".join([*parts, text[end:]])
+
+    def _stand_in(self, entity: str, value: str) -> str:
+        policy = self.policies[entity]
+        if policy == "mask":
+            return f"<{entity}>"
+        key = keyed_hash(self.key, entity, value)
+        if policy == "surrogate" and entity in SURROGATED:
+            return surrogate(entity, value, key)
+        return f"<{entity}:{key[:8].hex()}>"
+
+
+UNMASKED = Masker({})
+
+
+def policies_of(privacy: PrivacySection) -> dict[str, Policy]:
+    """The policy of each entity: the settings', or its own default."""
+    changed: dict[str, Policy] = {name: policy for name, policy in privacy.policies.items()}
+    return {name: changed.get(name, entity.policy) for name, entity in ENTITIES.items()}
+
+
+def masker(project: Project) -> Masker:
+    """What the settings of a project ask for.
+
+    Args:
+        project: an open project; its key store is made if a policy needs a key.
+
+    Returns:
+        A masker; one that changes nothing where masking is turned off.
+    """
+    privacy = project.settings.privacy
+    if not privacy.mask:
+        return UNMASKED
+    policies = policies_of(privacy)
+    is_keyed = not {"surrogate", "pseudonymise"}.isdisjoint(policies.values())
+    return Masker(policies, privacy.names, open_vault(project).keys.derived_key(PURPOSE) if is_keyed else b"")
+
+
+def keyed_hash(key: bytes, entity: str, value: str) -> bytes:
+    """HMAC-SHA256 of a value and its kind; case, and space at the ends and between words, do not count."""
+    return hmac.digest(key, f"{entity}\0{' '.join(value.casefold().split())}".encode(), "sha256")
