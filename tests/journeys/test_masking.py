@@ -9,15 +9,16 @@ import pytest
 from fastapi import FastAPI
 
 from millwright.data.prepare import prepare
+from millwright.privacy.sealed import read_opinions, read_predictions
+from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.registry.classifiers import load_classifier
 from millwright.settings import change_settings
 from millwright.steps import evaluate, predict
-from millwright.store.tables import opinions, predictions
 from tests.conftest import csv_of, desk_rows
 from tests.serve.tiny import serving
 from tests.surfaces.test_service import predict as ask
-from tests.surfaces.test_service import run, stored
+from tests.surfaces.test_service import run
 
 SECRETS = (b"ann@example.com", b"13800138000", "王小明".encode(), b"4111 1111 1111 1111")
 SAID = [
@@ -68,12 +69,13 @@ def test_the_service_stores_what_was_masked_and_the_model_sees_the_same(make_pro
         assert (await client.post("/v1/feedback", json=body)).status_code == 201
 
     run(project, scenario)
-    assert [row.text for row in stored(project, predictions)] == [
+    vault = open_vault(project)
+    assert {given.text for given in read_predictions(vault)} == {
         "mail <EMAIL_ADDRESS> please",
         "我叫<PERSON>，电话<PHONE_NUMBER>",
         "card <CREDIT_CARD> lost",
-    ]
-    assert [row.comment for row in stored(project, opinions)] == ["call <PHONE_NUMBER>"]
+    }
+    assert [said.comment for said in read_opinions(vault)] == ["call <PHONE_NUMBER>"]
     content = kept_bytes(project)
     assert not any(secret in content for secret in SECRETS)
 
@@ -85,7 +87,8 @@ def test_the_service_keeps_what_came_when_masking_is_off(make_project):
         await ask(client, "mail ann@example.com please")
 
     run(project, scenario)
-    assert [row.text for row in stored(project, predictions)] == ["mail ann@example.com please"]
+    (given,) = read_predictions(open_vault(project))
+    assert given.text == "mail ann@example.com please"
 
 
 @pytest.mark.parametrize("is_masked", [True, False])
