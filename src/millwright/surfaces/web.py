@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import uvicorn
 from fastapi import APIRouter, FastAPI, Query, Response
 from fastapi.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from threadpoolctl import threadpool_limits
 
 from millwright.errors import BadInput, Busy, MillwrightError, Unavailable
 from millwright.opinions.surveys import Survey
@@ -44,6 +46,7 @@ from millwright.surfaces.steering import steer
 from millwright.surfaces.subjects import subject_routes
 
 DRAIN_SECONDS = 30
+SWITCH_S = 0.0005
 log = logging.getLogger(__name__)
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer} for status in (401, 403, 404, 413, 422, 429, 503, 504, 507)
@@ -142,6 +145,10 @@ def serve(
         MillwrightError: the service could not start.
     """
     check_runtime(project.settings)
+    threadpool_limits(
+        1, user_api="blas"
+    )  # workers compute side by side: BLAS threads of each would only wait
+    sys.setswitchinterval(SWITCH_S)  # the event loop must not wait long for a worker's turn to end
     host, load = project.settings.serve.host, load or Loader(project).load
     _check_open(project, host, tls, without_keys)
     with closing(_listener(host, project.settings.serve.port)) as listener:
