@@ -145,9 +145,7 @@ def serve(
         MillwrightError: the service could not start.
     """
     check_runtime(project.settings)
-    threadpool_limits(
-        1, user_api="blas"
-    )  # workers compute side by side: more threads would only wait
+    threadpool_limits(1, user_api="blas")  # workers compute side by side: more threads would only wait
     sys.setswitchinterval(SWITCH_S)  # the event loop must not wait long for a worker's turn to end
     host, load = project.settings.serve.host, load or Loader(project).load
     _check_open(project, host, tls, without_keys)
