@@ -78,7 +78,7 @@ async def open_loop(
 ) -> tuple[list[float], int]:
     """The same with arrivals at `rate` a second."""
     latencies: list[float] = []
-    free: asyncio.Queue[Connection] = asyncio.Queue()
+    free: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()  # one that rests for long the server closes
     for connection in connections:
         free.put_nowait(connection)
     chance = random.Random(0)
