@@ -24,7 +24,7 @@ from millwright.errors import BadInput, NotFound
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.store.database import hour_of, now
-from millwright.store.files import make_folder, storing
+from millwright.store.files import write_secret
 from millwright.store.tables import outbox
 
 TURN, DECISION, DRIFT, PING = "turn.finished", "experiment.decided", "drift.found", "ping"
@@ -181,11 +181,7 @@ def shown_secret(project: Project) -> str:
 
 def _secret_file(path: Path) -> str:
     if not path.exists():
-        make_folder(path.parent)
-        with storing(path):
-            number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(number, "w") as file:
-                file.write(PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode() + "\n")
+        write_secret(path, PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode())
     return path.read_text(encoding="utf-8")
 
 

@@ -19,6 +19,7 @@ from millwright.privacy.sealed import open_opinion, open_prediction
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import Opinion
+from millwright.store.database import hour_of
 from millwright.store.tables import failures, opinions, predictions, traffic
 
 
@@ -275,5 +276,4 @@ def _asked_for(event: Event, said: Sequence[Opinion]) -> list[Opinion]:
 
 
 def _end(first: str, window_hours: float) -> str:
-    end = datetime.fromisoformat(first) + timedelta(hours=window_hours)
-    return end.isoformat(timespec="milliseconds")
+    return hour_of(datetime.fromisoformat(first) + timedelta(hours=window_hours))

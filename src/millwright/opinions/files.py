@@ -64,13 +64,8 @@ def import_opinions(project: Project, path: Path) -> Imported:
             field="file",
         )
     labels = set(version_manifest(project, CHAMPION)["labels"])
-    vault, masking, new, repeated, refused = (
-        open_vault(project),
-        masker(project),
-        0,
-        0,
-        list(table.unreadable),
-    )
+    vault, masking = open_vault(project), masker(project)
+    new, repeated, refused = 0, 0, list(table.unreadable)
     for part in table.frame.iter_slices(AT_ONCE):  # a server that runs writes between them
         with project.database.begin() as connection:
             take_write_lock(connection, vault)

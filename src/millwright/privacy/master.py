@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from millwright.errors import BadInput, Corrupt, NotFound, Unavailable
 from millwright.records import JsonObject
-from millwright.store.files import make_folder, storing
+from millwright.store.files import write_secret
 
 KEY_BYTES, NONCE_BYTES = 32, 12
 TRANSIT_SECONDS = 10.0
@@ -152,13 +152,7 @@ def make_master_key(spec: str, folder: Path) -> MasterKey:
 
 def write_key_file(path: Path) -> None:
     """Write a new key that only its owner may read; what stands there already is never replaced."""
-    make_folder(path.parent)
-    with storing(path):
-        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(number, "w") as file:
-            file.write(secrets.token_hex(KEY_BYTES) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+    write_secret(path, secrets.token_hex(KEY_BYTES))
 
 
 def encrypt(key: AESGCM, content: bytes, about: bytes) -> bytes:

@@ -113,9 +113,7 @@ async def _keep_turning(project: Project, state: Leading, run: Run) -> None:
                 looked_at = time.monotonic()
                 await run(project, ["drift", "--gently", "--json"])
             why = why_turn(found, settings.run, settings.turn.min_rows)
-            if (
-                why is not None and found.waiting != failed_at
-            ):  # what failed is not tried again on the same rows
+            if why is not None and found.waiting != failed_at:
                 log.info("a turn starts: %s", why)
                 state.is_turning = True
                 decide_by = ["--decide-by", settings.run.decide_by]

@@ -49,6 +49,25 @@ def write_bytes(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def write_secret(path: Path, text: str) -> None:
+    """Write a new file that only its owner may read; what stands there already is never replaced.
+
+    Args:
+        path: where.
+        text: the secret, without the end of its line.
+
+    Raises:
+        CannotStore: the file is there, or the disk is full or read-only.
+    """
+    make_folder(path.parent)
+    with storing(path):
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(number, "w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
 def write_text(path: Path, content: str) -> None:
     """Write UTF-8 text as `write_bytes` does."""
     write_bytes(path, content.encode())

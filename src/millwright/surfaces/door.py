@@ -163,9 +163,6 @@ class _Replay:
 
 def _needed(path: str) -> str:
     """The scope that a path wants, "" if any key will do."""
-    exact = NEEDED.get(path)
-    if exact is not None:
-        return exact
     return next((scope for start, scope in NEEDED.items() if path.startswith(start)), "")
 
 
