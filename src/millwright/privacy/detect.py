@@ -6,7 +6,7 @@ What is right for a text does not depend on other texts: `find_all` gives what `
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
 from operator import itemgetter
@@ -20,7 +20,7 @@ from millwright.privacy import (
     patterns_places,
     patterns_secrets,
 )
-from millwright.privacy.candidates import is_common, may_hold_a_name
+from millwright.privacy.candidates import may_hold_a_name, plausible_kind
 from millwright.privacy.entities import ENTITIES, NAMED, Span
 from millwright.privacy.patterns import STRONG, Pattern
 from millwright.privacy.patterns_places import address_tail
@@ -101,7 +101,7 @@ class Detector:
                 part = places[start : start + TAGGED_TOGETHER]
                 named = shipped_tagger().spans([texts[place] for place in part])
                 for place, spans in zip(part, named, strict=True):
-                    found[place] += [span for span in spans if _is_name(texts[place], span)]
+                    found[place] += _looked_at_again(texts[place], spans)
         return [self._settled(text, spans) if spans else () for text, spans in zip(texts, found, strict=True)]
 
     def _settled(self, text: str, spans: list[Span]) -> tuple[Span, ...]:
@@ -183,15 +183,10 @@ def _whole(text: str, span: Span) -> Span:
     )
 
 
-def _is_name(text: str, span: Span) -> bool:
-    """False where the tagger took a common word, or what has no letter, for a name."""
-    value = text[span.start : span.end]
-    if not any(sign.isalpha() for sign in value):
-        return False
-    low = value.lower().replace("’", "'")
-    if span.entity == "PERSON" or " " not in low:
-        return not all(is_common(word) for word in low.split())
-    return True
+def _looked_at_again(text: str, spans: Iterable[Span]) -> list[Span]:
+    """The tagger's spans that hold at a second look, as the kind that they then are."""
+    kinds = [(span, plausible_kind(text[span.start : span.end], span.entity)) for span in spans]
+    return [replace(span, entity=kind) for span, kind in kinds if kind]
 
 
 def _outside(text: str, span: Span, written: Sequence[tuple[int, int]]) -> list[Span]:
