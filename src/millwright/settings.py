@@ -19,7 +19,7 @@ Method = Literal["auto", "head", "top", "full", "lora", "adalora", "adapter"]
 
 Runtime = Literal["auto", "torch", "openvino-float32", "openvino-bfloat16", "openvino-int8"]
 
-Policy = Literal["keep", "mask", "surrogate", "pseudonymise"]
+Policy = Literal["keep", "mask", "surrogate", "pseudonymise", "tokenise"]
 
 Entity = Literal[
     "PERSON", "ADDRESS", "POSTCODE", "EMAIL_ADDRESS", "PHONE_NUMBER", "URL", "IP_ADDRESS", "IBAN_CODE",
@@ -183,7 +183,7 @@ class PrivacySection(Section):
     )
     policies: dict[Entity, Policy] = Field(
         {},
-        description='What becomes of an entity: "keep", "mask", "surrogate", "pseudonymise".',
+        description='What becomes of an entity: "keep", "mask", "surrogate", "pseudonymise", "tokenise".',
     )
     master_key: str = Field(
         "file:.millwright/master.key",

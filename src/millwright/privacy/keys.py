@@ -102,6 +102,11 @@ class KeyStore:
         self._wrapping_secret = self._master.unwrap(wrapped, _about(self.project_id, number))
         self._wrapping, self._wrapping_id = AESGCM(self._wrapping_secret), number
 
+    @property
+    def generation(self) -> str:
+        """Changes as soon as this process knows that keys were destroyed."""
+        return self._generation
+
     def pseudonym(self, subject: str) -> str:
         """The keyed pseudonym of a person: 32 hex digits of an HMAC that needs the pepper.
 

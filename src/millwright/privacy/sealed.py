@@ -104,6 +104,12 @@ def _owners(connection: Connection, records: Sequence[Opinion | Shadow]) -> dict
     return {row.id: row.subject for row in connection.execute(chosen)} if named else {}
 
 
+def owner_of(connection: Connection, prediction: str) -> str | None:
+    """The pseudonym behind a prediction; None if it is nobody's, or is not there."""
+    found: str | None = connection.scalar(select(predictions.c.subject).where(predictions.c.id == prediction))
+    return found
+
+
 def store_proposed(connection: Connection, vault: Vault, record: ProposedRow) -> None:
     """Seal a proposed row in place of an older one of the same prediction."""
     subject = vault.pseudonym(record.subject)

@@ -176,7 +176,7 @@ def add_gold(project: Project, path: Path) -> int:
     if not {"text", "label"} <= set(table.columns):
         raise BadInput(f"{path.name} must have the columns text and label, got {', '.join(table.columns)}")
     given = table.frame.select("text", "label").rows()
-    texts = masker(project).mask_all(clean(text) for text, _ in given)
+    texts = masker(project, reversible=True).mask_all(clean(text) for text, _ in given)
     rows = [(text, one_of("label", label, labels)) for text, (_, label) in zip(texts, given, strict=True)]
     vault = open_vault(project)
     with project.database.begin() as connection:
