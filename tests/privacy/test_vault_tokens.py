@@ -5,12 +5,13 @@ import signal
 import string
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import event, func, insert, select, text
 
 from millwright.errors import CannotStore, Corrupt
 from millwright.modalities.text import bare, canonical
@@ -20,6 +21,7 @@ from millwright.privacy.entities import ENTITIES
 from millwright.privacy.mask import Masker, masker
 from millwright.privacy.receipts import make_tombstone
 from millwright.privacy.retention import expire
+from millwright.privacy.sealed import read_predictions
 from millwright.privacy.tombstones import delete_said
 from millwright.privacy.unmask import PLACED, tokens_in, unmask
 from millwright.privacy.vault import Vault, open_vault, rotate_master_key
@@ -291,8 +293,6 @@ def test_the_time_of_a_token_is_over_with_what_holds_it(tmp_path):
         owner = vault.pseudonym("ada")
         (said,) = own.mask_all([f"m{month}@example.com all@example.com"], owners=[owner], taken=taken)
         put[month] = said.split()
-        from dataclasses import replace
-
         with project.database.begin() as connection:
             used = [replace(token, created_at=hour) for token in taken.values()]
             store_tokens(connection, vault, used, of_service=True)
@@ -350,8 +350,6 @@ def test_after_a_kill_every_token_that_stands_anywhere_has_its_value(project):
     process.stdout.close()
     vault = open_vault(open_project(project.folder))
     _ = vault.keys
-    from millwright.privacy.sealed import read_predictions
-
     said = {one.id: one.text for one in read_predictions(vault)}
     assert len(said) >= 100
     found = unmask(vault, list(said.values()), by="test")
@@ -363,8 +361,6 @@ def test_after_a_kill_every_token_that_stands_anywhere_has_its_value(project):
 
 def test_a_batch_is_one_commit(project):
     commits = []
-    from sqlalchemy import event
-
     event.listen(project.database, "commit", lambda connection: commits.append(1))
     put = masked(project, *(f"user{number}@example.com" for number in range(1_200)), owner="ada")
     assert len(commits) == 1
