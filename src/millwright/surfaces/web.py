@@ -99,7 +99,7 @@ def create_app(project: Project, load: Load | None = None, *, turns: bool = Fals
     app.include_router(reviews_router(project))
     _add_routes(app, service)
     _add_operation(app, service)
-    app.include_router(subject_routes(project))
+    app.include_router(subject_routes(project, service.vault))
     app.include_router(unmask_router(service.vault))
     add_refusals(app)
     return app
