@@ -147,7 +147,7 @@ def file_drafts(
         .then(pl.lit("empty text"))
         .when(label == "")
         .then(pl.lit("empty label"))
-        .when(text.str.len_chars() > data.max_characters)
+        .when(bare_all(rows["text"]).str.len_chars() > data.max_characters)
         .then(too_long)
         .otherwise(refused)
     )
