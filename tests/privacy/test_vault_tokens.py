@@ -6,6 +6,7 @@ import string
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from millwright.privacy.vault import Vault, open_vault, rotate_master_key
 from millwright.privacy.vault_tokens import TokenBook, Value, _random_token, store_tokens
 from millwright.project import Project, open_project
 from millwright.records import Opinion, Prediction, ProposedRow
+from millwright.serve.journal import Journal
 from millwright.settings import change_settings
 from millwright.store.database import now
 from millwright.store.tables import predictions, spent_tokens, vault_tokens
@@ -269,8 +271,32 @@ def test_a_server_that_remembers_tokens_forgets_them_with_the_keys(project):
     assert book.taken([value])[value].token == first.token  # though nothing is on the disk yet
     assert count(project) == 0
     erase_rows(project, "ada")
-    vault.refresh()
     assert book.taken([value])[value].token != first.token
+
+
+def test_a_token_outlives_the_failure_of_the_text_that_brought_it(project):
+    """Each text brings its tokens along: another one may have been lost that had the same one."""
+    vault, own = open_vault(project), masker(project, reversible=True)
+    journal = Journal(vault)
+
+    def answered(name: str) -> Future[None]:
+        taken: dict = {}
+        (text,) = own.mask_all(["mail a@example.com"], owners=[vault.pseudonym("ada")], taken=taken)
+        given = Prediction(name, "v1", text, "pin", 0.5, "ada", False, HOURS[0])
+        return journal.write([*taken.values(), given])
+
+    vault.keys.data_key(vault.keys.pseudonym("ada"))
+    assert count(project) == 0
+    with full_disk(0):
+        assert isinstance(answered("p1").exception(30), CannotStore)
+    assert (count(project), count(project, predictions)) == (0, 0)
+    answered("p2").result(30)
+    with pytest.raises(CannotStore):
+        answered("p2").result(30)  # a second one of that name
+    journal.close()
+    (kept,) = read_predictions(vault)
+    assert back(project, kept.text) == ("mail a@example.com",)
+    assert count(project) == 1
 
 
 def test_a_restored_backup_brings_no_value_back(project):

@@ -102,6 +102,7 @@ class TokenBook:
         lookups = {value: self._lookup(value) for value in dict.fromkeys(values)}
         if not lookups:
             return {}
+        self._vault.refresh()  # what an erased person says again must not open old texts
         with self._lock:
             self._forget_where_keys_changed(len(lookups))
             unknown = [lookup for lookup in lookups.values() if lookup not in self._recent]
@@ -115,7 +116,7 @@ class TokenBook:
             }
 
     def _forget_where_keys_changed(self, count: int) -> None:
-        """What an erased person says again gets another token: old texts stay unreadable."""
+        """After an erasure, and when there are many, tokens are looked up anew."""
         generation = self._vault.keys.generation
         if generation != self._generation or len(self._recent) + count > MOST_REMEMBERED:
             self._recent.clear()
