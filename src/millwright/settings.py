@@ -187,7 +187,8 @@ class PrivacySection(Section):
     )
     master_key: str = Field(
         "file:.millwright/master.key",
-        description='What wraps all keys: "file:PATH", "env:NAME" or "transit:https://HOST:PORT/KEY".',
+        description='What wraps all keys: "file:PATH", "env:NAME", "transit:https://HOST:PORT/KEY" or '
+        '"pkcs11:LIBRARY?token=TOKEN&key=KEY".',
     )
     key_store: str = Field(
         ".millwright/keys.db", description="Where wrapped keys are kept; back it up apart from the data."
