@@ -53,8 +53,8 @@ class HsmKey:
                 )
             except RuntimeError as error:  # modules differ in what they say of a tag that is wrong
                 raise Corrupt(
-                    f"{self.name} refuses to unwrap the key ({type(error).__name__}): another key wrapped it, "
-                    "or it was changed; name the one that wrapped it"
+                    f"{self.name} refuses to unwrap the key ({type(error).__name__}): another key wrapped "
+                    "it, or it was changed; name the one that wrapped it"
                 ) from None
         return key
 
