@@ -19,7 +19,7 @@ Method = Literal["auto", "head", "top", "full", "lora", "adalora", "adapter"]
 
 Runtime = Literal["auto", "torch", "openvino-float32", "openvino-bfloat16", "openvino-int8"]
 
-Policy = Literal["keep", "mask", "surrogate", "pseudonymise"]
+Policy = Literal["keep", "mask", "surrogate", "pseudonymise", "tokenise"]
 
 Entity = Literal[
     "PERSON", "ADDRESS", "POSTCODE", "EMAIL_ADDRESS", "PHONE_NUMBER", "URL", "IP_ADDRESS", "IBAN_CODE",
@@ -183,11 +183,12 @@ class PrivacySection(Section):
     )
     policies: dict[Entity, Policy] = Field(
         {},
-        description='What becomes of an entity: "keep", "mask", "surrogate", "pseudonymise".',
+        description='What becomes of an entity: "keep", "mask", "surrogate", "pseudonymise", "tokenise".',
     )
     master_key: str = Field(
         "file:.millwright/master.key",
-        description='What wraps all keys: "file:PATH", "env:NAME" or "transit:https://HOST:PORT/KEY".',
+        description='What wraps all keys: "file:PATH", "env:NAME", "transit:https://HOST:PORT/KEY" or '
+        '"pkcs11:LIBRARY?token=TOKEN&key=KEY".',
     )
     key_store: str = Field(
         ".millwright/keys.db", description="Where wrapped keys are kept; back it up apart from the data."

@@ -536,7 +536,7 @@ def test_the_openapi_page_lists_every_route(project):
     operation = {"/v1/models", "/healthz", "/readyz", "/metrics"}
     reviews = {"/v1/reviews", "/v1/reviews/next", "/v1/reviews/undo", "/v1/reviews/status"}
     users = {PREDICTIONS, FEEDBACK, "/v1/surveys/next", "/v1/experiments", "/v1/drift", "/v1/turns"}
-    assert set(paths) == {*users, *operation, *rights, *reviews}
+    assert set(paths) == {*users, *operation, *rights, *reviews, "/v1/unmask"}
     assert Path(PREDICTIONS).name in paths[PREDICTIONS]["post"]["operationId"]
 
 

@@ -68,7 +68,8 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
     paths = [project.folder / name for name in names]
     sources = Sources(shown_names(names))
     codes: dict[str, int] = {}
-    notes, reasons, masking = [], Counter[str](), Masking(masker(project))
+    notes, reasons = [], Counter[str]()
+    masking = Masking(masker(project, reversible=True))
     total, done = sum(map(_size, paths)), 0
     for number, (path, shown) in enumerate(zip(paths, sources.names, strict=True)):
 

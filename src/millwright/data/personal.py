@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +12,7 @@ from millwright.data.load import stream_table
 from millwright.data.table import ROW
 from millwright.errors import BadInput
 from millwright.privacy.detect import Detector, detector
-from millwright.privacy.sealed import read_opinions, read_predictions, read_proposed
+from millwright.privacy.sealed import stream_opinions, stream_predictions, stream_proposed
 from millwright.privacy.vault import Vault, open_vault
 from millwright.progress import Progress, quiet
 from millwright.project import Project
@@ -19,10 +20,11 @@ from millwright.project import Project
 SAMPLES = 3
 SHOWN = 24  # characters of a sample
 STORED: tuple[tuple[str, str, Callable[[Vault], Iterable[object]]], ...] = (
-    ("predictions", "text", read_predictions),
-    ("opinions", "comment", read_opinions),
-    ("proposed_rows", "text", read_proposed),
+    ("predictions", "text", stream_predictions),
+    ("opinions", "comment", stream_opinions),
+    ("proposed_rows", "text", stream_proposed),
 )  # a table, its column, and what opens its rows
+AT_ONCE = 500  # texts of a table that are looked at together
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,12 @@ def scan_project(project: Project, progress: Progress = quiet) -> list[Finding]:
     if not names:
         raise BadInput("data.files in millwright.toml is empty; list at least one file", field="data.files")
     found = [item for name in names for item in scan_file(project.folder / name, progress)]
+    vault = open_vault(project)
     for table, column, opened in STORED:
         tallies: dict[tuple[str, str], _Tally] = {}
-        texts = Counter(text for record in opened(open_vault(project)) if (text := getattr(record, column)))
-        _tally(column, texts.items(), detector(), tallies)
+        texts = (text for record in opened(vault) if (text := getattr(record, column)))
+        while part := Counter(islice(texts, AT_ONCE)):
+            _tally(column, part.items(), detector(), tallies)
         found += _findings(table, [column], tallies)
     return found
 

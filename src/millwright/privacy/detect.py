@@ -12,6 +12,7 @@ from itertools import accumulate
 from operator import itemgetter
 
 from millwright.errors import one_of
+from millwright.modalities.text import TOKEN_CHARACTERS, TOKEN_SIGNS
 from millwright.privacy import (
     patterns_contact,
     patterns_finance,
@@ -40,7 +41,9 @@ PATTERNS: tuple[Pattern, ...] = tuple(
 )
 TAGGED_TOGETHER = 2_048  # texts
 # What `mask` writes; nothing inside is looked at again.
-PLACEHOLDER = re.compile(rf"<(?:{'|'.join(ENTITIES)})(?::[0-9a-f]{{16}})?>")
+PLACEHOLDER = re.compile(
+    rf"<(?:{'|'.join(ENTITIES)})(?::(?:[0-9a-f]{{16}}|[{TOKEN_SIGNS}]{{{TOKEN_CHARACTERS}}}))?>"
+)
 _HOUSE = re.compile(r"(?<![\w.,$€£¥/\-])\d{1,5}[A-Za-z]?,? \Z")  # before a street
 _DIGIT = re.compile(r"\d")
 _DIGITS = re.compile(r"\d(?:[^\d\n]{0,3}\d){4}")

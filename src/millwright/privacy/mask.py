@@ -5,27 +5,33 @@ Training and serving pass the same texts through the same function, so a model s
 
 import hmac
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from millwright.privacy.detect import Detector, detector
 from millwright.privacy.entities import ENTITIES, Span
 from millwright.privacy.surrogates import SURROGATED, surrogate
 from millwright.privacy.vault import open_vault
+from millwright.privacy.vault_tokens import TokenBook, Value, VaultToken
 from millwright.project import Project
 from millwright.settings import Policy, PrivacySection
 
 MOST_ROUNDS = 16
+Spans = tuple[Span, ...]
 PURPOSE = "stand-ins of personal data"  # of the key that is derived from the pepper
 
 
 @dataclass(frozen=True)
 class Masker:
-    """What is replaced, and by what. `masker` builds it; one without entities changes nothing."""
+    """What is replaced, and by what. `masker` builds it; one without entities changes nothing.
+
+    Without a `book`, what should get a token gets a plain placeholder, which is what models read anyway.
+    """
 
     policies: dict[str, Policy]
     names: bool = True
     key: bytes = field(default=b"", repr=False)
+    book: TokenBook | None = field(default=None, repr=False)
 
     @property
     def detector(self) -> Detector | None:
@@ -34,10 +40,17 @@ class Masker:
         return detector(wanted, names=self.names) if wanted else None
 
     def mask(self, text: str) -> str:
-        """One text with its personal data replaced."""
+        """One text of nobody with its personal data replaced."""
         return self.mask_all([text])[0]
 
-    def mask_all(self, texts: Iterable[str], counts: Counter[str] | None = None) -> list[str]:
+    def mask_all(
+        self,
+        texts: Iterable[str],
+        counts: Counter[str] | None = None,
+        *,
+        owners: Sequence[str | None] = (),
+        taken: dict[str, VaultToken] | None = None,
+    ) -> list[str]:
         """Texts with their personal data replaced.
 
         What was replaced may be what hid something else, so a text is looked at again until nothing is
@@ -46,30 +59,62 @@ class Masker:
         Args:
             texts: any texts.
             counts: takes how often each entity was replaced.
+            owners: the pseudonym of the person whose data each text is; all are nobody's where none is given.
+            taken: takes the tokens that were put, for the caller to store before the texts; without it
+                they are on disk when this returns.
 
         Returns:
             As many texts, in order.
         """
         masked = list(texts)
+        of = owners or [None] * len(masked)
         finder = self.detector
         due = list(range(len(masked))) if finder else []
         for _ in range(MOST_ROUNDS):
             if not due or finder is None:
                 break
             changed = []
-            for place, spans in zip(due, finder.find_all([masked[place] for place in due]), strict=True):
-                text = self._replaced(masked[place], spans, counts) if spans else masked[place]
+            found = finder.find_all([masked[place] for place in due])
+            tokens = self._tokens([(masked[at], of[at], spans) for at, spans in _some(due, found)], taken)
+            for place, spans in _some(due, found):
+                text = self._replaced(masked[place], of[place], spans, tokens, counts)
                 if text != masked[place]:
                     masked[place] = text
                     changed.append(place)
             due = changed
         return masked
 
-    def _replaced(self, text: str, spans: Iterable[Span], counts: Counter[str] | None) -> str:
+    def _tokens(
+        self, found: Iterable[tuple[str, str | None, Spans]], taken: dict[str, VaultToken] | None
+    ) -> dict[Value, str]:
+        """The tokens of all values that get one."""
+        if self.book is None:
+            return {}
+        values = [
+            Value(owner, span.entity, text[span.start : span.end])
+            for text, owner, spans in found
+            for span in spans
+            if self.policies[span.entity] == "tokenise"
+        ]
+        if taken is None:
+            return self.book.kept(values)
+        tokens = self.book.taken(values)
+        taken |= {token.token: token for token in tokens.values()}
+        return {value: token.token for value, token in tokens.items()}
+
+    def _replaced(
+        self,
+        text: str,
+        owner: str | None,
+        spans: Spans,
+        tokens: Mapping[Value, str],
+        counts: Counter[str] | None,
+    ) -> str:
         parts, end = [], 0
         for span in spans:
             value = text[span.start : span.end]
-            put = self._stand_in(span.entity, value)
+            token = tokens.get(Value(owner, span.entity, value))
+            put = self._stand_in(span.entity, value) if token is None else f"<{span.entity}:{token}>"
             parts += [text[end : span.start], put]
             end = span.end
             if counts is not None and put != value:
@@ -78,12 +123,17 @@ class Masker:
 
     def _stand_in(self, entity: str, value: str) -> str:
         policy = self.policies[entity]
-        if policy == "mask":
+        if policy in ("mask", "tokenise"):
             return f"<{entity}>"
         key = keyed_hash(self.key, entity, value)
         if policy == "surrogate" and entity in SURROGATED:
             return surrogate(entity, value, key)
         return f"<{entity}:{key[:8].hex()}>"
+
+
+def _some(places: Iterable[int], found: Iterable[Spans]) -> Iterator[tuple[int, Spans]]:
+    """The places of texts in which something was found, with what."""
+    return ((place, spans) for place, spans in zip(places, found, strict=True) if spans)
 
 
 UNMASKED = Masker({})
@@ -95,11 +145,13 @@ def policies_of(privacy: PrivacySection) -> dict[str, Policy]:
     return {name: changed.get(name, entity.policy) for name, entity in ENTITIES.items()}
 
 
-def masker(project: Project) -> Masker:
+def masker(project: Project, *, reversible: bool = False) -> Masker:
     """What the settings of a project ask for.
 
     Args:
         project: an open project; its key store is made if a policy needs a key.
+        reversible: whether texts will be kept, so that "tokenise" must give tokens; else they get
+            placeholders, and nothing of them is stored.
 
     Returns:
         A masker; one that changes nothing where masking is turned off.
@@ -107,9 +159,11 @@ def masker(project: Project) -> Masker:
     privacy = project.settings.privacy
     if not privacy.mask:
         return UNMASKED
-    policies = policies_of(privacy)
+    policies, vault = policies_of(privacy), open_vault(project)
     is_keyed = not {"surrogate", "pseudonymise"}.isdisjoint(policies.values())
-    return Masker(policies, privacy.names, open_vault(project).keys.derived_key(PURPOSE) if is_keyed else b"")
+    key = vault.keys.derived_key(PURPOSE) if is_keyed else b""
+    has_tokens = reversible and "tokenise" in policies.values()
+    return Masker(policies, privacy.names, key, TokenBook(vault) if has_tokens else None)
 
 
 def keyed_hash(key: bytes, entity: str, value: str) -> bytes:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from millwright.modalities.text import bare
 from millwright.train.backbones import Backbone
 from millwright.train.cache import Made, fetch, text_key
 from millwright.train.network import Network, lower_encoder, pad, whole_network
@@ -58,7 +59,8 @@ def checked_precision(backbone: Backbone, texts: Sequence[str]) -> torch.dtype:
 
 def tokenize(backbone: Backbone, texts: Sequence[str]) -> list[Tensor]:
     """Token ids [T] of each text, special tokens included, cut at the backbone's `max_tokens`."""
-    return [torch.tensor(encoding.ids) for encoding in backbone.tokenizer.encode_batch_fast(list(texts))]
+    read = [bare(text) for text in texts]
+    return [torch.tensor(encoding.ids) for encoding in backbone.tokenizer.encode_batch_fast(read)]
 
 
 def batches_by_length(lengths: Sequence[int], tokens_a_batch: int = TOKENS_A_BATCH) -> Iterator[list[int]]:
