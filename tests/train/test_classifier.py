@@ -16,6 +16,7 @@ from millwright.train.backbones import load_backbone
 from millwright.train.classifier import Classifier, assemble, open_classifier
 from millwright.train.fit import fit
 from millwright.train.methods import METHODS
+from millwright.train.network import feature_count
 from tests.conftest import full_disk
 from tests.desk import LABELS, make_classifier, make_desk, telling_rows
 from tests.train.conftest import make_backbone
@@ -110,7 +111,7 @@ def test_a_text_of_a_megabyte_is_answered():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "has format 2, this Millwright reads 1; open it with the version that wrote it"),
+        ({"format": 99}, "has format 99, this Millwright reads 2; open it with the version that wrote it"),
         ({"format": None}, "has format None"),
         ({"method": "top"}, "the weights do not fit method 'top'"),
         ({"labels": ["card", "pin"]}, "the weights do not fit method 'head'"),
@@ -186,7 +187,7 @@ def test_a_full_disk_is_told_while_saving(tmp_path, encoder, most_bytes):
 def test_assembling_leaves_the_backbone_as_it_was(family):
     backbone = make_backbone(family)
     before = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
-    width = 2 * backbone.hidden
+    width = feature_count(backbone)
     tuned = {"head.weight": torch.zeros(2, width), "head.bias": torch.zeros(2)}
     assemble(["a", "b"], "head", backbone, TrainSection(), 1.0, torch.float32, tuned)
     after = backbone.model.state_dict()
@@ -196,7 +197,7 @@ def test_assembling_leaves_the_backbone_as_it_was(family):
 
 def test_a_classifier_over_the_built_in_backbone_comes_back(tmp_path):
     backbone = load_backbone("minilm", 64)
-    width = 2 * backbone.hidden
+    width = feature_count(backbone)
     chance = torch.Generator().manual_seed(0)
     tuned = {"head.weight": torch.randn(3, width, generator=chance), "head.bias": torch.zeros(3)}
     made = assemble(LABELS, "head", backbone, TrainSection(), 1.0, torch.float32, tuned)

@@ -301,7 +301,7 @@ def test_what_moved_is_counted(project):
     moved = sum(tensor.numel() for tensor in found.classifier.tuned.values())
     assert found.facts["parameters_moved"] == moved
     # of each of 4 layers: query and value, 32 x 4 and 4 x 32; and the head
-    assert moved == 4 * 2 * 2 * 32 * 4 + 3 * 64 + 3
+    assert moved == 4 * 2 * 2 * 32 * 4 + 3 * (3 * 32) + 3
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from millwright.train.classifier import Classifier, open_classifier
-from millwright.train.network import pad
+from millwright.train.network import POOLS, pad
 from millwright.train.states import batches_by_length, device, tokenize
 
 
@@ -42,7 +42,7 @@ def open_torch_body(folder: Path) -> tuple[TorchBody, str]:
 
 def body_key(classifier: Classifier) -> str:
     """16 hex digits, the same for versions whose networks differ in their heads alone."""
-    digest = hashlib.sha256(f"{classifier.backbone.sha256} {classifier.backbone.max_tokens}".encode())
+    digest = hashlib.sha256(f"{classifier.backbone.sha256} {classifier.backbone.max_tokens} {POOLS}".encode())
     moved = {name: tensor for name, tensor in classifier.tuned.items() if not name.startswith("head.")}
     if moved:
         shape = {"method": classifier.method, "train": classifier.settings.model_dump()}

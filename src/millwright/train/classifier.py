@@ -22,7 +22,7 @@ from millwright.train.methods import build_network, tuned_tensors
 from millwright.train.network import Network, layers_of, pad, whole_network
 from millwright.train.states import batches_by_length, device, tokenize
 
-CLASSIFIER_FORMAT = 1
+CLASSIFIER_FORMAT = 2
 REBUILT_STEPS = 1_000  # AdaLoRA's schedule does not matter once trained, its shapes do not depend on it
 
 
@@ -156,7 +156,7 @@ def open_classifier(folder: Path) -> Classifier:
 
 
 def _with_lower_layers(upper: Network, backbone: Backbone, labels: int) -> Network:
-    network = whole_network(backbone, labels)
+    network = whole_network(backbone, labels, words=upper.words)
     own = layers_of(network.encoder, backbone.family)
     for place, layer in enumerate(layers_of(upper.encoder, backbone.family), start=upper.depth):
         own[place].load_state_dict(layer.state_dict())

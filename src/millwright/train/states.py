@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from millwright.modalities.text import bare
 from millwright.train.backbones import Backbone
 from millwright.train.cache import Made, fetch, text_key
-from millwright.train.network import Network, lower_encoder, pad, whole_network
+from millwright.train.network import POOLS, Network, lower_encoder, pad, whole_network
 from millwright.train.solver import one_thread_each
 
 TOKENS_A_BATCH = 4_096
@@ -105,7 +105,7 @@ def cached_features(
         run = _feature_run(backbone, precision)
         return _run(run, backbone, [texts[place] for place in places], places, progress)
 
-    folder = cache / _maker_key(backbone, "features", precision)
+    folder = cache / _maker_key(backbone, "features", precision, POOLS)
     found, made = fetch(folder, [text_key(text) for text in texts], make, most_bytes)
     return torch.cat(found), made
 
@@ -137,8 +137,8 @@ def cached_states(
     return fetch(folder, [text_key(text) for text in texts], make, most_bytes)
 
 
-def _maker_key(backbone: Backbone, kind: str, precision: torch.dtype) -> str:
-    made_by = f"{backbone.sha256} {kind} {backbone.max_tokens} {precision}"
+def _maker_key(backbone: Backbone, kind: str, precision: torch.dtype, pools: str = "") -> str:
+    made_by = f"{backbone.sha256} {kind} {backbone.max_tokens} {precision} {pools}"
     return f"{kind}-{hashlib.sha256(made_by.encode()).hexdigest()[:16]}"
 
 
