@@ -29,11 +29,12 @@ from millwright.settings import Settings
 from millwright.store.database import now
 from millwright.store.files import write_json, write_text
 from millwright.store.tables import turns
-from millwright.train.classifier import Classifier
-from millwright.train.fit import fit, truth_of
+from millwright.train.ensemble import Member, Trained
+from millwright.train.fit import fit
 from millwright.train.metrics import Evaluation
 from millwright.train.metrics import evaluate as measure
 from millwright.train.search import need_optuna, search
+from millwright.train.work import truth_of
 from millwright.turns import store_turn
 
 
@@ -78,7 +79,13 @@ def train(
 
 
 def make_version(
-    project: Project, dataset: Dataset, settings: Settings, *, searched: JsonObject | None, progress: Progress
+    project: Project,
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    searched: JsonObject | None,
+    progress: Progress,
+    known: Sequence[Member] = (),
 ) -> tuple[VersionInfo, Evaluation | None]:
     """Train on a dataset, measure on its test rows and register; no alias means the version yet.
 
@@ -88,11 +95,12 @@ def make_version(
         settings: the settings that the version is made with.
         searched: what a search found, for the version's record.
         progress: called with a stage's name and the fraction done.
+        known: shards that need not be trained again where their rows and settings are the same.
 
     Returns:
         The version, and what was measured, None without test rows.
     """
-    fitted = fit(dataset, settings, kept=project.kept, progress=progress)
+    fitted = fit(dataset, settings, kept=project.kept, progress=progress, known=known)
     if searched:
         fitted.facts["search"] = searched
     test = dataset.split("test")
@@ -164,7 +172,7 @@ def _known_rows(project: Project, manifest: JsonObject, rows: Sequence[Row]) -> 
     return (f"{count:,} of {len(rows):,} rows have a text that this version was trained on: they flatter it",)
 
 
-def evaluate_rows(classifier: Classifier, rows: Sequence[Row]) -> Evaluation:
+def evaluate_rows(classifier: Trained, rows: Sequence[Row]) -> Evaluation:
     """Measure a classifier on rows, by slice and by length of text besides."""
     probability_NC = classifier.probabilities([row.text for row in rows])
     slices = {
