@@ -26,23 +26,31 @@ from millwright.train.shards import deal, member_key, shard_file, shard_of, shar
 from tests.desk import LABELS, dataset_of, make_desk, puzzling_rows, telling_rows
 
 PEOPLE = tuple(f"p{n}" for n in range(12))
-THREE = TrainSection(method="top", shards=3, epochs=2, batch_size=8)
+THREE = TrainSection(method="top", shards=3, epochs=1, batch_size=8)
 TEXTS = ["my card is lost", "forgot pin", "where is the money sent please help", "transfer"]
 
 
 def people_rows(count: int = 180, seed: int = 0, puzzling: bool = False) -> list[Row]:
-    """Rows of twelve people, a fifth of them for validation and a tenth for the test."""
-    said = (puzzling_rows if puzzling else telling_rows)(count, seed)
+    """Rows of twelve people, about a fifth of them for validation and a tenth for the test."""
+    chance, said = random.Random(seed), (puzzling_rows if puzzling else telling_rows)(count, seed)
     splits = ["train"] * 7 + ["validation"] * 2 + ["test"]
+    whose = [(person, chance.choice(splits)) for person in (chance.choice(PEOPLE) for _ in said)]
     return [
-        Row(f"{n:04}", text, label, splits[n // 12 % 10], f"file:{n}", PEOPLE[n % 12], PEOPLE[n % 12])
-        for n, (text, label) in enumerate(said)
+        Row(f"{n:04}", text, label, split, f"file:{n}", person, person)
+        for n, ((text, label), (person, split)) in enumerate(zip(said, whose, strict=True))
     ]
 
 
-@pytest.fixture
-def project(tmp_path, encoder) -> Project:
-    return make_desk(tmp_path / "desk", encoder, telling_rows(6))
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, encoder) -> Project:
+    """Where everything here is trained; what is cached there changes nothing."""
+    return make_desk(tmp_path_factory.mktemp("desk") / "desk", encoder, telling_rows(6))
+
+
+@pytest.fixture(scope="module")
+def first(project) -> Fitted:
+    """Three shards of everybody's rows."""
+    return fitted(project, people_rows())
 
 
 def dataset(project: Project, rows: Sequence[Row]) -> Dataset:
@@ -122,42 +130,37 @@ def test_a_shard_with_one_label_is_refused_with_what_to_do():
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "head"])
 def test_a_shard_is_the_same_to_the_byte_whatever_the_people_of_others_said(project, method):
     """Also where the others' rows change the labels, who stops when, and how many steps there are."""
-    train = THREE.model_copy(update={"method": method, "rank": 2, "adapter_size": 4, "batch_size": 4})
-    rows = people_rows(120)
+    size = 2 if method == "adalora" else 8  # which needs ten steps
+    train = THREE.model_copy(update={"method": method, "rank": 2, "adapter_size": 4, "batch_size": size})
+    rows = people_rows(108)
     changed = shard_of(rows[0], train)
 
     def otherwise(row: Row) -> Row:
         return row if shard_of(row, train) != changed else replace(row, label=f"new {row.label}")
 
     more = [replace(row, id=f"x{row.id}", text=f"{row.text} help") for row in rows[:1]]
-    first = fitted(project, rows, train=train)
-    second = fitted(project, [*map(otherwise, rows), *map(otherwise, more)], train=train)
-    same = [one == other for one, other in zip(bytes_of(first), bytes_of(second), strict=True)]
+    before = fitted(project, rows, train=train)
+    after = fitted(project, [*map(otherwise, rows), *map(otherwise, more)], train=train)
+    same = [one == other for one, other in zip(bytes_of(before), bytes_of(after), strict=True)]
     assert same == [shard != changed for shard in range(3)]
 
 
-def test_each_shard_is_what_training_it_alone_gives(project):
-    rows = people_rows()
-    together = bytes_of(fitted(project, rows))
+def test_each_shard_is_what_training_it_alone_gives(project, first):
+    rows, together = people_rows(), bytes_of(first)
     for shard, some in enumerate(deal([row for row in rows if row.split != "test"], THREE)):
         train = shard_settings(THREE, shard).model_copy(update={"shards": 1})
         alone = fitted(project, some, train=train).classifier
         assert {name: tensor.numpy().tobytes() for name, tensor in alone.tuned.items()} == together[shard]
 
 
-def test_the_same_rows_in_another_order_and_folder_give_the_same_files(tmp_path, encoder):
-    rows = people_rows()
-    mixed = random.Random(1).sample(rows, len(rows))
-    made = [
-        saved(fitted(make_desk(tmp_path / name, encoder, telling_rows(6)), some), tmp_path / f"{name}-saved")
-        for name, some in (("a", rows), ("b", mixed))
-    ]
-    assert files(made[0]) == files(made[1])
+def test_the_same_rows_in_another_order_and_folder_give_the_same_files(tmp_path, encoder, first):
+    mixed = random.Random(1).sample(people_rows(), 180)
+    other = fitted(make_desk(tmp_path / "b", encoder, telling_rows(6)), mixed)
+    assert files(saved(first, tmp_path / "one")) == files(saved(other, tmp_path / "two"))
 
 
-def test_known_shards_are_taken_where_their_rows_are_the_same_and_nothing_else_is(project, tmp_path):
+def test_known_shards_are_taken_where_their_rows_are_the_same_and_nothing_else_is(project, first, tmp_path):
     rows = people_rows()
-    first = fitted(project, rows)
     gone = rows[0].subject
     left = [row for row in rows if row.subject != gone]
     touched = shard_of(rows[0], THREE)
@@ -174,26 +177,23 @@ def test_known_shards_are_taken_where_their_rows_are_the_same_and_nothing_else_i
 @pytest.mark.parametrize("change", [{"id": "z"}, {"text": "z"}, {"label": "pin"}, {"split": "validation"}])
 def test_a_key_tells_rows_apart_by_all_that_teaches(change):
     rows = people_rows()
-    assert rows[0].label != "pin"
+    assert (rows[0].label, rows[0].split) == ("card", "train")
     keys = {member_key(some, [], THREE) for some in (rows, [replace(rows[0], **change), *rows[1:]])}
     assert len(keys) == 2
     assert member_key(rows, ["another backbone"], THREE) not in keys
     assert member_key(rows, [], THREE.model_copy(update={"cache_bytes": 5, "shards": 9})) in keys
 
 
-def test_what_was_trained_answers_the_same_after_it_was_saved_and_opened(project, tmp_path):
-    made = fitted(project, people_rows()).classifier
-    found = open_trained(saved(fitted(project, people_rows()), tmp_path / "v1"))
+def test_what_was_trained_answers_the_same_after_it_was_saved_and_opened(first, tmp_path):
+    made, found = first.classifier, open_trained(saved(first, tmp_path / "v1"))
     assert np.array_equal(found.probabilities(TEXTS), made.probabilities(TEXTS))
-    for name in ("labels", "method", "settings", "temperature", "backbone"):
-        if name != "backbone":
-            assert getattr(found, name) == getattr(made, name), name
+    for name in ("labels", "method", "settings", "temperature"):
+        assert getattr(found, name) == getattr(made, name), name
 
 
-def test_answers_are_the_mean_of_what_each_shard_says_by_itself(project):
+def test_answers_are_the_mean_of_what_each_shard_says_by_itself(project, first):
     """Each shard is trained again as a version of its own and asked by itself."""
-    rows = people_rows()
-    made = fitted(project, rows).classifier
+    rows, made = people_rows(), first.classifier
     said = []
     for shard, some in enumerate(deal([row for row in rows if row.split != "test"], THREE)):
         train = shard_settings(THREE, shard).model_copy(update={"shards": 1})
@@ -229,7 +229,9 @@ def _features(made: Ensemble, texts: list[str]) -> np.ndarray:
 def test_a_label_that_a_shard_lacks_is_averaged_over_those_that_know_it():
     chance = np.random.default_rng(0)
     places = [np.array([0, 1, 2]), np.array([0, 2])]
-    heads = [ShardHead(place, chance.normal(size=(len(place), 4)), np.zeros(len(place)), 1.5) for place in places]
+    heads = [
+        ShardHead(place, chance.normal(size=(len(place), 4)), np.zeros(len(place)), 1.5) for place in places
+    ]
     feature_NF = chance.normal(size=(5, 8))
     said = Heads(tuple(heads), 3, 1.0).probabilities(feature_NF)
     for n in range(5):
@@ -258,24 +260,23 @@ def test_a_label_of_one_shard_alone_can_be_answered(project):
         else row
         for row in rows
     ]
-    made = fitted(project, named, train=THREE.model_copy(update={"epochs": 8})).classifier
+    made = fitted(project, named).classifier
     assert "lost" in made.labels
     assert [("lost" in member.labels) for member in made.members] == [shard == lonely for shard in range(3)]
     assert made.probabilities(["lost stolen lost card"]).sum() == pytest.approx(1)
 
 
-def test_the_digest_of_weights_is_what_sha256sum_says(project, tmp_path):
-    folder = saved(fitted(project, people_rows()), tmp_path / "v1")
+def test_the_digest_of_weights_is_what_sha256sum_says(first, tmp_path):
+    folder = saved(first, tmp_path / "v1")
     said = subprocess.run(
         "sha256sum shard-*.safetensors | sha256sum", shell=True, cwd=folder, capture_output=True, text=True
     )
     assert weights_sha256(folder) == said.stdout.split()[0]
 
 
-def test_files_hold_what_was_tuned_and_a_damaged_one_is_named(project, tmp_path):
-    found = fitted(project, people_rows())
-    folder = saved(found, tmp_path / "v1")
-    for shard, member in enumerate(found.classifier.members):
+def test_files_hold_what_was_tuned_and_a_damaged_one_is_named(first, tmp_path):
+    folder = saved(first, tmp_path / "v1")
+    for shard, member in enumerate(first.classifier.members):
         weights = load_file(folder / shard_file(shard))
         assert weights.keys() == member.tuned.keys()
         assert all(torch.equal(weights[name], member.tuned[name]) for name in weights)
@@ -292,7 +293,7 @@ def test_no_checkpoint_is_left_and_a_killed_training_ends_the_same(project):
         if stage == "shard 2 of 3: tune" and done > 0.5:
             raise Killed
 
-    rows = people_rows()
+    rows = people_rows(seed=5)
     settings = change_settings(project.settings, "train", **THREE.model_dump())
     with pytest.raises(Killed):
         fit(dataset(project, rows), settings, kept=project.kept, progress=kill)

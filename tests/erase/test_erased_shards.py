@@ -1,0 +1,171 @@
+"""Erasure of versions of shards: what the person's shard was is trained anew, the others stay to the byte."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from millwright.data.split import split_of
+from millwright.erase.erasure import erase, plan_erasure
+from millwright.erase.found import all_datasets
+from millwright.privacy.receipts import check_receipt
+from millwright.privacy.signing import public_text
+from millwright.privacy.vault import open_vault
+from millwright.project import Project, open_project
+from millwright.registry.versions import CHAMPION, alias, list_versions, version_manifest
+from millwright.steps import predict, train
+from millwright.surfaces.screen import found_lines, receipt_lines
+from tests.conftest import contents
+from tests.desk import copy_desk, make_desk, telling_rows
+from tests.erase.people import DATA, HEADER, Killed, Rows, kill_at, shuffled, without
+
+PEOPLE = tuple(f"person {n}" for n in range(10))
+TWO = {"method": "top", "shards": 2, "epochs": 1, "batch_size": 8}
+FILES = ("shard-0.safetensors", "shard-1.safetensors", "classifier.json", "tokenizer.json")
+
+
+def rows_of_ten(count: int = 120) -> list[tuple[str, str, str]]:
+    return [(text, label, PEOPLE[n % 10]) for n, (text, label) in enumerate(telling_rows(count))]
+
+
+def ten(folder: Path, encoder: Path, rows: Rows) -> Project:
+    """A project of two shards in which a person stands in one split."""
+    data = {**DATA, "group": "who", "validation_share": 0.2}
+    return make_desk(folder, encoder, rows, header=HEADER, data=data, train=TWO)
+
+
+@pytest.fixture(scope="module")
+def shards_folder(tmp_path_factory, encoder) -> Path:
+    """A desk whose champion has two shards. Copy it, don't touch it."""
+    project = ten(tmp_path_factory.mktemp("shards") / "desk", encoder, rows_of_ten())
+    train(project)
+    project.database.dispose()
+    return project.folder
+
+
+@pytest.fixture
+def desk(tmp_path, shards_folder) -> Project:
+    return copy_desk(shards_folder, tmp_path / "desk")
+
+
+def held_by(project: Project, version: str) -> dict[str, bytes]:
+    return {name: (project.kept / "versions" / version / name).read_bytes() for name in FILES}
+
+
+def people_in(project: Project, *splits: str) -> list[str]:
+    (dataset,) = all_datasets(project)
+    return sorted({row.subject for row in dataset.split(*splits)})
+
+
+def never_saw(folder: Path, encoder: Path, rows: Rows, person: str) -> dict[str, bytes]:
+    """What a version holds whose project was given shuffled rows that never had the person's."""
+    project = ten(folder, encoder, shuffled(without(rows, person), seed=3))
+    return held_by(project, train(project).name)
+
+
+def shard_number(person: str) -> int:
+    """The documented hash, by hand."""
+    digest = hashlib.blake2b(f"shard 0\0{person}".encode(), digest_size=8).digest()
+    return int(int.from_bytes(digest, "big") / 2**64 * 2)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_the_persons_shard_is_the_retrain_to_the_byte_and_the_others_are_what_they_were(
+    desk, tmp_path, encoder, split
+):
+    person = people_in(desk, split)[0]
+    before = held_by(desk, "v1")
+    receipt = erase(desk, person).receipt
+    after = held_by(desk, alias(desk, CHAMPION))
+    assert after == never_saw(tmp_path / "never", encoder, rows_of_ten(), person)
+    touched = {f"shard-{shard_number(person)}.safetensors"}
+    changed = {name for name in FILES[:2] if before[name] != after[name]}
+    assert changed == (set() if split == "test" else touched)
+    made = receipt["versions"]["v1"]
+    assert set(made["shards_trained_anew"]) == changed
+    assert set(made["shards_kept"]) == set(FILES[:2]) - changed
+    for name in FILES[:2]:
+        hashes = [hashlib.sha256(one[name]).hexdigest() for one in (before, after)]
+        anew, kept = made["shards_trained_anew"].get(name), made["shards_kept"].get(name)
+        assert hashes == ([anew["before"], anew["after"]] if anew else [kept, kept])
+    assert f"{len(changed)} of 2 shards trained anew" in receipt_lines(receipt)
+
+
+def test_the_plan_names_the_shards_that_saw_the_person_and_changes_nothing(desk):
+    person = people_in(desk, "train")[0]
+    before = contents(desk.folder)
+    found = plan_erasure(desk, person)
+    assert contents(desk.folder) == before
+    assert (found.versions["v1"]["shards"], found.versions["v1"]["shards_that_saw"]) == (
+        2,
+        [shard_number(person)],
+    )
+    assert "in 1 of 2 shards" in found_lines(found.to_json())
+
+
+def test_the_receipt_is_signed_over_the_shards(desk, tmp_path):
+    erased = erase(desk, people_in(desk, "train")[0])
+    public = public_text(open_vault(desk).keys.signing_key)
+    receipt = check_receipt(erased.path, public)
+    manifest = version_manifest(desk, alias(desk, CHAMPION))
+    assert [about["trained"] for about in manifest["facts"]["shards"]].count(True) == 1
+    made = receipt["versions"]["v1"]
+    folder = desk.kept / "versions" / made["successor"]
+    lines = "".join(
+        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in FILES[:2]
+    )
+    assert made["successor_sha256"] == hashlib.sha256(lines.encode()).hexdigest()
+
+
+def test_a_kill_while_the_shard_trains_ends_the_same(desk, tmp_path, encoder):
+    person = people_in(desk, "train")[0]
+    with pytest.raises(Killed):
+        erase(desk, person, progress=kill_at(f"shard {shard_number(person) + 1} of 2: tune on all"))
+    again = open_project(desk.folder)
+    erase(again, person)
+    assert held_by(again, alias(again, CHAMPION)) == never_saw(
+        tmp_path / "never", encoder, rows_of_ten(), person
+    )
+
+
+def test_a_row_of_somebody_else_that_stood_back_for_the_persons_reaches_its_own_shard(tmp_path, encoder):
+    """Of two equal rows one teaches: when its owner goes, the other's shard is trained anew, too."""
+    rows = rows_of_ten()
+    shard = {name: shard_number(name) for name in PEOPLE}
+    taught = [name for name in PEOPLE if split_of(name, 0, 0.2, 0.2) == "train"]
+    pairs = [(a, b) for a in taught for b in taught if shard[a] != shard[b]]
+    (first, second) = pairs[0]
+    text, label, _ = next(row for row in rows if row[2] == first)
+    rows = [*rows, (text, label, second)]
+    project = ten(tmp_path / "desk", encoder, rows)
+    train(project)
+    (dataset,) = all_datasets(project)
+    owner = next(row.subject for row in dataset.rows if row.text == text)
+    receipt = erase(project, owner).receipt
+    assert len(receipt["versions"]["v1"]["shards_trained_anew"]) == 2
+    never = never_saw(tmp_path / "never", encoder, rows, owner)
+    assert held_by(project, alias(project, CHAMPION)) == never
+
+
+def test_where_a_shard_cannot_learn_without_the_person_the_version_is_withdrawn_and_the_receipt_says_so(
+    tmp_path, encoder
+):
+    taught = [name for name in PEOPLE if split_of(name, 0, 0.2, 0.2) == "train"]
+    person = taught[0]
+    others = {name for name in PEOPLE if shard_number(name) == shard_number(person)} - {person}
+    rows = [(text, "pin" if who in others else label, who) for text, label, who in rows_of_ten()]
+    project = ten(tmp_path / "desk", encoder, rows)
+    train(project)
+    receipt = erase(project, person).receipt
+    assert alias(project, CHAMPION) is None
+    assert list_versions(project) == []
+    how = receipt["versions"]["v1"]["how"]
+    assert how.startswith("withdrawn from service: no version can be trained on what is left (")
+    assert f"shard {shard_number(person)} have the labels ['pin']" in how
+    assert receipt["versions"]["v1"]["successor"] is None
+
+
+def test_a_successor_answers(desk):
+    erase(desk, people_in(desk, "train")[0])
+    (answer,) = predict(desk, ["card lost stolen please"], top_k=3)
+    assert sum(answer.probabilities) == pytest.approx(1)
