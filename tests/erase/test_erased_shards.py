@@ -1,6 +1,7 @@
 """Erasure of versions of shards: what the person's shard was is trained anew, the others stay to the byte."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def rows_of_ten(count: int = 120) -> list[tuple[str, str, str]]:
 
 def ten(folder: Path, encoder: Path, rows: Rows) -> Project:
     """A project of two shards in which a person stands in one split."""
-    data = {**DATA, "group": "who", "validation_share": 0.2}
+    data = {**DATA, "group": "who", "validation_share": 0.2, "split_seed": 1}
     return make_desk(folder, encoder, rows, header=HEADER, data=data, train=TWO)
 
 
@@ -50,6 +51,10 @@ def desk(tmp_path, shards_folder) -> Project:
 
 def held_by(project: Project, version: str) -> dict[str, bytes]:
     return {name: (project.kept / "versions" / version / name).read_bytes() for name in FILES}
+
+
+def taught_by(people: Sequence[str]) -> list[str]:
+    return [name for name in people if split_of(f"g:{name}", 1, 0.2, 0.2) == "train"]
 
 
 def people_in(project: Project, *splits: str) -> list[str]:
@@ -132,9 +137,9 @@ def test_a_row_of_somebody_else_that_stood_back_for_the_persons_reaches_its_own_
     """Of two equal rows one teaches: when its owner goes, the other's shard is trained anew, too."""
     rows = rows_of_ten()
     shard = {name: shard_number(name) for name in PEOPLE}
-    taught = [name for name in PEOPLE if split_of(name, 0, 0.2, 0.2) == "train"]
+    taught = taught_by(PEOPLE)
     pairs = [(a, b) for a in taught for b in taught if shard[a] != shard[b]]
-    (first, second) = pairs[0]
+    first, second = pairs[0]
     text, label, _ = next(row for row in rows if row[2] == first)
     rows = [*rows, (text, label, second)]
     project = ten(tmp_path / "desk", encoder, rows)
@@ -150,7 +155,7 @@ def test_a_row_of_somebody_else_that_stood_back_for_the_persons_reaches_its_own_
 def test_where_a_shard_cannot_learn_without_the_person_the_version_is_withdrawn_and_the_receipt_says_so(
     tmp_path, encoder
 ):
-    taught = [name for name in PEOPLE if split_of(name, 0, 0.2, 0.2) == "train"]
+    taught = taught_by(PEOPLE)
     person = taught[0]
     others = {name for name in PEOPLE if shard_number(name) == shard_number(person)} - {person}
     rows = [(text, "pin" if who in others else label, who) for text, label, who in rows_of_ten()]

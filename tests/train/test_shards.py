@@ -16,6 +16,7 @@ from millwright.data.dataset import Dataset
 from millwright.errors import BadInput, Corrupt
 from millwright.project import Project
 from millwright.records import Row
+from millwright.serve.torch_body import TorchBody
 from millwright.settings import TrainSection, change_settings
 from millwright.train.averaging import Heads, ShardHead, average
 from millwright.train.calibrate import fit_temperature
@@ -205,25 +206,32 @@ def test_answers_are_the_mean_of_what_each_shard_says_by_itself(project, first):
     assert made.probabilities(TEXTS) == pytest.approx(mean / mean.sum(1, keepdims=True), abs=1e-2)
 
 
-def test_the_temperature_is_that_of_what_the_others_say_of_a_shards_validation_rows(project):
+def test_the_temperature_is_that_of_an_average_whose_shards_never_saw_the_row(project):
     rows = people_rows(360, puzzling=True)
     made = fitted(project, rows).classifier
     held = [row for row in rows if row.split == "validation"]
-    said = made.heads.each(_features(made, [row.text for row in held]))
-    own = [shard_of(row, THREE) for row in held]
-    logs = []
-    for n in range(len(held)):
-        others = [said[shard][n] for shard in range(3) if shard != own[n]]
-        logs.append(np.log(np.mean(others, axis=0)))
+    texts, own = [row.text for row in held], [shard_of(row, THREE) for row in held]
+    said = made.heads.each(TorchBody(made).features(texts))
+    for shard, some in enumerate(deal([row for row in rows if row.split != "test"], THREE)):
+        stopped = made.members[shard]
+        before = np.exp(stopped.held_MK.numpy().astype(float) / stopped.temperature)
+        assert len(before) == sum(row.split == "validation" for row in some)
+        said[shard][np.array(own) == shard] = before / before.sum(1, keepdims=True)
     truth = np.array([LABELS.index(row.label) for row in held])
-    assert made.temperature == pytest.approx(fit_temperature(np.array(logs), truth), rel=1e-6)
+    logs = np.log(np.mean(said, axis=0))
+    assert made.temperature == pytest.approx(fit_temperature(logs, truth), rel=1e-6)
     assert made.temperature != 1.0
 
 
-def _features(made: Ensemble, texts: list[str]) -> np.ndarray:
-    from millwright.serve.torch_body import TorchBody
+def test_what_a_shard_said_of_validation_rows_was_said_before_their_labels_taught_it(project, first):
+    def spoil(row: Row) -> Row:
+        return replace(row, label=LABELS[LABELS.index(row.label) - 1]) if row.split == "validation" else row
 
-    return TorchBody(made).features(texts)
+    spoilt = fitted(project, [spoil(row) for row in people_rows()]).classifier
+    for member, other in zip(first.classifier.members, spoilt.members, strict=True):
+        assert len(member.held_MK) > 3
+        assert torch.equal(member.held_MK, other.held_MK)
+        assert not torch.equal(member.tuned["head.weight"], other.tuned["head.weight"])
 
 
 def test_a_label_that_a_shard_lacks_is_averaged_over_those_that_know_it():
@@ -278,8 +286,8 @@ def test_files_hold_what_was_tuned_and_a_damaged_one_is_named(first, tmp_path):
     folder = saved(first, tmp_path / "v1")
     for shard, member in enumerate(first.classifier.members):
         weights = load_file(folder / shard_file(shard))
-        assert weights.keys() == member.tuned.keys()
-        assert all(torch.equal(weights[name], member.tuned[name]) for name in weights)
+        assert weights.keys() == {*member.tuned, "validation.logits"}
+        assert all(torch.equal(weights[name], member.tuned[name]) for name in member.tuned)
     (folder / shard_file(1)).write_bytes(b"damaged")
     with pytest.raises(Corrupt, match="shard-1.safetensors is damaged"):
         open_trained(folder)

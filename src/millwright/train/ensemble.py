@@ -2,7 +2,8 @@
 
 What the shards share is never tuned: the layers below those that moved run once for all of them.
 
-Shape suffixes: N texts, C labels, B texts of a batch, T tokens, F features of all shards side by side.
+Shape suffixes: N texts, C labels, B texts of a batch, T tokens, F features of all shards side by side, M
+validation rows of a shard, K labels of a shard.
 """
 
 from collections.abc import Sequence
@@ -34,14 +35,20 @@ from millwright.train.network import Network, lower_encoder
 from millwright.train.shards import SHARDS_FORMAT, shard_file, shard_settings
 from millwright.train.states import device
 
+HELD = "validation.logits"
+
 
 @dataclass(frozen=True)
 class Member:
-    """What one shard learnt. `key` is a digest of everything its training depended on."""
+    """What one shard learnt. `key` is a digest of everything its training depended on.
+
+    `held_MK` are logits of its validation rows before these taught it too: by them the average is calibrated.
+    """
 
     key: str
     labels: tuple[str, ...]
     temperature: float
+    held_MK: Tensor
     precision: torch.dtype
     tuned: dict[str, Tensor]
 
@@ -107,7 +114,7 @@ class Ensemble:
         """Write a file a shard, tokenizer.json and classifier.json; CannotStore on a full disk."""
         for shard, member in enumerate(self.members):
             content = {name: tensor.contiguous().cpu() for name, tensor in member.tuned.items()}
-            write_bytes(folder / shard_file(shard), save(content))
+            write_bytes(folder / shard_file(shard), save({**content, HELD: member.held_MK}))
         write_text(folder / "tokenizer.json", self.backbone.tokenizer.to_str(pretty=True))
         about = {
             "format": SHARDS_FORMAT,
@@ -181,16 +188,22 @@ def read_members(folder: Path) -> tuple[Member, ...]:
     Raises:
         Corrupt: a file is damaged.
     """
-    return tuple(
-        Member(
-            about["key"],
-            tuple(about["labels"]),
-            float(about["temperature"]),
-            getattr(torch, about["precision"]),
-            read_tensors(folder / shard_file(shard)),
+    members = []
+    for shard, about in enumerate(read_json(folder / "classifier.json").get("shards", ())):
+        tensors = read_tensors(folder / shard_file(shard))
+        if HELD not in tensors:
+            raise Corrupt(f"{folder / shard_file(shard)} lacks {HELD!r}; restore it from a backup")
+        members.append(
+            Member(
+                about["key"],
+                tuple(about["labels"]),
+                float(about["temperature"]),
+                tensors.pop(HELD),
+                getattr(torch, about["precision"]),
+                tensors,
+            )
         )
-        for shard, about in enumerate(read_json(folder / "classifier.json").get("shards", ()))
-    )
+    return tuple(members)
 
 
 def open_trained(folder: Path) -> Trained:

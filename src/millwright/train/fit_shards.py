@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from millwright.records import JsonObject, Row
 from millwright.settings import change_settings
@@ -46,7 +47,14 @@ def fit_shards(work: Work, method: str, known: Sequence[Member]) -> tuple[Ensemb
         member = before.get(part.name)
         if member is None:
             tuned = fit_tuned(part, method)
-            member = Member(part.name, part.labels, tuned.temperature, tuned.precision, tuned.tensors)
+            member = Member(
+                part.name,
+                part.labels,
+                tuned.temperature,
+                torch.from_numpy(tuned.held_MC),
+                tuned.precision,
+                tuned.tensors,
+            )
             about.update(tuned.facts)
         members.append(member)
         facts.append({**about, "trained": part.name not in before})
@@ -82,7 +90,7 @@ def _part(work: Work, rows: tuple[Row, ...], method: str, shard: int) -> Work:
 def _calibrated(work: Work, method: str, members: Sequence[Member]) -> tuple[Ensemble, JsonObject]:
     """The ensemble with the temperature of its average, and how it did on validation rows.
 
-    Validation rows have taught their own shard by now, so the others answer for them.
+    Validation rows have taught their own shard by now, so what it said of them before counts.
     """
     train = work.settings.train
     ensemble = assemble_shards(method, work.backbone, train, 1.0, members)
@@ -90,12 +98,15 @@ def _calibrated(work: Work, method: str, members: Sequence[Member]) -> tuple[Ens
     truth_N = truth_of(rows, ensemble.labels)
     if not rows:
         return ensemble, {"validation_accuracy": None, "validation_log_loss": None}
-    said = ensemble.heads.each(text_features(ensemble.network, work.backbone, [row.text for row in rows]))
+    heads = ensemble.heads
+    said = heads.each(text_features(ensemble.network, work.backbone, [row.text for row in rows]))
     own_N = np.array([shard_of(row, train) for row in rows])
-    log_NC = np.log(np.maximum(average(said, ensemble.heads.heads, len(ensemble.labels), own_N), LEAST))
-    # A label that no other shard knows says nothing of how sure the average may be.
-    can_tell_N = log_NC[np.arange(len(rows)), truth_N] > np.log(LEAST)
-    temperature = fit_temperature(log_NC[can_tell_N], truth_N[can_tell_N]) if can_tell_N.sum() > 1 else 1.0
+    for shard, (member, probability_NK) in enumerate(zip(members, said, strict=True)):
+        is_held_N = (own_N == shard) & np.array([row.label in member.labels for row in rows])
+        probability_NK[is_held_N] = softmax(member.held_MK.numpy(), member.temperature)
+        own_N[is_held_N] = -1  # those whose label their own shard does not know stay its own: it is not asked
+    log_NC = np.log(np.maximum(average(said, heads.heads, len(ensemble.labels), own_N), LEAST))
+    temperature = fit_temperature(log_NC, truth_N) if len(rows) > 1 else 1.0
     judged = {
         "validation_accuracy": float((log_NC.argmax(1) == truth_N).mean()),
         "validation_log_loss": log_loss(softmax(log_NC, temperature), truth_N),

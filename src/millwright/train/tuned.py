@@ -1,4 +1,7 @@
-"""Tunes a network on rows: starts the head, stops early, calibrates, then lets validation rows teach too."""
+"""Tunes a network on rows: starts the head, stops early, calibrates, then lets validation rows teach too.
+
+Shape suffixes: N rows, M validation rows, C labels.
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +22,14 @@ from millwright.train.work import Work
 
 @dataclass(frozen=True)
 class Tuned:
-    """The tensors that tuning moved, by name, the temperature that fits them, and what was found."""
+    """What tuning moved, the temperature that fits it, and what was found.
+
+    `held_MC` are logits of validation rows before these taught too.
+    """
 
     tensors: dict[str, Tensor]
     temperature: float
+    held_MC: np.ndarray
     precision: torch.dtype
     facts: JsonObject
 
@@ -65,10 +72,10 @@ def fit_tuned(work: Work, method: str) -> Tuned:
     with work.stage("tune", cut):
         tuned, best_epoch = tune(network, train, validation, plan, run, work.teller("tune"))
     network.load_state_dict(tuned, strict=False)
-    logit_NC = (
+    logit_MC = (
         logits(network, validation.inputs, plan.pad_id) if held_texts else np.zeros((0, len(work.labels)))
     )
-    temperature = fit_temperature(logit_NC, held_truth) if len(held_truth) > 1 else 1.0
+    temperature = fit_temperature(logit_MC, held_truth) if len(held_truth) > 1 else 1.0
     moved = sum(tensor.numel() for tensor in tuned_tensors(network).values())
     if held_texts:
         # Epochs and temperature are chosen, so validation rows have done their work and may teach.
@@ -78,11 +85,11 @@ def fit_tuned(work: Work, method: str) -> Tuned:
         "learning_rate": plan.learning_rate,
         "best_epoch": best_epoch,
         "parameters_moved": moved,
-        "validation_accuracy": float((logit_NC.argmax(1) == held_truth).mean()) if held_texts else None,
-        "validation_log_loss": log_loss(softmax(logit_NC, temperature), held_truth) if held_texts else None,
+        "validation_accuracy": float((logit_MC.argmax(1) == held_truth).mean()) if held_texts else None,
+        "validation_log_loss": log_loss(softmax(logit_MC, temperature), held_truth) if held_texts else None,
         "taught_by": len(texts),
     }
-    return Tuned(tuned, temperature, precision, facts)
+    return Tuned(tuned, temperature, logit_MC.astype(np.float32), precision, facts)
 
 
 def drop_checkpoints(work: Work, method: str) -> None:
