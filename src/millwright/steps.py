@@ -21,7 +21,15 @@ from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Answer, Interval, JsonObject, Row, TurnRecord
 from millwright.registry.classifiers import load_classifier, register
-from millwright.registry.versions import CHAMPION, VersionInfo, alias, point, resolve, version_manifest
+from millwright.registry.versions import (
+    CHAMPION,
+    VersionInfo,
+    alias,
+    made_in_one_piece,
+    point,
+    resolve,
+    version_manifest,
+)
 from millwright.reports.pages import evaluation_page
 from millwright.serve.available import check_runtime
 from millwright.serve.runtimes import choose_runtime
@@ -145,7 +153,8 @@ def evaluate(
         raise BadInput(f"{where}: no row to measure on; raise data.test_share, or pass --data FILE")
     progress("evaluate", 0.0)
     evaluation = evaluate_rows(load_classifier(project, name), rows)
-    evaluation = replace(evaluation, notes=evaluation.notes + _known_rows(project, manifest, rows))
+    notes = _known_rows(project, manifest, rows) + _cost_of_shards(project, manifest, rows, evaluation)
+    evaluation = replace(evaluation, notes=evaluation.notes + notes)
     progress("evaluate", 1.0)
     facts = {
         "version": name,
@@ -170,6 +179,26 @@ def _known_rows(project: Project, manifest: JsonObject, rows: Sequence[Row]) -> 
     if not count:
         return ()
     return (f"{count:,} of {len(rows):,} rows have a text that this version was trained on: they flatter it",)
+
+
+def _cost_of_shards(
+    project: Project, manifest: JsonObject, rows: Sequence[Row], evaluation: Evaluation
+) -> tuple[str, ...]:
+    """A note on what a version's shards cost in accuracy on `rows`, where it has shards."""
+    if "shards" not in manifest["facts"]:
+        return ()
+    shards, whole = len(manifest["facts"]["shards"]), made_in_one_piece(project, manifest)
+    if whole is None:
+        return (
+            f"{shards} shards learnt apart: train the same dataset with --shards 1, and this page says what "
+            "they cost in accuracy",
+        )
+    accuracy = evaluate_rows(load_classifier(project, whole), rows).accuracy.value
+    lost = 100 * (accuracy - evaluation.accuracy.value)
+    said = f"cost {lost:.1f} points" if lost > 0 else f"cost nothing ({-lost:.1f} points more)"
+    return (
+        f"{shards} shards learnt apart; in one piece ({whole}) the accuracy is {accuracy:.4f}: they {said}",
+    )
 
 
 def evaluate_rows(classifier: Trained, rows: Sequence[Row]) -> Evaluation:

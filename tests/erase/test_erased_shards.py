@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,14 @@ from millwright.privacy.receipts import check_receipt
 from millwright.privacy.signing import public_text
 from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
+from millwright.registry.card import model_card
 from millwright.registry.versions import CHAMPION, alias, list_versions, version_manifest
-from millwright.steps import predict, train
-from millwright.surfaces.screen import found_lines, receipt_lines
+from millwright.serve.torch_body import open_torch_body
+from millwright.settings import change_settings
+from millwright.steps import evaluate, predict, train
+from millwright.store.files import sealed_folder, write_json
+from millwright.surfaces import screen
+from millwright.surfaces.screen import found_lines, receipt_lines, version_table
 from tests.conftest import contents
 from tests.desk import copy_desk, make_desk, telling_rows
 from tests.erase.people import DATA, HEADER, Killed, Rows, kill_at, shuffled, without
@@ -174,3 +180,38 @@ def test_a_successor_answers(desk):
     erase(desk, people_in(desk, "train")[0])
     (answer,) = predict(desk, ["card lost stolen please"], top_k=3)
     assert sum(answer.probabilities) == pytest.approx(1)
+
+
+def test_the_report_says_what_the_shards_cost_once_there_is_a_version_in_one_piece(desk):
+    evaluation, page = evaluate(desk)
+    assert "2 shards learnt apart: train the same dataset with --shards 1" in evaluation.notes[-1]
+    whole = replace(desk, settings=change_settings(desk.settings, "train", shards=1))
+    assert train(whole).name == "v2"
+    in_pieces, page = evaluate(desk)
+    in_one, _ = evaluate(desk, version="v2")
+    lost = 100 * (in_one.accuracy.value - in_pieces.accuracy.value)
+    assert f"in one piece (v2) the accuracy is {in_one.accuracy.value:.4f}" in in_pieces.notes[-1]
+    assert (f"they cost {lost:.1f} points" in in_pieces.notes[-1]) == (lost > 0)
+    assert in_pieces.notes[-1] in page.read_text()
+    assert not any("shards" in note for note in in_one.notes)
+
+
+def test_bodies_with_weights_that_the_person_taught_a_shard_go(desk):
+    _, key = open_torch_body(desk.kept / "versions" / "v1")
+    for name in (f"{key}-float32", "bb-float32"):
+        with sealed_folder(desk.kept / "bodies" / name) as folder:
+            write_json(folder / "body.json", {"rows": []})
+    receipt = erase(desk, people_in(desk, "train")[0]).receipt
+    assert receipt["bodies_deleted"] == [f"{key}-float32"]
+    assert [path.name for path in (desk.kept / "bodies").iterdir()] == ["bb-float32"]
+
+
+def test_a_version_is_shown_with_its_shards(desk, capsys):
+    manifest = version_manifest(desk, "v1")
+    sizes = [about["rows"] for about in manifest["facts"]["shards"]]
+    (dataset,) = all_datasets(desk)
+    taught = [shard_number(row.subject) for row in dataset.split("train", "validation")]
+    assert sizes == [taught.count(0), taught.count(1)]
+    screen.out.print(version_table(manifest, ()))
+    assert f"2 that learnt apart, of {sizes[0]}, {sizes[1]} rows" in capsys.readouterr().out
+    assert f"2 shards by person, of {sizes[0]}, {sizes[1]} rows" in model_card(manifest)
