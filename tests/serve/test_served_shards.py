@@ -1,5 +1,6 @@
 """Versions of shards in service: they answer as they were trained, by PyTorch and converted."""
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from millwright.project import Project
 from millwright.registry.classifiers import load_classifier
 from millwright.registry.versions import resolve
 from millwright.serve.convert import in_float32
+from millwright.serve.engine import Engine, Limits
 from millwright.serve.loading import Loader
 from millwright.serve.promotion import promote
 from millwright.serve.runtime_record import read_runtime
@@ -83,3 +85,21 @@ def test_the_folder_holds_a_file_a_shard_and_no_other_weights(project):
         "shard-0.safetensors",
         "shard-1.safetensors",
     ]
+
+
+def test_the_engine_serves_two_versions_of_shards_side_by_side(project):
+    loader, engine = Loader(project), Engine(Limits(max_batch=4, workers=2))
+    served = {name: loader.load(name) for name in ("v1", "v2")}
+
+    async def ask() -> list[np.ndarray]:
+        engine.swap(served, {"champion": "v1"})
+        await engine.start()
+        try:
+            asked = (engine.answer(engine.model(name)[1], TEXTS) for name in ("champion", "v2"))
+            return list(await asyncio.gather(*asked))
+        finally:
+            await engine.stop()
+
+    for name, said in zip(served, asyncio.run(asyncio.wait_for(ask(), 60)), strict=True):
+        exact = in_float32(load_classifier(project, name)).probabilities(TEXTS)
+        assert said == pytest.approx(exact, abs=0.02), name  # other batches, perhaps in bfloat16
