@@ -6,7 +6,7 @@ from millwright.data.dataset import Dataset, open_dataset
 from millwright.data.prepare import prepare
 from millwright.erase.erased_data import erase_reports_of, remove
 from millwright.erase.work import Work
-from millwright.errors import BadInput
+from millwright.errors import BadInput, NotFound
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.signatures import drop_signature
@@ -61,6 +61,13 @@ def train_successors(work: Work) -> None:
             new = (made or _train(work, dataset, manifest, settings)).name
         except BadInput as error:
             _withdraw(work, old, name, f"no version can be trained on what is left ({error})")
+            continue
+        except (
+            NotFound
+        ) as error:  # it may come back: who cannot wait asks to withdraw only
+            if not work.withdraw_only:
+                raise
+            _withdraw(work, old, name, f"its backbone cannot be loaded ({error})")
             continue
         if not is_measured(work.project, new):
             from millwright.serve.runtimes import choose_runtime  # PyTorch, only where it must be

@@ -187,9 +187,9 @@ def _bodies(project: Project, ids: set[str], versions: list[str]) -> set[str]:
     tuned = [project.kept / "versions" / name for name in versions]
     tuned = [path for path in tuned if read_json(path / "manifest.json")["method"] != "head"]
     if tuned:
-        from millwright.serve.torch_body import open_torch_body  # PyTorch, only where it must be
+        from millwright.serve.torch_body import read_body_key  # PyTorch, only where it must be
 
         for path in tuned:
-            _, key = open_torch_body(path)
+            key = read_body_key(path)
             found |= {body.name for body in (project.kept / "bodies").glob(f"{key}-*")}
     return found

@@ -2,14 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from millwright.train.classifier import text_features
-from millwright.train.ensemble import Trained, open_trained
+from millwright.records import JsonObject
+from millwright.settings import TrainSection
+from millwright.store.files import read_json
+from millwright.train.classifier import backbone_facts, read_tensors, text_features
+from millwright.train.ensemble import Trained, named_by_shard, open_trained, read_members
+from millwright.train.shards import WEIGHTS
 
 
 class TorchBody:
@@ -33,12 +38,34 @@ def open_torch_body(folder: Path) -> tuple[TorchBody, str]:
 
 def body_key(classifier: Trained) -> str:
     """16 hex digits, the same for versions whose networks differ in their heads alone."""
-    digest = hashlib.sha256(f"{classifier.backbone.sha256} {classifier.backbone.max_tokens}".encode())
-    moved = {name: tensor for name, tensor in classifier.tuned.items() if not _is_of_head(name)}
+    backbone = backbone_facts(classifier.backbone)
+    return _key(backbone, classifier.method, classifier.settings, classifier.tuned)
+
+
+def read_body_key(folder: Path) -> str:
+    """What `body_key` says of the version in a folder, without its backbone, which may be gone.
+
+    Args:
+        folder: the version's.
+
+    Returns:
+        16 hex digits.
+
+    Raises:
+        Corrupt: a file of it is damaged.
+    """
+    about = read_json(folder / "classifier.json")
+    members = [member.tuned for member in read_members(folder)]
+    tuned = named_by_shard(members) if members else read_tensors(folder / WEIGHTS)
+    return _key(about["backbone"], about["method"], TrainSection.model_validate(about["train"]), tuned)
+
+
+def _key(backbone: JsonObject, method: str, settings: TrainSection, tuned: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(f"{backbone['sha256']} {backbone['max_tokens']}".encode())
+    moved = {name: tensor for name, tensor in tuned.items() if not _is_of_head(name)}
     if moved:
         # Without what came later, so that a body that an earlier release converted keeps its name.
-        train = classifier.settings.model_dump(exclude={"shards"})
-        shape = {"method": classifier.method, "train": train}
+        shape = {"method": method, "train": settings.model_dump(exclude={"shards"})}
         digest.update(json.dumps(shape, sort_keys=True).encode())
     for name, tensor in sorted(moved.items()):
         digest.update(name.encode())

@@ -6,7 +6,7 @@ Shape suffixes: N texts, C labels, B texts of a batch, T tokens, F features of a
 validation rows of a shard, K labels of a shard.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,11 +89,7 @@ class Ensemble:
     @property
     def tuned(self) -> dict[str, Tensor]:
         """What tells it from its backbone, by "SHARD/NAME"."""
-        return {
-            f"{shard}/{name}": tensor
-            for shard, member in enumerate(self.members)
-            for name, tensor in member.tuned.items()
-        }
+        return named_by_shard([member.tuned for member in self.members])
 
     @cached_property
     def heads(self) -> Heads:
@@ -137,6 +133,11 @@ class Ensemble:
 
 
 Trained = Classifier | Ensemble
+
+
+def named_by_shard(tuned: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of all shards, by "SHARD/NAME"."""
+    return {f"{shard}/{name}": own[name] for shard, own in enumerate(tuned) for name in own}
 
 
 def assemble_shards(
