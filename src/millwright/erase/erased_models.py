@@ -62,9 +62,7 @@ def train_successors(work: Work) -> None:
         except BadInput as error:
             _withdraw(work, old, name, f"no version can be trained on what is left ({error})")
             continue
-        except (
-            NotFound
-        ) as error:  # it may come back: who cannot wait asks to withdraw only
+        except NotFound as error:  # it may come back: who cannot wait asks to withdraw only
             if not work.withdraw_only:
                 raise
             _withdraw(work, old, name, f"its backbone cannot be loaded ({error})")
