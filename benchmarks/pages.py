@@ -333,6 +333,43 @@ SECTIONS = {
             "seconds": "seconds",
         },
     ),
+    "erasure": Section(
+        "Erasing people beside training",
+        "Invented messages, four rows a customer; a head, served by PyTorch. Each erasure rewrites the file, "
+        "forgets cached features, prepares a dataset, trains the successor, lets it serve, signs a receipt; "
+        "several people go one after the other. Processor seconds. Times cheaper: than a training with "
+        "nothing cached.",
+        {
+            "rows": "rows",
+            "what": "what",
+            "people": "people",
+            "seconds": "seconds",
+            "seconds_a_person": "seconds a person",
+            "times_cheaper": "times cheaper",
+        },
+    ),
+    "shards": Section(
+        "Training by shards",
+        "A sample of Banking77's training rows with invented people, five rows each; the official test rows "
+        "measure. The last layers are tuned in one piece and in shards by person whose answers are averaged. "
+        "Loss is accuracy against one piece, with the 95 % interval of paired differences. Then somebody is "
+        "erased, with successor and receipt: of shards only the person's is trained anew. Frozen states are "
+        "cached; processor seconds. The fewer rows a label has in each shard, the more shards cost.",
+        {
+            "rows": "rows",
+            "method": "method",
+            "shards": "shards",
+            "train_s": "train, s",
+            "accuracy": "accuracy",
+            "loss": "loss",
+            "loss_low": "lowest",
+            "loss_high": "highest",
+            "calibration_error": "calibration error",
+            "megabytes": "MB",
+            "erase_s": "erase one, s",
+            "trained_anew": "trained anew",
+        },
+    ),
     "wheel": Section(
         "The wheel turns",
         "Banking77 with five rows an intent at first; the rest arrive as messages of simulated people, of "

@@ -39,7 +39,7 @@ from millwright.steps import train
 from millwright.store.database import now
 from millwright.store.files import write_text
 from millwright.store.tables import proposed_rows
-from millwright.train.classifier import Classifier
+from millwright.train.ensemble import Trained
 from millwright.train.metrics import calibration_error
 from millwright.turns import list_turns, next_number, store_turn
 from millwright.webhooks import TURN, announce
@@ -161,7 +161,7 @@ def _taken_by(project: Project, number: int) -> set[str]:
 class _Answers:
     """What a version says of the held-out rows: whether it was right and how sure it was, a row each."""
 
-    classifier: Classifier
+    classifier: Trained
     right_N: np.ndarray
     confidence_N: np.ndarray
 
@@ -175,7 +175,7 @@ class _Answers:
         return cls(classifier, np.array(right), probability_NC.max(1))
 
 
-def _slowdown(before: Classifier, after: Classifier, texts: Sequence[str]) -> float:
+def _slowdown(before: Trained, after: Trained, texts: Sequence[str]) -> float:
     """Seconds of the challenger over those of the champion, the best of some rounds in turn each."""
     best, begun, rounds = [float("inf"), float("inf")], time.perf_counter(), 0
     while rounds < TIMED_ROUNDS or time.perf_counter() - begun < TIMED_S:

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from millwright.errors import BadSetting, NotFound, one_of
 from millwright.records import JsonObject
@@ -40,9 +40,14 @@ class ProjectSection(Section):
     """[project]: what the project is."""
 
     name: str = Field("project", description="What the project is called, in reports and model cards.")
-    task: Literal["text-classification"] = Field(
-        "text-classification", description="What a model of this project does."
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_task(cls, tree: Any) -> Any:
+        """Read files of earlier releases, which named the only task that there was."""
+        if isinstance(tree, dict) and tree.get("task") == "text-classification":
+            return {key: value for key, value in tree.items() if key != "task"}
+        return tree
 
 
 class DataSection(Section):
@@ -98,6 +103,12 @@ class TrainSection(Section):
     rank: int = Field(8, ge=1, le=512, description="Rank of LoRA, target rank of AdaLoRA.")
     adapter_size: int = Field(48, ge=1, le=4096, description="Width of the bottleneck of an adapter.")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of a target spread over all labels.")
+    shards: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Parts, by person, that learn apart: an erasure trains one anew. A head has none.",
+    )
     cache_bytes: int = Field(
         4_000_000_000, ge=0, description="Most that cached states may take; the longest unused go first."
     )

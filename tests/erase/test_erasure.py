@@ -37,7 +37,7 @@ from millwright.registry.versions import (
 from millwright.review.annotations import list_annotations
 from millwright.review.items import read_queue
 from millwright.serve.runtime_record import RuntimeRecord, processor, read_runtime, write_runtime
-from millwright.serve.torch_body import open_torch_body
+from millwright.serve.torch_body import open_torch_body, read_body_key
 from millwright.settings import change_settings
 from millwright.steps import train
 from millwright.store.files import sealed_folder, write_json
@@ -332,6 +332,29 @@ def test_a_tuned_version_is_withdrawn_where_that_is_asked_for_and_the_receipt_sa
     assert list_versions(project) == []
     assert "withdrawn from service: its body saw the person (method top)" in receipt["versions"]["v1"]["how"]
     assert not list((project.kept / "versions").glob("v*"))
+
+
+@pytest.mark.parametrize("method", ["head", "top"])
+def test_where_the_backbone_is_gone_the_erasure_waits_for_it_or_withdraws_the_version(
+    tmp_path, encoder, method, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    own = shutil.copytree(encoder, tmp_path / "encoder")
+    project = desk_of(tmp_path / "desk", own, owned_rows(30), method=method, epochs=1)
+    train(project)
+    shutil.rmtree(own)
+    with pytest.raises(NotFound, match="no backbone"):
+        erase(project, "alma")
+    assert alias(project, CHAMPION) == "v1"
+    receipt = erase(project, "alma", withdraw_only=True).receipt
+    assert alias(project, CHAMPION) is None
+    assert receipt["versions"]["v1"]["how"].startswith("withdrawn from service: its b")
+    assert is_clean(project)
+
+
+def test_a_key_of_a_body_is_read_without_the_backbone(tmp_path, tuned_folder):
+    folder = copy_desk(tuned_folder, tmp_path / "desk").kept / "versions" / "v1"
+    assert read_body_key(folder) == open_torch_body(folder)[1]
 
 
 def test_a_tuned_version_is_trained_anew_to_the_byte(tmp_path, encoder, tuned_folder):

@@ -14,8 +14,10 @@ from millwright.privacy.holdings import rows_of
 from millwright.privacy.keys import KeyStore
 from millwright.project import Project
 from millwright.records import JsonObject, Row
+from millwright.settings import TrainSection
 from millwright.store.files import read_json, sha256_file
 from millwright.store.tables import datasets
+from millwright.train.shards import shard_count, shard_of, weights_sha256
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,9 @@ class Found:
     """What there is of a person.
 
     `rows` counts sealed rows by table. `files` has rows and sha256 by the file's name in the settings,
-    `datasets` by dataset. `versions` were made of those datasets: dataset, method, sha256 of the weights, and
-    how many of the person's rows taught each. `unknown_versions` are those whose dataset is not here.
+    `datasets` by dataset. `versions` were made of those datasets: dataset, method, sha256 of the weights, how
+    many of the person's rows taught each, and which shards saw one, if it has any. `unknown_versions` are
+    those whose dataset is not here.
     """
 
     rows: dict[str, int]
@@ -109,13 +112,17 @@ def find(project: Project, person: Person, until: str | None = None) -> Found:
 
 
 def _version(path: Path, rows: list[Row]) -> JsonObject:
-    manifest = read_json(path / "manifest.json")
-    return {
+    manifest, taught = read_json(path / "manifest.json"), [row for row in rows if row.split != "test"]
+    about = {
         "dataset": manifest["dataset"]["id"],
         "method": manifest["method"],
-        "rows_that_taught": sum(row.split != "test" for row in rows),
-        "sha256": sha256_file(path / "weights.safetensors"),
+        "rows_that_taught": len(taught),
+        "sha256": weights_sha256(path),
     }
+    if count := shard_count(path):
+        train = TrainSection.model_validate(manifest["settings"]["train"])
+        about.update(shards=count, shards_that_saw=sorted({shard_of(row, train) for row in taught}))
+    return about
 
 
 def _made_after(project: Project, hour: str | None) -> set[str]:
@@ -180,9 +187,9 @@ def _bodies(project: Project, ids: set[str], versions: list[str]) -> set[str]:
     tuned = [project.kept / "versions" / name for name in versions]
     tuned = [path for path in tuned if read_json(path / "manifest.json")["method"] != "head"]
     if tuned:
-        from millwright.serve.torch_body import open_torch_body  # PyTorch, only where it must be
+        from millwright.serve.torch_body import read_body_key  # PyTorch, only where it must be
 
         for path in tuned:
-            _, key = open_torch_body(path)
+            key = read_body_key(path)
             found |= {body.name for body in (project.kept / "bodies").glob(f"{key}-*")}
     return found

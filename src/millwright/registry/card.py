@@ -30,6 +30,7 @@ def model_card(manifest: JsonObject) -> str:
         "",
         "## How it was made",
         f"- Method: `{manifest['method']}`; {manifest['why']}.",
+        *_shards(manifest),
         f"- Backbone: `{manifest['backbone']['name']}`, weights sha256 `{manifest['backbone']['sha256']}`.",
         f"- Dataset `{manifest['dataset']['id']}`: {splits['train']} training, {splits['validation']} "
         f"validation and {splits['test']} test rows.",
@@ -52,3 +53,11 @@ def model_card(manifest: JsonObject) -> str:
     lines += ["", f"Peak memory: {manifest['facts']['peak_memory_bytes'] / 1e6:.0f} MB.", "", "## Labels", ""]
     lines += [f"- `{' '.join(label.split())}`" for label in manifest["labels"]]
     return "\n".join(lines) + "\n"
+
+
+def _shards(manifest: JsonObject) -> list[str]:
+    shards = manifest["facts"].get("shards")
+    if not shards:
+        return []
+    sizes = ", ".join(str(shard["rows"]) for shard in shards)
+    return [f"- {len(shards)} shards by person, of {sizes} rows, learnt apart; their answers are averaged."]

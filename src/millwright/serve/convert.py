@@ -21,15 +21,16 @@ from millwright.errors import MissingExtra
 from millwright.records import Row
 from millwright.serve.openvino_body import BODY_FORMAT, import_openvino
 from millwright.store.files import sealed_folder, write_json
-from millwright.train.classifier import Classifier, assemble
-from millwright.train.network import Network
+from millwright.train.classifier import assemble
+from millwright.train.ensemble import Ensemble, Trained, assemble_shards
+from millwright.train.network import Featuring
 from millwright.train.states import tokenize
 
 CALIBRATION_ROWS = 300
 SMOOTHING = 0.8  # of SmoothQuant; agreed best with float32 on Banking77 among .15, .5, .8, .95
 
 
-def convert_body(classifier: Classifier, folder: Path) -> None:
+def convert_body(classifier: Trained, folder: Path) -> None:
     """Write a body for OpenVINO in float32; it can run in bfloat16 too.
 
     Args:
@@ -44,7 +45,7 @@ def convert_body(classifier: Classifier, folder: Path) -> None:
         _write(_converted(classifier), classifier, folder, ())
 
 
-def quantise_body(classifier: Classifier, rows: Sequence[Row], folder: Path) -> None:
+def quantise_body(classifier: Trained, rows: Sequence[Row], folder: Path) -> None:
     """Write a body for OpenVINO in int8.
 
     Args:
@@ -83,8 +84,17 @@ def quantise_body(classifier: Classifier, rows: Sequence[Row], folder: Path) -> 
     _write(quantised, classifier, folder, tuple(row.id for row in chosen))
 
 
-def in_float32(classifier: Classifier) -> Classifier:
+def in_float32(classifier: Trained) -> Trained:
     """The same version with its whole network in float32."""
+    if isinstance(classifier, Ensemble):
+        return assemble_shards(
+            classifier.method,
+            classifier.backbone,
+            classifier.settings,
+            classifier.temperature,
+            classifier.members,
+            torch.float32,
+        )
     return assemble(
         classifier.labels,
         classifier.method,
@@ -99,7 +109,7 @@ def in_float32(classifier: Classifier) -> Classifier:
 class _Features(nn.Module):
     """A network without its head, as the converter wants it."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Featuring) -> None:
         super().__init__()
         self.network = network
 
@@ -108,7 +118,7 @@ class _Features(nn.Module):
         return self.network.features(ids, mask)
 
 
-def _converted(classifier: Classifier) -> Any:
+def _converted(classifier: Trained) -> Any:
     openvino = import_openvino()
     network = in_float32(classifier).network.cpu().eval()
     example = torch.ones(2, 8, dtype=torch.int64)
@@ -120,7 +130,7 @@ def _converted(classifier: Classifier) -> Any:
         )
 
 
-def _feed_forward_outputs(classifier: Classifier, model: Any) -> list[str]:
+def _feed_forward_outputs(classifier: Trained, model: Any) -> list[str]:
     """The products, by name, whose results leave the feed-forward blocks."""
     path = re.escape(classifier.backbone.family.sublayer_outputs[1])
     wanted = re.compile(rf".*\.\d+\.{path}/.*")
@@ -128,14 +138,14 @@ def _feed_forward_outputs(classifier: Classifier, model: Any) -> list[str]:
     return [name for name in names if wanted.fullmatch(name)]
 
 
-def _write(model: Any, classifier: Classifier, folder: Path, rows: tuple[str, ...]) -> None:
+def _write(model: Any, classifier: Trained, folder: Path, rows: tuple[str, ...]) -> None:
     with sealed_folder(folder) as target:
         import_openvino().save_model(model, str(target / "model.xml"), compress_to_fp16=False)
         about = {
             "format": BODY_FORMAT,
             "backbone": classifier.backbone.name,
             "pad_id": classifier.backbone.pad_id,
-            "features": classifier.network.head.in_features,
+            "features": classifier.network.width,
             "rows": list(rows),
         }
         write_json(target / "body.json", about)

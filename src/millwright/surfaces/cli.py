@@ -174,6 +174,7 @@ def train(
     search: Annotated[int, typer.Option(min=0, help="Try so many settings first.")] = 0,
     epochs: Annotated[int | None, typer.Option(help="Most passes over the rows.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    shards: Annotated[int | None, typer.Option(help="Parts by person that learn apart.")] = None,
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
@@ -182,7 +183,9 @@ def train(
     Example: millwright train --project desk --method lora --search 10
     """
     opened = open_at(project)
-    settings = change_settings(opened.settings, "train", method=method, epochs=epochs, seed=seed)
+    settings = change_settings(
+        opened.settings, "train", method=method, epochs=epochs, seed=seed, shards=shards
+    )
 
     from millwright.registry.versions import version_manifest
     from millwright.steps import train as train_version

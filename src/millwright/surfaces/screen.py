@@ -189,6 +189,9 @@ def version_table(manifest: JsonObject, aliases: Sequence[str]) -> RenderableTyp
         ("backbone", manifest["backbone"]["name"]),
         ("method", f"{manifest['method']}: {manifest['why']}"),
     ]
+    if shards := manifest["facts"].get("shards"):
+        sizes = ", ".join(f"{shard['rows']:,}" for shard in shards)
+        rows.append(("shards", f"{len(shards)} that learnt apart, of {sizes} rows"))
     parts: list[RenderableType] = [table(("", ""), rows), ""]
     metrics = manifest["metrics"]
     if metrics is None:
@@ -357,7 +360,8 @@ def found_lines(found: JsonObject) -> str:
         lines.append(f"file {name}: {about['rows']} rows{left}")
     lines += [f"dataset {name}: {about['rows']} rows" for name, about in found["datasets"].items()]
     for name, about in found["versions"].items():
-        lines.append(f"version {name} ({about['method']}): {about['rows_that_taught']} rows taught it")
+        saw = f", in {len(about['shards_that_saw'])} of {about['shards']} shards" if "shards" in about else ""
+        lines.append(f"version {name} ({about['method']}): {about['rows_that_taught']} rows taught it{saw}")
     lines += [
         f"version {name}: its dataset is not here, nobody can tell" for name in found["unknown_versions"]
     ]

@@ -14,9 +14,9 @@ from millwright.progress import Progress
 from millwright.records import Interval
 from millwright.settings import Settings
 from millwright.train.backbones import Backbone, load_backbone
-from millwright.train.fit import truth_of
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.states import cached_features, checked_precision
+from millwright.train.work import truth_of
 
 FOLDS = 3
 MOST_ROWS = 5_000

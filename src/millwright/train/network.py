@@ -10,7 +10,7 @@ Shape suffixes: B texts, T tokens, H hidden width, D = 3 H features, C labels.
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,17 @@ class StatesInPlaceOfTokens(nn.Module):
         return inputs_embeds
 
 
+class Featuring(Protocol):
+    """What makes features of token ids."""
+
+    @property
+    def width(self) -> int:
+        """How many features a text has."""
+
+    def features(self, input_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """Features [B, D] in float32 of token ids [B, T] and their mask."""
+
+
 class Network(nn.Module):
     """Logits from tokens, or from the states that the layers below `depth` made of them.
 
@@ -52,6 +63,11 @@ class Network(nn.Module):
         self.encoder: Any = encoder
         self.head = nn.Linear(features, labels)
         self.depth = depth
+
+    @property
+    def width(self) -> int:
+        """How many features a text has, D."""
+        return self.head.in_features
 
     def forward(self, input_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Logits [B, C] of token ids [B, T], or of states [B, T, H] where `depth` is over 0."""
