@@ -11,6 +11,7 @@ from millwright.data.load import stream_table
 from millwright.data.table import ROW
 from millwright.errors import BadInput
 from millwright.privacy.detect import Detector, detector
+from millwright.privacy.mask import names_of
 from millwright.privacy.sealed import read_opinions, read_predictions, read_proposed
 from millwright.privacy.vault import Vault, open_vault
 from millwright.progress import Progress, quiet
@@ -47,12 +48,13 @@ class _Tally:
     samples: list[str] = field(default_factory=list)
 
 
-def scan_file(path: Path, progress: Progress = quiet) -> list[Finding]:
+def scan_file(path: Path, progress: Progress = quiet, names: bool | str = True) -> list[Finding]:
     """What stands in each column of text of a file.
 
     Args:
         path: a file that `read_table` reads.
         progress: called with a stage's name and the fraction done.
+        names: what finds names, as `detector` takes it.
 
     Returns:
         Findings, in the order of the columns, the most frequent first.
@@ -62,7 +64,7 @@ def scan_file(path: Path, progress: Progress = quiet) -> list[Finding]:
         BadInput: it cannot be read.
     """
     tallies: dict[tuple[str, str], _Tally] = {}
-    finder = detector()
+    finder = detector(names=names)
     columns: dict[str, None] = {}
     for table in stream_table(path, seen=lambda done: progress(f"scan {path.name}", done)):
         for column in table.frame.columns:
@@ -90,11 +92,12 @@ def scan_project(project: Project, progress: Progress = quiet) -> list[Finding]:
     names = [*project.settings.data.files, *project.settings.data.test_files]
     if not names:
         raise BadInput("data.files in millwright.toml is empty; list at least one file", field="data.files")
-    found = [item for name in names for item in scan_file(project.folder / name, progress)]
+    model = names_of(project) or True
+    found = [item for name in names for item in scan_file(project.folder / name, progress, model)]
     for table, column, opened in STORED:
         tallies: dict[tuple[str, str], _Tally] = {}
         texts = Counter(text for record in opened(open_vault(project)) if (text := getattr(record, column)))
-        _tally(column, texts.items(), detector(), tallies)
+        _tally(column, texts.items(), detector(names=model), tallies)
         found += _findings(table, [column], tallies)
     return found
 

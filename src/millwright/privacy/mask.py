@@ -24,7 +24,7 @@ class Masker:
     """What is replaced, and by what. `masker` builds it; one without entities changes nothing."""
 
     policies: dict[str, Policy]
-    names: bool = True
+    names: bool | str = True
     key: bytes = field(default=b"", repr=False)
 
     @property
@@ -109,7 +109,16 @@ def masker(project: Project) -> Masker:
         return UNMASKED
     policies = policies_of(privacy)
     is_keyed = not {"surrogate", "pseudonymise"}.isdisjoint(policies.values())
-    return Masker(policies, privacy.names, open_vault(project).keys.derived_key(PURPOSE) if is_keyed else b"")
+    key = open_vault(project).keys.derived_key(PURPOSE) if is_keyed else b""
+    return Masker(policies, names_of(project), key)
+
+
+def names_of(project: Project) -> bool | str:
+    """What finds names, as `privacy.names` says; a folder in the project by its whole path."""
+    names = project.settings.privacy.names
+    if isinstance(names, str) and (project.folder / names).is_dir():
+        return str(project.folder / names)
+    return names
 
 
 def keyed_hash(key: bytes, entity: str, value: str) -> bytes:
