@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from millwright.errors import BadSetting, NotFound, one_of
 from millwright.records import JsonObject
@@ -188,9 +188,10 @@ class PrivacySection(Section):
     mask: bool = Field(
         True, description="Whether personal data is replaced before anything is stored, learnt or answered."
     )
-    names: bool = Field(
+    names: StrictBool | Annotated[str, Field(min_length=1)] = Field(
         True,
-        description="Whether names of people, organisations and places are looked for, not patterns alone.",
+        description="Whether names of people, organisations and places are looked for, not patterns alone; "
+        "or what looks for them: a token-classification model, by id on the Hugging Face Hub or by folder.",
     )
     policies: dict[Entity, Policy] = Field(
         {},

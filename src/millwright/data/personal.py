@@ -12,6 +12,7 @@ from millwright.data.load import stream_table
 from millwright.data.table import ROW
 from millwright.errors import BadInput
 from millwright.privacy.detect import Detector, detector
+from millwright.privacy.mask import names_of
 from millwright.privacy.sealed import stream_opinions, stream_predictions, stream_proposed
 from millwright.privacy.vault import Vault, open_vault
 from millwright.progress import Progress, quiet
@@ -49,12 +50,13 @@ class _Tally:
     samples: list[str] = field(default_factory=list)
 
 
-def scan_file(path: Path, progress: Progress = quiet) -> list[Finding]:
+def scan_file(path: Path, progress: Progress = quiet, names: bool | str = True) -> list[Finding]:
     """What stands in each column of text of a file.
 
     Args:
         path: a file that `read_table` reads.
         progress: called with a stage's name and the fraction done.
+        names: what finds names, as `detector` takes it.
 
     Returns:
         Findings, in the order of the columns, the most frequent first.
@@ -64,7 +66,7 @@ def scan_file(path: Path, progress: Progress = quiet) -> list[Finding]:
         BadInput: it cannot be read.
     """
     tallies: dict[tuple[str, str], _Tally] = {}
-    finder = detector()
+    finder = detector(names=names)
     columns: dict[str, None] = {}
     for table in stream_table(path, seen=lambda done: progress(f"scan {path.name}", done)):
         for column in table.frame.columns:
@@ -92,13 +94,14 @@ def scan_project(project: Project, progress: Progress = quiet) -> list[Finding]:
     names = [*project.settings.data.files, *project.settings.data.test_files]
     if not names:
         raise BadInput("data.files in millwright.toml is empty; list at least one file", field="data.files")
-    found = [item for name in names for item in scan_file(project.folder / name, progress)]
+    model = names_of(project) or True
+    found = [item for name in names for item in scan_file(project.folder / name, progress, model)]
     vault = open_vault(project)
     for table, column, opened in STORED:
         tallies: dict[tuple[str, str], _Tally] = {}
         texts = (text for record in opened(vault) if (text := getattr(record, column)))
         while part := Counter(islice(texts, AT_ONCE)):
-            _tally(column, part.items(), detector(), tallies)
+            _tally(column, part.items(), detector(names=model), tallies)
         found += _findings(table, [column], tallies)
     return found
 

@@ -1,4 +1,4 @@
-"""Finds personal data in texts: patterns first, the tagger for names; no two spans overlap.
+"""Finds personal data in texts: patterns first, the tagger or a model for names; no two spans overlap.
 
 What is right for a text does not depend on other texts: `find_all` gives what `find` gives one by one.
 """
@@ -22,7 +22,8 @@ from millwright.privacy import (
     patterns_secrets,
 )
 from millwright.privacy.candidates import may_hold_a_name, plausible_kind
-from millwright.privacy.entities import ENTITIES, NAMED, Span
+from millwright.privacy.entities import ENTITIES, MODELLED, NAMED, Span
+from millwright.privacy.names_model import open_names_model
 from millwright.privacy.patterns import STRONG, Pattern
 from millwright.privacy.patterns_places import address_tail
 from millwright.privacy.tagger import shipped_tagger
@@ -78,7 +79,7 @@ class Detector:
     entities: frozenset[str]
     wanted: Due
     others: Due
-    names: bool
+    names: bool | str
 
     def find(self, text: str) -> tuple[Span, ...]:
         """Personal data of one text, in order.
@@ -104,8 +105,16 @@ class Detector:
                 part = places[start : start + TAGGED_TOGETHER]
                 named = shipped_tagger().spans([texts[place] for place in part])
                 for place, spans in zip(part, named, strict=True):
-                    found[place] += _looked_at_again(texts[place], spans)
+                    wanted = [span for span in spans if self._tagger_finds(span)]
+                    found[place] += _looked_at_again(texts[place], wanted)
+            if isinstance(self.names, str):
+                for own, spans in zip(found, open_names_model(self.names).spans(texts), strict=True):
+                    own += spans
         return [self._settled(text, spans) if spans else () for text, spans in zip(texts, found, strict=True)]
+
+    def _tagger_finds(self, span: Span) -> bool:
+        """Where a model is named, the tagger looks for addresses alone."""
+        return self.names is True or span.entity not in MODELLED
 
     def _settled(self, text: str, spans: list[Span]) -> tuple[Span, ...]:
         if not any(span.entity in self.entities for span in spans):
@@ -115,13 +124,13 @@ class Detector:
 
 
 @lru_cache(maxsize=64)
-def detector(entities: frozenset[str] = frozenset(ENTITIES), *, names: bool = True) -> Detector:
+def detector(entities: frozenset[str] = frozenset(ENTITIES), *, names: bool | str = True) -> Detector:
     """A detector of some kinds of personal data.
 
     Args:
         entities: names of ENTITIES.
         names: whether the tagger runs; without it, patterns alone find ADDRESS, and nothing finds the names
-            of people, organisations and places.
+            of people, organisations and places. A string names a model that finds these three.
 
     Returns:
         The detector.
@@ -133,7 +142,7 @@ def detector(entities: frozenset[str] = frozenset(ENTITIES), *, names: bool = Tr
         one_of("entity", entity, ENTITIES)
     wanted = [pattern for pattern in PATTERNS if pattern.entity in entities]
     others = [pattern for pattern in PATTERNS if pattern.entity not in entities]
-    return Detector(entities, _due(wanted), _due(others), names=names and bool(entities & NAMED))
+    return Detector(entities, _due(wanted), _due(others), names=names if entities & NAMED else False)
 
 
 def _due(patterns: Sequence[Pattern]) -> Due:

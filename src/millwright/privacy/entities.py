@@ -59,3 +59,4 @@ ENTITIES = MappingProxyType(
     }
 )
 NAMED = frozenset({"PERSON", "ORGANIZATION", "LOCATION", "ADDRESS", "POSTCODE"})  # what the tagger finds
+MODELLED = frozenset({"PERSON", "ORGANIZATION", "LOCATION"})  # what a model finds that `privacy.names` names

@@ -29,7 +29,7 @@ class Masker:
     """
 
     policies: dict[str, Policy]
-    names: bool = True
+    names: bool | str = True
     key: bytes = field(default=b"", repr=False)
     book: TokenBook | None = field(default=None, repr=False)
 
@@ -163,7 +163,15 @@ def masker(project: Project, *, reversible: bool = False) -> Masker:
     is_keyed = not {"surrogate", "pseudonymise"}.isdisjoint(policies.values())
     key = vault.keys.derived_key(PURPOSE) if is_keyed else b""
     has_tokens = reversible and "tokenise" in policies.values()
-    return Masker(policies, privacy.names, key, TokenBook(vault) if has_tokens else None)
+    return Masker(policies, names_of(project), key, TokenBook(vault) if has_tokens else None)
+
+
+def names_of(project: Project) -> bool | str:
+    """What finds names, as `privacy.names` says; a folder in the project by its whole path."""
+    names = project.settings.privacy.names
+    if isinstance(names, str) and (project.folder / names).is_dir():
+        return str(project.folder / names)
+    return names
 
 
 def keyed_hash(key: bytes, entity: str, value: str) -> bytes:
