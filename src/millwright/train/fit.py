@@ -28,6 +28,7 @@ from millwright.train.methods import METHODS, build_network, state_depth, tuned_
 from millwright.train.network import Network
 from millwright.train.states import cached_features, cached_states, checked_precision, device, tokenize
 from millwright.train.tune import Plan, Rows, features, logits, tune
+from millwright.train.weak_rows import Taught, WeakUse, use_of_weak_rows
 
 AUTO_ROWS_A_LABEL = 100
 AUTO_GOOD_ENOUGH = 0.9
@@ -63,13 +64,12 @@ def fit(dataset: Dataset, settings: Settings, *, kept: Path, progress: Progress)
         BadInput: fewer than two labels have training rows, or a setting does not fit the backbone.
         NotFound: the backbone cannot be loaded.
     """
-    labels = tuple(sorted({row.label for row in dataset.split("train")}))
-    if len(labels) < 2:
-        raise BadInput(f"training rows have the labels {list(labels)}; at least two are needed: add rows")
+    _check_labels(labels := _labels_of(dataset.split("train")))
     clock = Clock()
     with clock.stage("backbone", 1):
         backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens)
     work = _Work(dataset, settings, backbone, labels, kept, progress, clock)
+    weak, work = _use_of_weak_rows(work)
     method, why = str(settings.train.method), "the settings name it"
     if method in ("auto", "head"):
         fitted, tried = _fit_head(work)
@@ -77,7 +77,18 @@ def fit(dataset: Dataset, settings: Settings, *, kept: Path, progress: Progress)
     if method != "head":
         fitted = _fit_tuned(work, method)
     facts = {**fitted.facts, "stages": clock.stages, "peak_memory_bytes": clock.peak_memory_bytes()}
+    if weak is not None:
+        facts["weak"] = weak.to_json()
     return Fitted(fitted.classifier, method, why, facts)
+
+
+def _labels_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    return tuple(sorted({row.label for row in rows}))
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    if len(labels) < 2:
+        raise BadInput(f"training rows have the labels {list(labels)}; at least two are needed: add rows")
 
 
 def truth_of(rows: Sequence[Row], labels: Sequence[str]) -> np.ndarray:
@@ -97,10 +108,12 @@ class _Work:
     kept: Path
     progress: Progress
     clock: Clock
+    left_out: frozenset[str] = frozenset()  # ids of weak rows that don't teach
 
     def known_rows(self, split: str) -> list[Row]:
-        """Rows of a split whose labels training has."""
-        return [row for row in self.dataset.split(split) if row.label in self.labels]
+        """Rows of a split that may teach and whose labels training has."""
+        rows = (row for row in self.dataset.split(split) if row.id not in self.left_out)
+        return [row for row in rows if row.label in self.labels]
 
     def rows(self, split: str) -> tuple[list[str], np.ndarray]:
         """Texts and label numbers of a split, rows with a label that training lacks left out."""
@@ -113,6 +126,33 @@ class _Work:
         about.append({**self.settings.train.model_dump(exclude={"cache_bytes"}), "method": method})
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
         return self.kept / "runs" / f"{method}-{key}"
+
+
+def _use_of_weak_rows(work: _Work) -> tuple[WeakUse | None, _Work]:
+    """What is made of the dataset's weak rows, None if it has none, and the work without those left out."""
+    rows = work.known_rows("train") + work.known_rows("validation")
+    weak = [row for row in rows if row.is_weak]
+    if not weak:
+        return None, work
+    clean = [row for row in rows if not row.is_weak]
+    texts = [row.text for row in (*clean, *weak)]
+    precision = checked_precision(work.backbone, texts)
+    feature_ND, _ = _features(work, "features", texts, precision)
+    truth_N, cut = truth_of((*clean, *weak), work.labels), len(clean)
+    name_CD = _teaching_names(work, precision, feature_ND[:cut], truth_N[:cut])
+    with work.clock.stage("weak rows", len(texts)):
+        work.progress("weak rows", 0.0)
+        use = use_of_weak_rows(
+            Taught(feature_ND[:cut], truth_N[:cut], [row.group for row in clean]),
+            Taught(feature_ND[cut:], truth_N[cut:], [row.group for row in weak]),
+            name_CD,
+        )
+        work.progress("weak rows", 1.0)
+    taken = set(use.taken)
+    left_out = frozenset(row.id for place, row in enumerate(weak) if place not in taken)
+    work = replace(work, left_out=left_out)
+    _check_labels(labels := _labels_of(work.known_rows("train")))
+    return use, replace(work, labels=labels)
 
 
 @dataclass(frozen=True)
@@ -135,7 +175,8 @@ def _fit_head(work: _Work) -> tuple[Fitted, _Tried]:
     precision = checked_precision(work.backbone, texts)
     feature, made = _features(work, "features", texts, precision)
     cut = len(train_texts)
-    name_CD = _teaching_names(work, precision, feature[:cut], train_truth)
+    is_clean = np.array([not row.is_weak for row in work.known_rows("train")])
+    name_CD = _teaching_names(work, precision, feature[:cut][is_clean], train_truth[is_clean])
     with work.clock.stage("head", len(texts)):
         work.progress("head", 0.0)
         strength, temperature, accuracy = choose_strength(
@@ -169,7 +210,7 @@ def _teaching_names(
 ) -> np.ndarray:
     """Features [C, D] of the labels' names where those may teach, else [0, D]."""
     none = feature_ND[:0]
-    if len(truth_N) > FEW_ROWS_A_LABEL * len(work.labels):
+    if not len(truth_N) or len(truth_N) > FEW_ROWS_A_LABEL * len(work.labels):
         return none
     name_CD, _ = _features(work, "label names", [words_of(label) for label in work.labels], precision)
     return name_CD if may_teach(name_CD, feature_ND, truth_N) else none
@@ -200,8 +241,8 @@ def _features(work: _Work, stage: str, texts: list[str], precision: torch.dtype)
 
 def _choose(work: _Work, tried: _Tried) -> tuple[str, str]:
     """The method by the data: the last layers where the frozen head is weak and the rows can teach more."""
-    texts, truth = work.rows("train")
-    rows_a_label = len(truth) / len(work.labels)
+    texts, _ = work.rows("train")
+    rows_a_label = sum(not row.is_weak for row in work.known_rows("train")) / len(work.labels)
     accuracy, measured = _head_accuracy(work, tried)
     if accuracy >= AUTO_GOOD_ENOUGH:
         return "head", f"{measured}: good enough, and it trains in seconds"
@@ -232,15 +273,19 @@ def _head_accuracy(work: _Work, tried: _Tried) -> tuple[float, str]:
         if not interval.low < AUTO_GOOD_ENOUGH < interval.high:
             return accuracy, measured
         measured += f", too few to tell (95 % between {interval.low:.1%} and {interval.high:.1%}), and"
-    groups = [row.group for row in work.known_rows("train") + work.known_rows("validation")]
-    some = slice(AUTO_MOST_CROSS_VALIDATED)
-    with work.clock.stage("cross-validation", len(groups[some])):
+    rows = work.known_rows("train") + work.known_rows("validation")
+    is_weak = np.array([row.is_weak for row in rows])
+    some, weak = np.flatnonzero(~is_weak)[:AUTO_MOST_CROSS_VALIDATED], np.flatnonzero(is_weak)
+    if not len(some):
+        return 0.0, "there is no row to measure a head on but weak ones"
+    with work.clock.stage("cross-validation", len(some)):
         right_N = cross_validate(
             tried.feature_ND[some],
             tried.truth_N[some],
-            groups[some],
+            [rows[place].group for place in some],
             strength=tried.strength,
-            also=(tried.name_CD, np.arange(len(tried.name_CD))),
+            also=_with_names(tried.feature_ND[weak], tried.truth_N[weak], tried.name_CD),
+            also_group=[rows[place].group for place in weak] + [""] * len(tried.name_CD),
         )
     accuracy = float(right_N.mean())
     return accuracy, f"{measured} on {accuracy:.1%} of {len(right_N):,} rows in cross-validation"
