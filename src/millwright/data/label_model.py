@@ -6,14 +6,15 @@ votes v, it is right with probability a_j, its accuracy, so that
     P(j votes v | y = v) / P(j votes v) = a_j / pi_v,
     P(j votes v | y != v) / P(j votes v) = (1 - a_j) / (1 - pi_v),
 
-and that it says nothing tells nothing. A vote that stands alone thus makes its label as likely as the function
-is accurate, whatever the prior, and teaches nothing about that accuracy: only votes on the same row do.
+and that it says nothing tells nothing. A vote that stands alone thus makes its label as likely as the
+function is accurate, whatever the prior, and teaches nothing about that accuracy: only votes on the same row
+do.
 
-Shape suffixes: V votes, P patterns (what the functions say of a row; many rows have the same one), F functions,
-C labels, Q pairs of a pattern and a label that it has a vote for.
+Shape suffixes: V votes, P patterns (what the functions say of a row; many rows have the same one), F
+functions, C labels, Q pairs of a pattern and a label that it has a vote for.
 
-Source: Dawid and Skene 1979, doi:10.2307/2346806 (expectation maximisation over unknown true labels); Ratner et
-al. 2016, arXiv:1605.07723 (functions that abstain, one accuracy each).
+Source: Dawid and Skene 1979, doi:10.2307/2346806 (expectation maximisation over unknown true labels); Ratner
+et al. 2016, arXiv:1605.07723 (functions that abstain, one accuracy each).
 """
 
 from collections.abc import Sequence
@@ -150,7 +151,9 @@ def _check_prior(prior_C: np.ndarray) -> None:
     bad = np.flatnonzero(~((prior_C > 0) & (prior_C < 1)))
     if len(prior_C) < 2 or bad.size:
         what = f"prior[{bad[0]}] is {prior_C[bad[0]]}" if bad.size else f"there are {len(prior_C)} labels"
-        raise BadInput(f"the label model needs two labels with a share above 0 each; {what}: name more labels")
+        raise BadInput(
+            f"the label model needs two labels with a share above 0 each; {what}: name more labels"
+        )
 
 
 def _logit(share: np.ndarray) -> np.ndarray:

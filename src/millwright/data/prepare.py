@@ -85,7 +85,7 @@ def prepare(project: Project, *, progress: Progress = quiet) -> Dataset:
             "broken_texts": _named(
                 arranged.broken, [[place] for place in arranged.broken_places], intake.sources
             ),
-            "weak": int(kept.labels["weak"].sum()),
+            **({"weak": weak} if (weak := int(kept.labels["weak"].sum())) else {}),
             "excluded": reasons,
             "masked": dict(sorted(intake.masked.items())),
             "notes": [*intake.notes, *moves],

@@ -1,8 +1,8 @@
-"""Weak rows: unlabelled texts with what labelling functions said of them, as `millwright weak apply` kept it.
+"""Weak rows: unlabelled texts with what labelling functions said of them, as `weak apply` kept it.
 
-They stand in weak.jsonl beside millwright.toml: votes, not labels, so that the label model learns anew from the
-rows that may teach each time a dataset is built. A dataset without a person is then the one that would have been
-built had the person never been there. Weak rows teach and never measure.
+They stand in weak.jsonl beside millwright.toml: votes, not labels, so that the label model learns anew from
+the rows that may teach each time a dataset is built. A dataset without a person is then the one that would
+have been built had the person never been there. Weak rows teach and never measure.
 """
 
 import json
@@ -131,9 +131,7 @@ def weak_drafts(
         reason = wishes.gate.reasons(*_people(table, data.subject, wishes.column), from_file=True)
         counts.update(dict(table.frame.filter(reason.is_null())[VOTES].value_counts().rows()))
     model = learn_votes(counts, clean)
-    labels = {
-        pattern: label for pattern, (label, share) in model.said.items() if share > LEAST_PROBABILITY
-    }
+    labels = {pattern: label for pattern, (label, share) in model.said.items() if share > LEAST_PROBABILITY}
     for table in stream_table(path):
         reason = wishes.gate.reasons(*_people(table, data.subject, wishes.column), from_file=True)
         label = pl.col(VOTES).replace_strict(labels, default="", return_dtype=pl.String)
@@ -185,5 +183,3 @@ def weak_files(project: Project) -> list[str]:
         file = table.frame[SOURCE].str.strip_prefix("file:").str.replace(r":\d+$", "")
         names.update(dict.fromkeys(file.unique(maintain_order=True).to_list()))
     return list(names)
-
-

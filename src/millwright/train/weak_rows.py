@@ -32,13 +32,15 @@ class Taught:
 class WeakUse:
     """Which weak rows teach, by their place, and why.
 
-    `way` is "all", "few" (of each label at most as many as labels have rows on average) or "none". Of `judged`
-    rows, heads without weak rows were right on `without` and with them on `with_weak`, in cross-validation.
+    `way` is "all", "few" (of each label at most as many as labels have rows on average) or "none". Of
+    `judged` rows, heads without weak rows were right on `without` and with them on `with_weak`, in cross-
+    validation.
     """
 
     rows: int
     taken: tuple[int, ...]
     way: str
+    better: str
     judged: int
     without: int
     with_weak: int
@@ -54,8 +56,8 @@ def use_of_weak_rows(clean: Taught, weak: Taught, name_CD: np.ndarray) -> WeakUs
     """Compare heads with and without weak rows on the same rows that aren't weak, and decide.
 
     Each row is judged by heads that saw nothing of its group. Of two ways to use weak rows, the one that is
-    right more often is compared with none by an exact one-sided McNemar test, at half of ALPHA since the better
-    of two was taken.
+    right more often is compared with none by an exact one-sided McNemar test, at half of ALPHA since the
+    better of two was taken.
 
     Args:
         clean: training and validation rows in canonical order.
@@ -71,8 +73,8 @@ def use_of_weak_rows(clean: Taught, weak: Taught, name_CD: np.ndarray) -> WeakUs
     everything = tuple(range(total))
     if count < TOO_FEW:
         why = f"all {total:,} teach: {count} labelled rows are too few to tell whether they help"
-        return WeakUse(total, everything, "all", 0, 0, 0, None, why)
-    ways = {"all": everything, "few": _few(weak.truth_N, max(1, round(count / len(set(clean.truth_N)))))}
+        return WeakUse(total, everything, "all", "all", 0, 0, 0, None, why)
+    ways = {"all": everything, "few": few_of_each(weak.truth_N, max(1, round(count / len(set(clean.truth_N)))))}
     before_N = _right(clean, weak, (), name_CD)
     after = {way: _right(clean, weak, taken, name_CD) for way, taken in ways.items()}
     way = max(ways, key=lambda name: (int(after[name].sum()), name))
@@ -87,12 +89,12 @@ def use_of_weak_rows(clean: Taught, weak: Taught, name_CD: np.ndarray) -> WeakUs
     )
     if helps:
         why = f"{len(ways[way]):,} of {total:,} teach: {shares}"
-        return WeakUse(total, ways[way], way, len(before_N), *figures, why)
-    return WeakUse(total, (), "none", len(before_N), *figures, f"none of {total:,} teaches: {shares}")
+        return WeakUse(total, ways[way], way, way, len(before_N), *figures, why)
+    return WeakUse(total, (), "none", way, len(before_N), *figures, f"none of {total:,} teaches: {shares}")
 
 
-def _few(truth_W: np.ndarray, most: int) -> tuple[int, ...]:
-    """Places of the first weak rows of each label."""
+def few_of_each(truth_W: np.ndarray, most: int) -> tuple[int, ...]:
+    """Places of the first weak rows of each label, at most `most` of one."""
     seen: Counter[int] = Counter()
     found = []
     for place, label in enumerate(truth_W.tolist()):
