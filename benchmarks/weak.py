@@ -1,12 +1,12 @@
 """What weak labels bring where rows are few, and what training makes of them. `python benchmarks/weak.py`
 
-Some training rows a label are labelled, the others are a pile that labelling functions label. Heads are taught
-without weak rows, with all of them, with few of each label, and as training decides on the labelled rows
-alone; the official test rows measure. Five draws, paired. "without names" are the rows of Banking77 with labels
-that say nothing, so that no label's name teaches.
+Some training rows a label are labelled, the others are a pile that labelling functions label. Heads are
+taught without weak rows, with all of them, with few of each label, and as training decides on the labelled
+rows alone; the official test rows measure. Three draws, paired. "without names" are the rows of Banking77 with
+labels that say nothing, so that no label's name teaches.
 
-Banking77's functions are made of its labels' names by a rule; SST-2's are lists of words of praise and of blame
-that were written down without a look at any of its sentences.
+Banking77's functions are made of its labels' names by a rule; SST-2's are lists of words of praise and of
+blame that were written down without a look at any of its sentences.
 
 Shape suffixes: N rows, C labels, D features, W weak rows.
 """
@@ -33,8 +33,11 @@ from millwright.weak.functions import LabellingFunction, keyword_function
 from millwright.weak.report import majority
 from millwright.weak.votes import votes_on
 
-SHOTS, DRAWS, MAX_TOKENS = (1, 2, 5, 10, 20), 2, 128
-STOP = set("a an and as at by for from get in into is my not of on or out the to up via with why".split())
+SHOTS, DRAWS, MAX_TOKENS = (1, 2, 5, 10, 20), 3, 128
+STOP = frozenset(
+    ("a", "an", "and", "as", "at", "by", "for", "from", "get", "in", "into", "is", "my", "not", "of", "on")
+    + ("or", "out", "the", "to", "up", "via", "with", "why")
+)
 PRAISE = {
     "great": "great excellent superb wonderful brilliant outstanding masterpiece magnificent perfect*",
     "warm": "charming delight* heartfelt touching moving tender lovely sweet warm*",
@@ -115,7 +118,8 @@ def load(name: str, folder: Path) -> Pile:
     rows, held = list(learn()), list(test())
     labels = sorted({label for _, label in rows})
     backbone = load_backbone(MINILM, MAX_TOKENS)
-    texts = [text for text, _ in (*rows, *held)] + ([words_of(label) for label in labels] if has_names else [])
+    texts = [text for text, _ in (*rows, *held)]
+    texts += [words_of(label) for label in labels] if has_names else []
     found, _ = cached_features(backbone, texts, checked_precision(backbone, texts), folder, lambda done: None)
     feature_ND, first, last = found.numpy(), len(rows), len(rows) + len(held)
     truth_N = np.array([labels.index(label) for _, label in (*rows, *held)])
@@ -133,9 +137,7 @@ def one_draw(pile: Pile, shots: int, seed: int) -> dict[str, float]:
     shares = {pile.labels[label]: shots for label in range(labels)}
     voted = [place for place in np.random.default_rng(seed).permutation(others) if pile.votes[place]]
     said = learn_votes(Counter(pattern_of(pile.votes[place]) for place in voted), shares).said
-    sure = [
-        place for place in voted if said[pattern_of(pile.votes[place])][1] > LEAST_PROBABILITY
-    ]
+    sure = [place for place in voted if said[pattern_of(pile.votes[place])][1] > LEAST_PROBABILITY]
     truth_W = np.array([pile.labels.index(said[pattern_of(pile.votes[place])][0]) for place in sure])
     weak = Taught(pile.feature_ND[sure], truth_W, [str(place) for place in sure])
     names = pile.name_CD

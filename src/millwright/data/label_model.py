@@ -8,7 +8,9 @@ votes v, it is right with probability a_j, its accuracy, so that
 
 and that it says nothing tells nothing. A vote that stands alone thus makes its label as likely as the
 function is accurate, whatever the prior, and teaches nothing about that accuracy: only votes on the same row
-do.
+do. Where functions meet they differ more often than elsewhere, so each vote that stands alone adds to the
+weight of the prior of its function's accuracy (else functions for one label make out those for another to be
+wrong).
 
 Shape suffixes: V votes, P patterns (what the functions say of a row; many rows have the same one), F
 functions, C labels, Q pairs of a pattern and a label that it has a vote for.
@@ -25,7 +27,7 @@ import numpy as np
 from millwright.errors import BadInput
 
 PRIOR_ACCURACY = 0.7  # of a function of which nothing is known
-PRIOR_VOTES = 10.0  # how many votes the prior is worth
+PRIOR_VOTES = 10.0  # how many votes the prior is worth, beside those that stand alone
 MOST_ACCURATE = 0.999
 MOST_ROUNDS = 500
 TOLERANCE = 1e-6
@@ -61,7 +63,9 @@ def votes_of(vote_PF: Sequence[Sequence[int]], count_P: Sequence[int] | None = N
 
 
 def fit_accuracies(votes: Votes, functions: int, prior_C: np.ndarray) -> np.ndarray:
-    """The most probable accuracies of the functions, by expectation maximisation.
+    """The most probable accuracies of the functions a posteriori, by expectation maximisation.
+
+    Their prior is a beta distribution around PRIOR_ACCURACY, worth PRIOR_VOTES and as many as stand alone.
 
     Args:
         votes: what the functions said.
@@ -78,12 +82,15 @@ def fit_accuracies(votes: Votes, functions: int, prior_C: np.ndarray) -> np.ndar
     _check_prior(prior_C)
     pairs = _Pairs.of(votes, len(prior_C))
     weight_V = votes.count_P[votes.pattern_V]
+    meets_V = np.bincount(votes.pattern_V, minlength=len(votes.count_P))[votes.pattern_V] > 1
+    prior_F = PRIOR_VOTES + np.bincount(votes.function_V, weight_V * ~meets_V, functions)
+    weight_V = weight_V * meets_V
     said_F = np.bincount(votes.function_V, weight_V, functions)
     accuracy_F = np.full(functions, PRIOR_ACCURACY)
     for _ in range(MOST_ROUNDS):
         share_V = pairs.posterior_Q(votes, accuracy_F, prior_C)[pairs.pair_V]
         right_F = np.bincount(votes.function_V, weight_V * share_V, functions)
-        found_F = (PRIOR_ACCURACY * PRIOR_VOTES + right_F) / (PRIOR_VOTES + said_F)
+        found_F = (PRIOR_ACCURACY * prior_F + right_F) / (prior_F + said_F)
         change = float(np.abs(found_F - accuracy_F).max(initial=0.0))
         accuracy_F = np.clip(found_F, 1 - MOST_ACCURATE, MOST_ACCURATE)
         if change < TOLERANCE:

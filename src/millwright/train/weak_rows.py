@@ -16,7 +16,7 @@ from millwright.train.heads import DEFAULT_STRENGTH
 
 ALPHA = 0.05  # chance that weak rows teach that bring nothing
 MOST_JUDGED = 5_000
-TOO_FEW = 20  # rows that aren't weak: with fewer nothing can be shown, and weak rows are what there is
+TOO_FEW = 10  # rows that can judge: with fewer nothing can be shown
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,10 @@ class WeakUse:
 def use_of_weak_rows(clean: Taught, weak: Taught, name_CD: np.ndarray) -> WeakUse:
     """Compare heads with and without weak rows on the same rows that aren't weak, and decide.
 
-    Each row is judged by heads that saw nothing of its group. Of two ways to use weak rows, the one that is
-    right more often is compared with none by an exact one-sided McNemar test, at half of ALPHA since the
-    better of two was taken.
+    Each row is judged by heads that saw nothing of its group, if its label has a name that teaches or rows of
+    another group. Of two
+    ways to use weak rows, the one that is right more often is compared with none by an exact one-sided
+    McNemar test, at half of ALPHA since the better of two was taken.
 
     Args:
         clean: training and validation rows in canonical order.
@@ -71,12 +72,18 @@ def use_of_weak_rows(clean: Taught, weak: Taught, name_CD: np.ndarray) -> WeakUs
     """
     total, count = len(weak.truth_N), len(clean.truth_N)
     everything = tuple(range(total))
-    if count < TOO_FEW:
-        why = f"all {total:,} teach: {count} labelled rows are too few to tell whether they help"
+    if not count:
+        why = f"all {total:,} teach: no row has another label"
         return WeakUse(total, everything, "all", "all", 0, 0, 0, None, why)
-    ways = {"all": everything, "few": few_of_each(weak.truth_N, max(1, round(count / len(set(clean.truth_N)))))}
-    before_N = _right(clean, weak, (), name_CD)
-    after = {way: _right(clean, weak, taken, name_CD) for way, taken in ways.items()}
+    few = few_of_each(weak.truth_N, max(1, round(count / len(set(clean.truth_N.tolist())))))
+    can_judge_N = _can_judge(clean) | (len(name_CD) > 0)
+    if can_judge_N.sum() < TOO_FEW:
+        told = f"{count} labelled rows are too few to tell whether more would help"
+        why = f"{len(few):,} of {total:,} teach: {told}"
+        return WeakUse(total, few, "few", "few", 0, 0, 0, None, why)
+    ways = {"all": everything, "few": few}
+    before_N = _right(clean, weak, (), name_CD)[can_judge_N]
+    after = {way: _right(clean, weak, taken, name_CD)[can_judge_N] for way, taken in ways.items()}
     way = max(ways, key=lambda name: (int(after[name].sum()), name))
     gained, lost = int((after[way] & ~before_N).sum()), int((before_N & ~after[way]).sum())
     test = binomtest(gained, gained + lost, alternative="greater") if gained + lost else None
@@ -91,6 +98,17 @@ def use_of_weak_rows(clean: Taught, weak: Taught, name_CD: np.ndarray) -> WeakUs
         why = f"{len(ways[way]):,} of {total:,} teach: {shares}"
         return WeakUse(total, ways[way], way, way, len(before_N), *figures, why)
     return WeakUse(total, (), "none", way, len(before_N), *figures, f"none of {total:,} teaches: {shares}")
+
+
+def _can_judge(clean: Taught) -> np.ndarray:
+    """Of the rows that are judged, those whose label has rows of another group too.
+
+    A row that is the only one of its label is never right without weak rows, whatever heads are worth.
+    """
+    groups: dict[int, set[str]] = {}
+    for label, group in zip(clean.truth_N.tolist(), clean.group_N, strict=True):
+        groups.setdefault(label, set()).add(group)
+    return np.array([len(groups[label]) > 1 for label in clean.truth_N[:MOST_JUDGED].tolist()])
 
 
 def few_of_each(truth_W: np.ndarray, most: int) -> tuple[int, ...]:
