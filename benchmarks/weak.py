@@ -2,8 +2,8 @@
 
 Some training rows a label are labelled, the others are a pile that labelling functions label. Heads are
 taught without weak rows, with all of them, with few of each label, and as training decides on the labelled
-rows alone; the official test rows measure. Three draws, paired. "without names" are the rows of Banking77 with
-labels that say nothing, so that no label's name teaches.
+rows alone; the official test rows measure. Three draws, paired. "without names" are the rows of Banking77
+with labels that say nothing, so that no label's name teaches.
 
 Banking77's functions are made of its labels' names by a rule; SST-2's are lists of words of praise and of
 blame that were written down without a look at any of its sentences.

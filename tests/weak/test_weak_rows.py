@@ -171,13 +171,13 @@ def test_training_tells_what_it_made_of_weak_rows_and_leaves_wrong_ones_out(tmp_
 
 def clouds(rng, rows, spread=1.0):
     truth_N = np.arange(rows) % 3
-    feature_ND = np.eye(3)[truth_N].repeat(4, 1) + spread * rng.normal(size=(rows, 12))
+    feature_ND = np.eye(3)[truth_N].repeat(20, 1) + spread * rng.normal(size=(rows, 60))
     return feature_ND.astype(np.float32), truth_N, [f"g{spread}-{place}" for place in range(rows)]
 
 
 def test_weak_rows_teach_where_they_help_and_not_where_they_are_wrong():
     rng = np.random.default_rng(0)
-    clean, (feature_WD, truth_W, _) = Taught(*clouds(rng, 120, 2.0)), clouds(rng, 900, 2.0)
+    clean, (feature_WD, truth_W, _) = Taught(*clouds(rng, 90, 3.0)), clouds(rng, 900, 3.0)
     group_W = [f"w{place}" for place in range(900)]
     none = clean.feature_ND[:0]
     good = use_of_weak_rows(clean, Taught(feature_WD, truth_W, group_W), none)
@@ -202,7 +202,7 @@ def test_weak_rows_of_a_judged_group_teach_no_head_that_judges_it():
 def test_labels_of_one_row_judge_nothing():
     rng = np.random.default_rng(0)
     feature_WD, truth_W, group_W = clouds(rng, 90)
-    clean = Taught(rng.normal(size=(30, 12)).astype(np.float32), np.arange(30), [str(n) for n in range(30)])
+    clean = Taught(rng.normal(size=(30, 60)).astype(np.float32), np.arange(30), [str(n) for n in range(30)])
     use = use_of_weak_rows(clean, Taught(feature_WD, truth_W, group_W), clean.feature_ND[:0])
     assert (use.way, use.judged) == ("few", 0)
     assert canonical(use.why).startswith("3 of 90 teach")
