@@ -165,7 +165,7 @@ SECTIONS = {
     ),
     "weak": Section(
         "Weak labels",
-        "A head of a few labelled rows a class, measured on the official test rows, the mean of three draws: "
+        "A head of a few labelled rows a class, measured on the official test rows, the mean of two draws: "
         "without weak rows, with all of them, with few of each class, and as training decides on the "
         "labelled rows alone. Weak rows are the other training rows, labelled by functions: on Banking77 "
         "keywords made of the classes' names by a rule, on SST-2 words of praise and blame. Without names: "

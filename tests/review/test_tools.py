@@ -1,6 +1,6 @@
 """Label Studio's and Argilla's own libraries read what we write for them, where they are installed.
 
-They are no dependency: each test says which package it lacks and is skipped. docs/review.md tells how to run it.
+They are no dependency: without its package a test is skipped and says so. docs/review.md tells how to run it.
 """
 
 import pytest

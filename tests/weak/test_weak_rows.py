@@ -10,7 +10,6 @@ from millwright.data.split import split_of
 from millwright.data.weak import WEAK_FILE
 from millwright.erase.erasure import erase
 from millwright.errors import BadInput
-from millwright.modalities.text import canonical
 from millwright.privacy.consent import OBJECTED, restrict
 from millwright.steps import train
 from millwright.train.weak_rows import Taught, use_of_weak_rows
@@ -204,5 +203,11 @@ def test_labels_of_one_row_judge_nothing():
     feature_WD, truth_W, group_W = clouds(rng, 90)
     clean = Taught(rng.normal(size=(30, 60)).astype(np.float32), np.arange(30), [str(n) for n in range(30)])
     use = use_of_weak_rows(clean, Taught(feature_WD, truth_W, group_W), clean.feature_ND[:0])
-    assert (use.way, use.judged) == ("few", 0)
-    assert canonical(use.why).startswith("3 of 90 teach")
+    assert (use.way, use.judged, use.taken) == ("none", 0, ())
+    assert "two labelled rows" in use.why
+
+
+def test_weak_rows_teach_where_hardly_anything_else_is_there():
+    rng = np.random.default_rng(0)
+    clean, weak = Taught(*clouds(rng, 9)), Taught(*clouds(rng, 90))
+    assert use_of_weak_rows(clean, weak, clean.feature_ND[:0]).taken == tuple(range(90))
