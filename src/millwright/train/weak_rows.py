@@ -15,7 +15,8 @@ from millwright.train.cross_validation import cross_validate
 from millwright.train.heads import DEFAULT_STRENGTH
 
 # Neither a needless nor a missing use is worse, so the higher share would do; but heads of cross-validation
-# have a fifth fewer labelled rows than the one that serves, which favours weak rows: they must be ahead clearly.
+# have a fifth fewer labelled rows than the one that serves, which favours weak rows: these must be clearly
+# ahead.
 MOST_CHANCE = 0.25
 MOST_JUDGED = 5_000
 TOO_FEW = 10  # labelled rows: with fewer nothing can be shown, and weak rows are what there is
