@@ -163,6 +163,28 @@ SECTIONS = {
         },
         _label_names_picture,
     ),
+    "weak": Section(
+        "Weak labels",
+        "A head of a few labelled rows a class, measured on the official test rows, the mean of two draws: "
+        "without weak rows, with all of them, with few of each class, and as training decides on the "
+        "labelled rows alone. Weak rows are the other training rows, labelled by functions: on Banking77 "
+        "keywords made of the classes' names by a rule, on SST-2 words of praise and blame. Without names: "
+        "the same rows with classes whose names say nothing.",
+        {
+            "dataset": "dataset",
+            "shots": "rows a class",
+            "without": "without weak rows",
+            "all": "with all",
+            "few": "with few",
+            "as_trained": "as trained",
+            "used": "share of draws that use them",
+            "higher": "had the higher one been taken",
+            "least_gain": "least gain of a draw",
+            "weak_rows": "weak rows",
+            "weak_right": "right labels among them",
+            "majority_right": "by majority",
+        },
+    ),
     "serving": Section(
         "Serving",
         "A head tuned on Banking77, its test sentences one a request. Every peer runs the exported network "

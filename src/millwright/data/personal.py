@@ -10,6 +10,7 @@ import polars as pl
 
 from millwright.data.load import stream_table
 from millwright.data.table import ROW
+from millwright.data.weak import weak_files
 from millwright.errors import BadInput
 from millwright.privacy.detect import Detector, detector
 from millwright.privacy.mask import names_of
@@ -91,7 +92,7 @@ def scan_project(project: Project, progress: Progress = quiet) -> list[Finding]:
         NotFound: a file of the settings is missing.
         BadInput: the project names no file, or one cannot be read.
     """
-    names = [*project.settings.data.files, *project.settings.data.test_files]
+    names = [*project.settings.data.files, *project.settings.data.test_files, *weak_files(project)]
     if not names:
         raise BadInput("data.files in millwright.toml is empty; list at least one file", field="data.files")
     model = names_of(project) or True

@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from millwright.data.dataset import ROWS, Dataset, open_dataset
 from millwright.data.prepare import dataset_folder
+from millwright.data.weak import weak_files
 from millwright.erase.owned_files import rows_of_subject
 from millwright.errors import NotFound
 from millwright.privacy.holdings import rows_of
@@ -155,7 +156,7 @@ def is_owned(project: Project, path: Path) -> bool:
 
 def _files(project: Project, person: Person) -> dict[str, JsonObject]:
     data, found = project.settings.data, dict[str, JsonObject]()
-    for name in (*data.files, *data.test_files):
+    for name in (*data.files, *data.test_files, *weak_files(project)):
         if data.subject is None:
             break
         try:

@@ -38,6 +38,8 @@ def model_card(manifest: JsonObject) -> str:
         "",
         "## What was measured",
     ]
+    if "weak" in manifest["facts"]:
+        lines.insert(-2, f"- Weak rows: {manifest['facts']['weak']['why']}.")
     metrics = manifest["metrics"]
     if metrics is None:
         lines.append("Nothing: the dataset has no test rows.")

@@ -31,6 +31,7 @@ from millwright.surfaces import (
     serve_cli,
     subject_cli,
     versions_cli,
+    weak_cli,
     webhooks_cli,
 )
 from millwright.surfaces.options import AsJson, Gently, ProjectFolder, Version, open_at, project_option
@@ -44,7 +45,7 @@ app = typer.Typer(
     rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 GROUPS = (
-    *(versions_cli, backbones_cli, experiment_cli, feedback_cli, review_cli, privacy_cli),
+    *(versions_cli, backbones_cli, experiment_cli, feedback_cli, review_cli, weak_cli, privacy_cli),
     *(subject_cli, receipt_cli, audit_cli, keys_cli, webhooks_cli),
 )
 for group in GROUPS:

@@ -127,6 +127,7 @@ def data_table(report: JsonObject) -> Table:
     rows: list[tuple[str, object]] = [
         ("rows", f"{report['rows']:,}: {splits}"),
         ("labels", f"{len(report['labels']):,}; {balance}"),
+        *([("weakly labelled", f"{report['weak']:,} of the training rows")] if report.get("weak") else []),
         ("characters", f"median {characters['median']:,}, longest {characters['max']:,}"),
         ("left out", ", ".join(f"{count:,} {why}" for why, count in report["excluded"].items()) or "none"),
         (
@@ -192,6 +193,8 @@ def version_table(manifest: JsonObject, aliases: Sequence[str]) -> RenderableTyp
     if shards := manifest["facts"].get("shards"):
         sizes = ", ".join(f"{shard['rows']:,}" for shard in shards)
         rows.append(("shards", f"{len(shards)} that learnt apart, of {sizes} rows"))
+    if "weak" in manifest["facts"]:
+        rows.append(("weak rows", manifest["facts"]["weak"]["why"]))
     parts: list[RenderableType] = [table(("", ""), rows), ""]
     metrics = manifest["metrics"]
     if metrics is None:

@@ -56,7 +56,7 @@ def compare_backbones(
     """
     from sklearn.model_selection import StratifiedGroupKFold  # here: no other verb needs scikit-learn
 
-    rows = dataset.split("train", "validation")[:MOST_ROWS]
+    rows = [row for row in dataset.split("train", "validation") if not row.is_weak][:MOST_ROWS]
     truth_N = truth_of(rows, dataset.labels)
     if len(rows) < 10 * FOLDS:
         raise BadInput(f"comparing backbones needs {10 * FOLDS} rows, there are {len(rows)}; add rows")

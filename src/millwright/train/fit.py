@@ -1,7 +1,7 @@
 """From a dataset to a trained classifier: chooses the method, runs it, calibrates, records the cost."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from millwright.train.heads import choose_strength, fit_head
 from millwright.train.label_names import FEW_ROWS_A_LABEL, may_teach, words_of
 from millwright.train.states import cached_features, checked_precision, device, tokenize
 from millwright.train.tuned import drop_checkpoints, fit_tuned
+from millwright.train.weak_rows import Taught, WeakUse, use_of_weak_rows
 from millwright.train.work import Work, labels_of, truth_of
 
 __all__ = ["Fitted", "fit", "truth_of"]
@@ -66,13 +67,12 @@ def fit(
         NotFound: the backbone cannot be loaded.
     """
     rows = dataset.split("train", "validation")
-    labels = labels_of(rows)
-    if len(labels) < 2:
-        raise BadInput(f"training rows have the labels {list(labels)}; at least two are needed: add rows")
+    _check_labels(labels := labels_of(rows))
     clock = Clock()
     with clock.stage("backbone", 1):
         backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens)
     work = Work(dataset.id, rows, settings, backbone, labels, kept, progress, clock)
+    weak, work = _use_of_weak_rows(work)
     method, why = str(settings.train.method), "the settings name it"
     if method in ("auto", "head"):
         fitted, tried = _fit_head(work)
@@ -80,7 +80,41 @@ def fit(
     if method != "head":
         fitted = _fit_tuned(work, method) if settings.train.shards == 1 else _fit_shards(work, method, known)
     facts = {**fitted.facts, "stages": clock.stages, "peak_memory_bytes": clock.peak_memory_bytes()}
+    if weak is not None:
+        facts["weak"] = weak.to_json()
     return Fitted(fitted.classifier, method, why, facts)
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    if len(labels) < 2:
+        raise BadInput(f"training rows have the labels {list(labels)}; at least two are needed: add rows")
+
+
+def _use_of_weak_rows(work: Work) -> tuple[WeakUse | None, Work]:
+    """What is made of the dataset's weak rows, None if it has none, and the work without those left out."""
+    rows = work.known_rows("train") + work.known_rows("validation")
+    weak = [row for row in rows if row.is_weak]
+    if not weak:
+        return None, work
+    clean = [row for row in rows if not row.is_weak]
+    texts = [row.text for row in (*clean, *weak)]
+    precision = checked_precision(work.backbone, texts)
+    feature_ND, _ = _features(work, "features", texts, precision)
+    truth_N, cut = truth_of((*clean, *weak), work.labels), len(clean)
+    name_CD = _teaching_names(work, precision, feature_ND[:cut], truth_N[:cut])
+    tell = work.teller("weak rows")
+    with work.stage("weak rows", len(texts)):
+        tell(0.0)
+        use = use_of_weak_rows(
+            Taught(feature_ND[:cut], truth_N[:cut], [row.group for row in clean]),
+            Taught(feature_ND[cut:], truth_N[cut:], [row.group for row in weak]),
+            name_CD,
+        )
+        tell(1.0)
+    left_out = {row.id for row in weak} - {weak[place].id for place in use.taken}
+    kept = tuple(row for row in work.all_rows if row.id not in left_out)
+    _check_labels(labels := labels_of(kept))
+    return use, replace(work, all_rows=kept, labels=labels)
 
 
 @dataclass(frozen=True)
@@ -118,7 +152,8 @@ def _fit_head(work: Work) -> tuple[Fitted, _Tried]:
     precision = checked_precision(work.backbone, texts)
     feature, made = _features(work, "features", texts, precision)
     cut = len(train_texts)
-    name_CD = _teaching_names(work, precision, feature[:cut], train_truth)
+    is_clean = np.array([not row.is_weak for row in work.known_rows("train")])
+    name_CD = _teaching_names(work, precision, feature[:cut][is_clean], train_truth[is_clean])
     tell = work.teller("head")
     with work.stage("head", len(texts)):
         tell(0.0)
@@ -153,7 +188,7 @@ def _teaching_names(
 ) -> np.ndarray:
     """Features [C, D] of the labels' names where those may teach, else [0, D]."""
     none = feature_ND[:0]
-    if len(truth_N) > FEW_ROWS_A_LABEL * len(work.labels):
+    if not len(truth_N) or len(truth_N) > FEW_ROWS_A_LABEL * len(work.labels):
         return none
     name_CD, _ = _features(work, "label names", [words_of(label) for label in work.labels], precision)
     return name_CD if may_teach(name_CD, feature_ND, truth_N) else none
@@ -184,8 +219,8 @@ def _features(work: Work, stage: str, texts: list[str], precision: torch.dtype) 
 
 def _choose(work: Work, tried: _Tried) -> tuple[str, str]:
     """The method by the data: the last layers where the frozen head is weak and the rows can teach more."""
-    texts, truth = work.rows("train")
-    rows_a_label = len(truth) / len(work.labels)
+    texts, _ = work.rows("train")
+    rows_a_label = sum(not row.is_weak for row in work.known_rows("train")) / len(work.labels)
     accuracy, measured = _head_accuracy(work, tried)
     if accuracy >= AUTO_GOOD_ENOUGH:
         return "head", f"{measured}: good enough, and it trains in seconds"
@@ -216,15 +251,19 @@ def _head_accuracy(work: Work, tried: _Tried) -> tuple[float, str]:
         if not interval.low < AUTO_GOOD_ENOUGH < interval.high:
             return accuracy, measured
         measured += f", too few to tell (95 % between {interval.low:.1%} and {interval.high:.1%}), and"
-    groups = [row.group for row in work.known_rows("train") + work.known_rows("validation")]
-    some = slice(AUTO_MOST_CROSS_VALIDATED)
-    with work.stage("cross-validation", len(groups[some])):
+    rows = work.known_rows("train") + work.known_rows("validation")
+    is_weak = np.array([row.is_weak for row in rows])
+    some, weak = np.flatnonzero(~is_weak)[:AUTO_MOST_CROSS_VALIDATED], np.flatnonzero(is_weak)
+    if not len(some):
+        return 0.0, "there is no row to measure a head on but weak ones"
+    with work.stage("cross-validation", len(some)):
         right_N = cross_validate(
             tried.feature_ND[some],
             tried.truth_N[some],
-            groups[some],
+            [rows[place].group for place in some],
             strength=tried.strength,
-            also=(tried.name_CD, np.arange(len(tried.name_CD))),
+            also=_with_names(tried.feature_ND[weak], tried.truth_N[weak], tried.name_CD),
+            also_group=[rows[place].group for place in weak] + [""] * len(tried.name_CD),
         )
     accuracy = float(right_N.mean())
     return accuracy, f"{measured} on {accuracy:.1%} of {len(right_N):,} rows in cross-validation"
