@@ -20,7 +20,7 @@ from millwright.registry.versions import (
     withdraw,
 )
 from millwright.serve.runtime_record import is_measured
-from millwright.settings import Settings
+from millwright.settings import FROZEN, Settings
 from millwright.store.files import sha256_file
 
 WEIGHTS = "weights.safetensors"
@@ -40,7 +40,8 @@ def train_successors(work: Work) -> None:
     """Train each version that serves and saw the person anew, without the person, and let it serve instead.
 
     It starts from the pretrained network and sees the rows that are left, in the same order and with the
-    same settings as a training from files that never held the person: it is that training.
+    same settings as a training from files that never held the person: it is that training, but for the noise
+    of a private head, which is drawn anew and spends privacy budget again.
     """
     for name in (CHAMPION, CHALLENGER):
         old = alias(work.project, name)
@@ -49,27 +50,27 @@ def train_successors(work: Work) -> None:
         about = work.record.setdefault("versions", {}).setdefault(old, {})
         about.setdefault("served_as", []).append(name)
         manifest = version_manifest(work.project, old)
-        why_not = _why_not(work, manifest)
-        if why_not is not None:
+        new, why_not = None, _why_not(work, manifest)
+        if why_not is None:
+            try:
+                new = _successor(work, manifest)
+            except BadInput as error:  # too few rows or people are left for this method
+                why_not = str(error)
+        if new is None:
             about.update(successor=None, how=f"withdrawn from service: {why_not}")
             with work.project.database.begin() as connection:
                 withdraw(work.project, connection, name, "a person was erased")
                 work.keep(connection)
             continue
-        dataset = open_dataset(work.project, work.record["successor_dataset"])
-        # This erasure may have trained it before it was killed, or for the other alias.
-        settings, seen = _settings_of(work.project, manifest), work.record["found"]["versions"]
-        made = find_made(work.project, dataset.id, settings, but=seen)
-        new = (made or _train(work, dataset, manifest, settings)).name
         if not is_measured(work.project, new):
             from millwright.serve.runtimes import choose_runtime  # PyTorch, only where it must be
 
             choose_runtime(work.project, new, work.progress)
         about.update(
             successor=new,
-            successor_dataset=dataset.id,
+            successor_dataset=work.record["successor_dataset"],
             successor_sha256=sha256_file(work.project.kept / "versions" / new / WEIGHTS),
-            how="trained anew from the pretrained network on the rows that are left",
+            how=_how(work, new),
         )
         with work.project.database.begin() as connection:  # who serves and what is known of it go together
             point(work.project, connection, new, f"successor of {old}: a person was erased", name)
@@ -95,9 +96,31 @@ def _why_not(work: Work, manifest: JsonObject) -> str | None:
     """Why a version gets no successor, None if it gets one."""
     if work.record.get("successor_dataset") is None:
         return f"no version can be trained on what is left ({work.record.get('no_successor')})"
-    if work.withdraw_only and manifest["method"] != "head":
+    if work.withdraw_only and manifest["method"] == "private-head":
+        return "training it anew would spend privacy budget again, and only withdrawing was asked for"
+    if work.withdraw_only and manifest["method"] not in FROZEN:
         return f"its body saw the person (method {manifest['method']}), and only withdrawing was asked for"
     return None
+
+
+def _successor(work: Work, manifest: JsonObject) -> str:
+    """The version without the person; this erasure may have trained it before it was killed."""
+    dataset = open_dataset(work.project, work.record["successor_dataset"])
+    settings, seen = _settings_of(work.project, manifest), work.record["found"]["versions"]
+    made = find_made(work.project, dataset.id, settings, but=seen)
+    return (made or _train(work, dataset, manifest, settings)).name
+
+
+def _how(work: Work, name: str) -> str:
+    """What a successor is, in words that are true of its method."""
+    how = "trained anew from the pretrained network on the rows that are left"
+    if (spent := version_manifest(work.project, name).get("spent")) is None:
+        return how
+    return (
+        f"{how}, with noise drawn anew: one draw of those that a training without the person could make, "
+        f"not the same to the byte; it spent privacy budget again, epsilon = {spent['epsilon']:.3g} with "
+        f"delta = {spent['delta']:g} after {spent['releases']} releases"
+    )
 
 
 def _train(work: Work, dataset: Dataset, manifest: JsonObject, settings: Settings) -> VersionInfo:

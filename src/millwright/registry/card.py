@@ -46,9 +46,29 @@ def model_card(manifest: JsonObject) -> str:
         for name in METRICS:
             figure = metrics[name]
             lines.append(f"| {name} | {figure['value']:.4f} | {figure['low']:.4f} | {figure['high']:.4f} |")
+    lines += _privacy(manifest)
     lines += ["", "## What it costs", "", "| stage | seconds | rows/s |", "|---|---|---|"]
     for stage, cost in manifest["facts"]["stages"].items():
         lines.append(f"| {stage} | {cost['seconds']} | {cost['rows_per_second']} |")
     lines += ["", f"Peak memory: {manifest['facts']['peak_memory_bytes'] / 1e6:.0f} MB.", "", "## Labels", ""]
     lines += [f"- `{' '.join(label.split())}`" for label in manifest["labels"]]
     return "\n".join(lines) + "\n"
+
+
+def _privacy(manifest: JsonObject) -> list[str]:
+    """What a differentially private version promises, and what the promise leaves out."""
+    if (privacy := manifest["facts"].get("privacy")) is None:
+        return []
+    spent = manifest["spent"]
+    return [
+        "",
+        "## Differential privacy",
+        f"- ε = {privacy['epsilon']:g}, δ = {privacy['delta']:g} (μ = {privacy['mu']:.4f}), for "
+        f"{privacy['people']:,} people.",
+        f"- Unit: {privacy['unit']}. Neighbours: {privacy['neighbours']}.",
+        f"- {privacy['mechanism']}.",
+        f"- Covered: {'; '.join(privacy['covered'])}.",
+        f"- Not covered: {'; '.join(privacy['not_covered'])}.",
+        f"- Private versions that the project has released, this one included: {spent['releases']:,}. To a "
+        f"person who taught all of them they promise ε = {spent['epsilon']:.3g} with δ = {spent['delta']:g}.",
+    ]

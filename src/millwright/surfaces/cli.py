@@ -170,9 +170,12 @@ def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
 
 @app.command(rich_help_panel=WHEEL)
 def train(
-    method: Annotated[str | None, typer.Option(help="auto, head, top, full, lora, adalora, adapter.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="auto, head, private-head, top, full, …: see settings.")
+    ] = None,
     search: Annotated[int, typer.Option(min=0, help="Try so many settings first.")] = 0,
     epochs: Annotated[int | None, typer.Option(help="Most passes over the rows.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="What a private-head may tell of a person.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     project: ProjectFolder = Path("."),
     json: AsJson = False,
@@ -182,7 +185,9 @@ def train(
     Example: millwright train --project desk --method lora --search 10
     """
     opened = open_at(project)
-    settings = change_settings(opened.settings, "train", method=method, epochs=epochs, seed=seed)
+    settings = change_settings(
+        opened.settings, "train", method=method, epochs=epochs, epsilon=epsilon, seed=seed
+    )
 
     from millwright.registry.versions import version_manifest
     from millwright.steps import train as train_version

@@ -189,6 +189,10 @@ def version_table(manifest: JsonObject, aliases: Sequence[str]) -> RenderableTyp
         ("backbone", manifest["backbone"]["name"]),
         ("method", f"{manifest['method']}: {manifest['why']}"),
     ]
+    if (privacy := manifest["facts"].get("privacy")) is not None:
+        spent = manifest["spent"]
+        told = f"epsilon {privacy['epsilon']:g}, delta {privacy['delta']:g}, of {privacy['people']:,} people"
+        rows.append(("private", f"{told}; {spent['epsilon']:.3g} in {spent['releases']} releases"))
     parts: list[RenderableType] = [table(("", ""), rows), ""]
     metrics = manifest["metrics"]
     if metrics is None:

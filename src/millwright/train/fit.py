@@ -13,6 +13,7 @@ from torch import Tensor
 
 from millwright.data.dataset import Dataset
 from millwright.errors import BadInput
+from millwright.privacy.gaussian_mechanism import mu_of, secure_normals
 from millwright.progress import Progress
 from millwright.records import JsonObject, Row
 from millwright.settings import Settings
@@ -25,7 +26,8 @@ from millwright.train.events import Events
 from millwright.train.heads import DEFAULT_STRENGTH, choose_strength, fit_head, log_loss
 from millwright.train.label_names import FEW_ROWS_A_LABEL, may_teach, words_of
 from millwright.train.methods import METHODS, build_network, state_depth, tuned_tensors
-from millwright.train.network import Network
+from millwright.train.network import Network, feature_count
+from millwright.train.private_head import DELTA, check_people, fit_private_head, private_temperature
 from millwright.train.states import cached_features, cached_states, checked_precision, device, tokenize
 from millwright.train.tune import Plan, Rows, features, logits, tune
 
@@ -75,7 +77,7 @@ def fit(dataset: Dataset, settings: Settings, *, kept: Path, progress: Progress)
         fitted, tried = _fit_head(work)
         method, why = ("head", why) if method == "head" else _choose(work, tried)
     if method != "head":
-        fitted = _fit_tuned(work, method)
+        fitted = _fit_private(work) if method == "private-head" else _fit_tuned(work, method)
     facts = {**fitted.facts, "stages": clock.stages, "peak_memory_bytes": clock.peak_memory_bytes()}
     return Fitted(fitted.classifier, method, why, facts)
 
@@ -162,6 +164,62 @@ def _fit_head(work: _Work) -> tuple[Fitted, _Tried]:
     }
     tried = _Tried(feature, truth, name_CD, strength, held, round((accuracy or 0.0) * held))
     return Fitted(classifier, "head", "", facts), tried
+
+
+def _fit_private(work: _Work) -> Fitted:
+    """A differentially private head; what looks at rows without noise is listed in `_PRIVATE` below."""
+    settings = work.settings.train
+    train, train_truth = work.known_rows("train"), work.rows("train")[1]
+    person_N = [_person(row) for row in train]
+    taught = set(person_N)
+    held = [row for row in work.known_rows("validation") if _person(row) not in taught]
+    check_people(len(taught), len(work.labels), feature_count(work.backbone), settings.epsilon)
+    names = [words_of(label) for label in work.labels]
+    precision = checked_precision(work.backbone, names)  # rows must not decide it
+    name_CD, _ = _features(work, "label names", names, precision)
+    feature, made = _features(work, "features", [row.text for row in (*train, *held)], precision)
+    mu, cut = mu_of(settings.epsilon, DELTA), len(train)
+    with work.clock.stage("head", cut):
+        head = fit_private_head(feature[:cut], train_truth, person_N, name_CD, mu, secure_normals)
+    with work.clock.stage("temperature", len(held)):
+        chosen = private_temperature(
+            feature[cut:] @ head.weight_CD.T + head.bias_C,
+            truth_of(held, work.labels),
+            [_person(row) for row in held],
+            mu,
+            head.cautious_temperature,
+            secure_normals,
+        )
+    tuned = {"head.weight": torch.from_numpy(head.weight_CD), "head.bias": torch.from_numpy(head.bias_C)}
+    temperature = head.cautious_temperature if chosen is None else chosen
+    classifier = assemble(work.labels, "private-head", work.backbone, settings, temperature, precision, tuned)
+    facts = {
+        "privacy": {**_PRIVATE, "epsilon": settings.epsilon, "delta": DELTA, "mu": mu, "people": len(taught)},
+        "validation_accuracy": None,
+        "texts_run": made,
+        "taught_by": len(train),
+        "label_names": len(names) if head.names_taught else 0,
+        "is_calibrated": chosen is not None,
+    }
+    return Fitted(classifier, "private-head", "", facts)
+
+
+_PRIVATE: JsonObject = {
+    "unit": "a person: all rows of one subject, or one row without a subject",
+    "neighbours": "two datasets, one of which has all rows of one person more",
+    "mechanism": "Gaussian noise on sufficient statistics, and on the votes that choose the temperature",
+    "covered": ["weights and bias of the head", "the temperature", "whether labels' names taught"],
+    "not_covered": [
+        "the labels' names, which are taken as public",
+        "counts of rows, people and labels, and how long the stages took",
+        "what was measured on test rows, and whatever compares answers on rows: promotion, choice of runtime",
+    ],
+}
+
+
+def _person(row: Row) -> str:
+    """Whose row it is: the subject, or the row alone where there is none."""
+    return f"row:{row.id}" if row.subject is None else f"subject:{row.subject}"
 
 
 def _teaching_names(
