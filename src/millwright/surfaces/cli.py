@@ -284,6 +284,10 @@ def turn(
     decide_by: Annotated[
         str, typer.Option(help="rows promotes on held-out rows, users leaves it to an experiment.")
     ] = "rows",
+    max_membership: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Audit it; at most so many of its rows may be found at 1 % false."),
+    ] = None,
     gently: Gently = False,
     project: ProjectFolder = Path("."),
     json: AsJson = False,
@@ -299,7 +303,12 @@ def turn(
     from millwright.loop import turn as turn_wheel
 
     with screen.progress_bars(json) as progress:
-        record = turn_wheel(opened, decide_by="users" if decide_by == "users" else "rows", progress=progress)
+        record = turn_wheel(
+            opened,
+            decide_by="users" if decide_by == "users" else "rows",
+            max_membership=max_membership,
+            progress=progress,
+        )
     if json:
         screen.show_json(record)
         return

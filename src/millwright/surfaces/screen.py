@@ -213,6 +213,25 @@ def version_table(manifest: JsonObject, aliases: Sequence[str]) -> RenderableTyp
     return Group(*parts)
 
 
+def membership_table(audit: JsonObject) -> Table:
+    """How well attacks tell who taught a version."""
+    rows = [
+        (
+            attack["name"],
+            str(Interval(**attack["area"])),
+            *(
+                "others too few" if point is None else str(Interval(**point["true_positives"]))
+                for point in attack["points"]
+            ),
+        )
+        for attack in audit["attacks"]
+    ]
+    if audit["promised"] is not None:
+        rows.append(("promised at most", "", *(f"{most:.4f}" for most in audit["promised"])))
+    rates = tuple(f"found at {rate:.1%}" for rate in audit["rates"])
+    return table(("attack", "area", *rates), rows, right=("area", *rates))
+
+
 def runtime_table(record: "RuntimeRecord") -> RenderableType:
     """How a version runs on this machine, and what the other ways would have been."""
     rows = [

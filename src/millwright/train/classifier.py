@@ -41,6 +41,10 @@ class Classifier:
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """Calibrated probabilities [N, C] of the labels, in float64; each row sums to one."""
+        return softmax(self.logits(texts), self.temperature)
+
+    def logits(self, texts: Sequence[str]) -> np.ndarray:
+        """What the head says [N, C], before the temperature."""
         logit_NC = np.zeros((len(texts), len(self.labels)))
         token_ids = tokenize(self.backbone, texts)
         with torch.inference_mode():
@@ -48,7 +52,7 @@ class Classifier:
                 ids_BT, mask_BT = pad([token_ids[index] for index in batch], self.backbone.pad_id)
                 feature_BD = self.network.features(ids_BT.to(device()), mask_BT.to(device()))
                 logit_NC[batch] = self.network.head(feature_BD).double().cpu().numpy()
-        return softmax(logit_NC, self.temperature)
+        return logit_NC
 
     def save(self, folder: Path) -> None:
         """Write weights.safetensors, tokenizer.json and classifier.json; CannotStore on a full disk."""

@@ -88,6 +88,11 @@ def truth_of(rows: Sequence[Row], labels: Sequence[str]) -> np.ndarray:
     return np.array([number.get(row.label, -1) for row in rows], dtype=np.int64)
 
 
+def person_of(row: Row) -> str:
+    """Whose row it is: the subject, or the row alone where there is none."""
+    return f"row:{row.id}" if row.subject is None else f"subject:{row.subject}"
+
+
 @dataclass(frozen=True)
 class _Work:
     """What every method needs."""
@@ -170,9 +175,9 @@ def _fit_private(work: _Work) -> Fitted:
     """A differentially private head; what looks at rows without noise is listed in `_PRIVATE` below."""
     settings = work.settings.train
     train, train_truth = work.known_rows("train"), work.rows("train")[1]
-    person_N = [_person(row) for row in train]
+    person_N = [person_of(row) for row in train]
     taught = set(person_N)
-    held = [row for row in work.known_rows("validation") if _person(row) not in taught]
+    held = [row for row in work.known_rows("validation") if person_of(row) not in taught]
     check_people(len(taught), len(work.labels), feature_count(work.backbone), settings.epsilon)
     names = [words_of(label) for label in work.labels]
     precision = checked_precision(work.backbone, names)  # rows must not decide it
@@ -185,7 +190,7 @@ def _fit_private(work: _Work) -> Fitted:
         chosen = private_temperature(
             feature[cut:] @ head.weight_CD.T + head.bias_C,
             truth_of(held, work.labels),
-            [_person(row) for row in held],
+            [person_of(row) for row in held],
             mu,
             head.cautious_temperature,
             secure_normals,
@@ -215,11 +220,6 @@ _PRIVATE: JsonObject = {
         "what was measured on test rows, and whatever compares answers on rows: promotion, choice of runtime",
     ],
 }
-
-
-def _person(row: Row) -> str:
-    """Whose row it is: the subject, or the row alone where there is none."""
-    return f"row:{row.id}" if row.subject is None else f"subject:{row.subject}"
 
 
 def _teaching_names(
