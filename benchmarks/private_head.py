@@ -1,8 +1,9 @@
-"""What differential privacy costs a head, and what attacks on membership find. `python benchmarks/private_head.py`
+"""What differential privacy costs a head, and what attacks find. `python benchmarks/private_head.py`
 
 Accuracy: rows a label teach, other rows measure, delta is the product's. "no noise" is the same ridge
 regression without any, "head" the logistic regression that `--method head` trains. Kept is the accuracy over
-chance (always the commonest label) as a share of that without noise. Signal is what `check_people` bounds.
+chance (always the commonest label) as a share of that without noise. Needed are the people
+below whom the product refuses.
 
 Membership: a random half of Banking77's rows teaches a head, the other half does not; 32 shadows of the same
 making. Shape suffixes: N rows, C labels, D features.
@@ -24,13 +25,13 @@ from millwright.train.attacks import likelihood_ratios, margins, shadow_margins
 from millwright.train.backbones import MINILM, load_backbone
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.label_names import words_of
-from millwright.train.private_head import DELTA, LEAST_SIGNAL, SENSITIVITY, fit_private_head
+from millwright.train.private_head import DELTA, fit_private_head, people_needed
 from millwright.train.states import cached_features, checked_precision
 
 EPSILONS, SHOTS, DRAWS, MAX_TOKENS, SHADOWS = (1.0, 3.0, 8.0), (10, 20, 50), 3, 128, 32
 BANKING = "Banking77, official split"
 ALL = (BANKING, "MedQuAD question types", "SST-2", "IMDB", "customer-desk")
-COLUMNS = ("dataset", "people_a_label", "labels", "epsilon", "signal", "refused", "accuracy", "low", "high")
+COLUMNS = ("dataset", "people", "labels", "epsilon", "needed", "refused", "accuracy", "low", "high", "kept")
 FOUND = ("what", "attack", "area", "false", "found", "found_low", "found_high", "promised")
 
 
@@ -56,6 +57,7 @@ def accuracies(name: str) -> list[Row]:
             row: Row = {
                 "part": "accuracy",
                 "dataset": name,
+                "people": people,
                 "people_a_label": round(people / len(labels), 1),
                 "labels": len(labels),
                 "epsilon": {None: "no noise"}.get(epsilon, epsilon),  # type: ignore[call-overload]
@@ -65,9 +67,8 @@ def accuracies(name: str) -> list[Row]:
                 "kept": round((mean - commonest) / above, 3),
             }
             if isinstance(epsilon, float):
-                noise = SENSITIVITY / mu_of(epsilon, DELTA) * feature_ND.shape[1] ** 0.5
-                signal = people / len(labels) / noise
-                row |= {"signal": round(signal, 3), "refused": signal < LEAST_SIGNAL}
+                needed = people_needed(len(labels), feature_ND.shape[1], epsilon)
+                row |= {"needed": needed, "refused": people < needed}
             rows.append(row)
     return rows
 
@@ -179,7 +180,7 @@ def main() -> None:
     if "accuracy" in wanted:
         for name in ALL:
             found = accuracies(name)
-            print_table(found, (*COLUMNS, "kept"))
+            print_table(found, COLUMNS)
             rows += found
     if "membership" in wanted:
         for epsilon in ("head", None, 8.0, 1.0):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from millwright.data.prepare import prepare
 from millwright.erase.erasure import erase
 from millwright.errors import Corrupt
 from millwright.privacy.audit import audit_file, read_audit
@@ -12,19 +13,30 @@ from millwright.privacy.gaussian_mechanism import delta_of, epsilon_of, mu_of
 from millwright.project import Project
 from millwright.registry.budget import SPENT, spent
 from millwright.registry.versions import CHAMPION, alias, version_manifest
+from millwright.settings import change_settings
 from millwright.steps import train
-from millwright.train.private_head import DELTA, LEAST_SIGNAL, SENSITIVITY
-from tests.desk import copy_desk
-from tests.erase.people import PEOPLE, desk_of, owned_rows
+from millwright.train.private_head import DELTA, LEAST_PEOPLE, SENSITIVITY
+from tests.desk import copy_desk, telling_rows
+from tests.erase.people import desk_of
 
-FEATURES, LABELS = 64, 3
+FEATURES = 64
+
+
+def people() -> list[tuple[str, str, str]]:
+    """Rows of alma and thirty others, four each."""
+    names = ["alma", *(f"person {n}" for n in range(30))]
+    return [(text, label, names[n % 31]) for n, (text, label) in enumerate(telling_rows(124))]
+
+
+def teachers(project: Project) -> set[str | None]:
+    return {row.subject for row in prepare(project).split("train")}
 
 
 @pytest.fixture(scope="module")
 def private_folder(tmp_path_factory, encoder) -> Path:
     """A desk with a private champion; people are few, so epsilon is large. Copy it, don't touch it."""
     folder = tmp_path_factory.mktemp("private") / "desk"
-    project = desk_of(folder, encoder, owned_rows(), method="private-head", epsilon=60.0)
+    project = desk_of(folder, encoder, people(), method="private-head", epsilon=60.0)
     train(project)
     project.database.dispose()
     return folder
@@ -54,7 +66,8 @@ def test_the_ledger_outlives_the_versions_that_it_tells_of(private):
     manifest = version_manifest(private, "v2")
     assert manifest["spent"] == spent(private)
     assert manifest["spent"]["releases"] == 2
-    assert manifest["facts"]["privacy"]["people"] == len(PEOPLE) - 1
+    assert manifest["facts"]["privacy"]["people"] == len(teachers(private))
+    assert "alma" not in teachers(private)
     both = math.sqrt(2) * mu_of(60.0, DELTA)
     assert delta_of(both, manifest["spent"]["epsilon"]) == pytest.approx(DELTA, rel=1e-3)
 
@@ -62,7 +75,7 @@ def test_the_ledger_outlives_the_versions_that_it_tells_of(private):
 def test_the_card_states_the_promise_its_unit_and_what_is_left_out(private):
     card = (private.kept / "versions" / "v1" / "README.md").read_text()
     part = card.split("## Differential privacy\n", 1)[1].split("\n## ", 1)[0]
-    assert f"ε = 60, δ = 1e-06 (μ = {mu_of(60.0, DELTA):.4f}), for {len(PEOPLE)} people" in part
+    assert f"ε = 60, δ = 1e-06 (μ = {mu_of(60.0, DELTA):.4f}), for {len(teachers(private))} people" in part
     assert "all rows of one subject" in part
     assert "Not covered: the labels' names" in part
     assert "test rows" in part
@@ -76,16 +89,19 @@ def test_where_only_withdrawing_is_asked_for_no_budget_is_spent(private):
 
 
 def test_a_version_that_too_few_people_are_left_for_is_withdrawn(tmp_path, encoder):
-    between = (len(PEOPLE) - 0.5) / LABELS  # people a label that five are enough for, and four are not
-    mu = SENSITIVITY * math.sqrt(FEATURES) / (between / LEAST_SIGNAL)
-    project = desk_of(
-        tmp_path / "desk", encoder, owned_rows(), method="private-head", epsilon=epsilon_of(mu, DELTA)
-    )
+    project = desk_of(tmp_path / "desk", encoder, people(), method="private-head")
+    them = teachers(project)
+    assert "alma" in them
+    mu = (
+        SENSITIVITY * math.sqrt(FEATURES) * LEAST_PEOPLE / (len(them) - 0.5)
+    )  # all are enough, one less is not
+    train_settings = {"epsilon": epsilon_of(mu, DELTA)}
+    project = Project(project.folder, change_settings(project.settings, "train", **train_settings))
     train(project)
     receipt = erase(project, "alma").receipt
     assert alias(project, CHAMPION) is None
     assert "withdrawn from service: epsilon = " in receipt["versions"]["v1"]["how"]
-    assert "needs 2 people a label" in receipt["versions"]["v1"]["how"]
+    assert f"there are {len(them) - 1}" in receipt["versions"]["v1"]["how"]
 
 
 def test_no_private_version_is_made_while_the_ledger_cannot_be_trusted(private):

@@ -11,7 +11,6 @@ from millwright.privacy.gaussian_mechanism import delta_of, most_true_positives,
 from millwright.train.calibrate import softmax
 from millwright.train.private_head import (
     DELTA,
-    LEAST_SIGNAL,
     MOST_VOTE,
     SENSITIVITY,
     _sums,
@@ -20,6 +19,7 @@ from millwright.train.private_head import (
     check_people,
     fit_private_head,
     names_tell,
+    people_needed,
     private_temperature,
     symmetric_noise,
 )
@@ -191,13 +191,18 @@ def test_without_people_enough_for_the_noise_no_temperature_is_chosen(people, mu
 
 
 def test_too_few_people_are_refused_and_as_many_as_it_says_are_enough():
-    with pytest.raises(BadInput, match=r"epsilon = 3 .* needs (\d+) people a label, there are 5.0") as raised:
+    with pytest.raises(BadInput, match=r"epsilon = 3 .* there are 50, 5.0 a label") as raised:
         check_people(people=50, labels=10, features=768, epsilon=3.0)
-    noise = SENSITIVITY / mu_of(3.0, DELTA) * math.sqrt(768)
-    needed = math.ceil(LEAST_SIGNAL * noise)
-    assert f"needs {needed} people" in str(raised.value)
+    needed = people_needed(10, 768, 3.0)
+    assert f"needs {needed:,} people who teach" in str(raised.value)
     assert raised.value.field == "train.epsilon"
-    assert check_people(10 * needed, 10, 768, 3.0) == pytest.approx(needed / noise)
+    check_people(needed, 10, 768, 3.0)
+
+
+@pytest.mark.parametrize(("labels", "times"), [(2, 10.0), (60, 10.0), (77, 0.15 * 77)])
+def test_the_people_needed_follow_the_noise_of_a_direction(labels, times):
+    deviation = math.sqrt(2) / mu_of(3.0, DELTA)
+    assert people_needed(labels, 768, 3.0) == math.ceil(times * deviation * math.sqrt(768))
 
 
 def test_more_people_than_delta_is_meant_for_are_refused():

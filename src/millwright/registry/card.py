@@ -68,7 +68,8 @@ def _privacy(manifest: JsonObject) -> list[str]:
         f"- ε = {privacy['epsilon']:g}, δ = {privacy['delta']:g} (μ = {privacy['mu']:.4f}), for "
         f"{privacy['people']:,} people.",
         f"- Unit: {privacy['unit']}. Neighbours: {privacy['neighbours']}.",
-        f"- {privacy['mechanism']}.",
+        f"- {privacy['mechanism']}."
+        + ("" if manifest["facts"]["is_calibrated"] else " People were too few to choose a temperature by."),
         f"- Covered: {'; '.join(privacy['covered'])}.",
         f"- Not covered: {'; '.join(privacy['not_covered'])}.",
         f"- Private versions that the project has released, this one included: {spent['releases']:,}. To a "

@@ -216,6 +216,7 @@ _PRIVATE: JsonObject = {
     "covered": ["weights and bias of the head", "the temperature", "whether labels' names taught"],
     "not_covered": [
         "the labels' names, which are taken as public",
+        "which rows `prepare` left out because others have the same or nearly the same text; the split seed",
         "counts of rows, people and labels, and how long the stages took",
         "what was measured on test rows, and whatever compares answers on rows: promotion, choice of runtime",
     ],

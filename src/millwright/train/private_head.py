@@ -22,7 +22,7 @@ from millwright.train.calibrate import softmax
 
 DELTA = 1e-6
 SENSITIVITY = math.sqrt(2)  # of (sum x x', sum x y') in one row of length one, y an indicator
-LEAST_SIGNAL = 0.25  # people a label over noise; below it less than half of the accuracy is left
+LEAST_PEOPLE, LEAST_PEOPLE_A_LABEL = 10.0, 0.15  # times the noise; see `people_needed`
 NAME_WEIGHT = 20.0  # a name counts as so many people
 NAME_PERMUTATIONS, NAME_NOISE, LEAST_NAMES = 999, 0.01, 5
 TEMPERATURE_STEP, TEMPERATURES_BELOW, TEMPERATURES_ABOVE = 1.5, 12, 5
@@ -45,12 +45,27 @@ class PrivateHead:
     cautious_temperature: float
 
 
-def check_people(people: int, labels: int, features: int, epsilon: float) -> float:
-    """Refuse a promise under which the head would be of little use, or the promise would be none.
+def people_needed(labels: int, features: int, epsilon: float) -> int:
+    """How many people must teach, so that about half of the accuracy over chance is left under the noise.
 
-    The signal is people a label over the noise's deviation times the square root of the features: what a
-    label's column of the statistics gains from its people over what it gains from the noise. At 0.25 a head
-    keeps about half of the accuracy that it has without noise (`benchmarks/private_head.py`).
+    The noise moves a direction of the statistics by its deviation times the square root of the features;
+    that many people move it as far. With ten times as many in all, and 0.15 times as many a label, 60 % or
+    more was left on five datasets of 2 to 77 labels (`benchmarks/private_head.py`).
+
+    Args:
+        labels: how many labels there are.
+        features: how many features a text has.
+        epsilon: what is promised, with DELTA.
+
+    Returns:
+        The number of people.
+    """
+    noise = SENSITIVITY / mu_of(epsilon, DELTA) * math.sqrt(features)
+    return math.ceil(noise * max(LEAST_PEOPLE, LEAST_PEOPLE_A_LABEL * labels))
+
+
+def check_people(people: int, labels: int, features: int, epsilon: float) -> None:
+    """Refuse a promise under which the head would be of little use, or the promise would be none.
 
     Args:
         people: who have training rows.
@@ -58,26 +73,20 @@ def check_people(people: int, labels: int, features: int, epsilon: float) -> flo
         features: how many features a text has.
         epsilon: what is promised, with DELTA.
 
-    Returns:
-        The signal.
-
     Raises:
-        BadInput: the signal is too small, or there are so many people that DELTA is no small chance for each.
+        BadInput: people are too few, or so many that DELTA is no small chance for each.
     """
-    noise = SENSITIVITY / mu_of(epsilon, DELTA) * math.sqrt(features)
-    signal = people / labels / noise
-    if signal < LEAST_SIGNAL:
-        needed = math.ceil(LEAST_SIGNAL * noise)
+    needed = people_needed(labels, features, epsilon)
+    if people < needed:
         raise BadInput(
-            f"epsilon = {epsilon:g} with delta = {DELTA:g} needs {needed} people a label, there are "
-            f"{people / labels:.1f} ({people:,} people, {labels} labels): under its noise the head "
-            "would lose more than half of its accuracy; collect more, raise train.epsilon, or use the method "
-            "head",
+            f"epsilon = {epsilon:g} with delta = {DELTA:g} needs {needed:,} people who teach, for {labels} "
+            f"labels and {features} features; there are {people:,}, {people / labels:.1f} a label: the noise "
+            "would take about half of what the head learns, or more; collect more, raise train.epsilon, or "
+            "use the method head",
             field="train.epsilon",
         )
     if people * DELTA >= 1:
         raise BadInput(f"delta = {DELTA:g} must be below 1 / people, there are {people:,}; use fewer rows")
-    return signal
 
 
 def fit_private_head(
