@@ -316,11 +316,11 @@ SECTIONS = {
     ),
     "private_head": Section(
         "Privacy of a head",
-        "Accuracy: the built-in backbone, frozen; the mean over three draws of the rows that teach and of the "
+        "Accuracy: the built-in backbone, frozen; the mean over three draws of who teaches and of the "
         "noise; delta is 1e-6, each row is a person. No noise is the same ridge regression without any, head "
         "what `--method head` trains. Kept is the accuracy over always answering the commonest label, as a "
-        "share of that without noise; with fewer people than needed the product refuses. Membership: a random "
-        "half of Banking77's rows teaches, the other half does not, 32 shadows of the same making; found is "
+        "share of that without noise; with fewer people than needed training is refused. Membership: a "
+        "random half of Banking77's rows teaches, the other half does not, 32 shadows of the same making; found is "
         "the share of those who taught at a rate of false accusations, promised the most that epsilon and "
         "delta allow.",
         {
