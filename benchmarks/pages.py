@@ -319,9 +319,9 @@ SECTIONS = {
         "Accuracy: the built-in backbone, frozen; the mean over three draws of who teaches and of the "
         "noise; delta is 1e-6, each row is a person. No noise is the same ridge regression without any, head "
         "what `--method head` trains. Kept is the accuracy over always answering the commonest label, as a "
-        "share of that without noise; with fewer people than needed training is refused. Membership: a "
-        "random half of Banking77's rows teaches, the other half does not, 32 shadows of the same making; found "
-        "is the share of those who taught at a rate of false accusations, promised the most that epsilon and "
+        "share of that without noise; names say nothing where they were dealt out anew; with fewer people than needed training is refused. Membership: a "
+        "random half of Banking77's rows teaches, the other half does not, 32 shadows made alike; found is "
+        "the share of those who taught at a rate of false accusations, promised the most that epsilon and "
         "delta allow.",
         {
             "part": "part",
@@ -335,6 +335,8 @@ SECTIONS = {
             "low": "lowest",
             "high": "highest",
             "kept": "kept",
+            "nameless": "names say nothing",
+            "kept_nameless": "kept",
             "what": "what",
             "attack": "attack",
             "area": "area",

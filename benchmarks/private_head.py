@@ -2,7 +2,8 @@
 
 Accuracy: rows a label teach, other rows measure, delta is the product's. "no noise" is the same ridge
 regression without any, "head" the logistic regression that `--method head` trains. Kept is the accuracy over
-chance (always the commonest label) as a share of that without noise. Needed are the people
+chance (always the commonest label) as a share of that without noise. Nameless: the same
+with labels' names dealt out anew, so that they say nothing. Needed are the people
 below whom the product refuses.
 
 Membership: a random half of Banking77's rows teaches a head, the other half does not; 32 shadows of the same
@@ -31,7 +32,20 @@ from millwright.train.states import cached_features, checked_precision
 EPSILONS, SHOTS, DRAWS, MAX_TOKENS, SHADOWS = (1.0, 3.0, 8.0), (10, 20, 50), 3, 128, 32
 BANKING = "Banking77, official split"
 ALL = (BANKING, "MedQuAD question types", "SST-2", "IMDB", "customer-desk")
-COLUMNS = ("dataset", "people", "labels", "epsilon", "needed", "refused", "accuracy", "low", "high", "kept")
+COLUMNS = (
+    "dataset",
+    "people",
+    "labels",
+    "epsilon",
+    "needed",
+    "refused",
+    "accuracy",
+    "low",
+    "high",
+    "kept",
+    "nameless",
+    "kept_nameless",
+)
 FOUND = ("what", "attack", "area", "false", "found", "found_low", "found_high", "promised")
 
 
@@ -50,6 +64,15 @@ def accuracies(name: str) -> list[Row]:
             ]
             for epsilon in ("head", None, *EPSILONS)
         }
+        dealt_CD = name_CD[np.random.default_rng(4).permutation(len(labels))]
+        nameless = {
+            epsilon: [
+                measure(feature_ND, truth_N, dealt_CD, some, taught, epsilon, seed)
+                for seed, some in enumerate(drawn)
+            ]
+            for epsilon in (None, *EPSILONS)
+        }
+        above_nameless = np.mean(nameless[None])
         commonest = np.bincount(truth_N[taught:]).max() / len(truth_N[taught:])
         above = np.mean(found[None]) - commonest
         for epsilon, measured in found.items():
@@ -68,7 +91,9 @@ def accuracies(name: str) -> list[Row]:
             }
             if isinstance(epsilon, float):
                 needed = people_needed(len(labels), feature_ND.shape[1], epsilon)
-                row |= {"needed": needed, "refused": people < needed}
+                bare = float(np.mean(nameless[epsilon]))
+                row |= {"needed": needed, "refused": people < needed, "nameless": round(bare, 4)}
+                row["kept_nameless"] = round((bare - commonest) / (above_nameless - commonest), 3)
             rows.append(row)
     return rows
 

@@ -199,7 +199,7 @@ def test_too_few_people_are_refused_and_as_many_as_it_says_are_enough():
     check_people(needed, 10, 768, 3.0)
 
 
-@pytest.mark.parametrize(("labels", "times"), [(2, 10.0), (60, 10.0), (77, 0.15 * 77)])
+@pytest.mark.parametrize(("labels", "times"), [(2, 10.0), (30, 10.0), (77, 0.33 * 77)])
 def test_the_people_needed_follow_the_noise_of_a_direction(labels, times):
     deviation = math.sqrt(2) / mu_of(3.0, DELTA)
     assert people_needed(labels, 768, 3.0) == math.ceil(times * deviation * math.sqrt(768))

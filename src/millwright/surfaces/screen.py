@@ -192,7 +192,7 @@ def version_table(manifest: JsonObject, aliases: Sequence[str]) -> RenderableTyp
     if (privacy := manifest["facts"].get("privacy")) is not None:
         spent = manifest["spent"]
         told = f"epsilon {privacy['epsilon']:g}, delta {privacy['delta']:g}, of {privacy['people']:,} people"
-        rows.append(("private", f"{told}; {spent['epsilon']:.3g} in {spent['releases']} releases"))
+        rows.append(("private", f"{told}; {spent['epsilon']:.3g} in all {spent['releases']} releases"))
     parts: list[RenderableType] = [table(("", ""), rows), ""]
     metrics = manifest["metrics"]
     if metrics is None:
@@ -214,22 +214,22 @@ def version_table(manifest: JsonObject, aliases: Sequence[str]) -> RenderableTyp
 
 
 def membership_table(audit: JsonObject) -> Table:
-    """How well attacks tell who taught a version."""
-    rows = [
-        (
-            attack["name"],
-            str(Interval(**attack["area"])),
-            *(
-                "others too few" if point is None else str(Interval(**point["true_positives"]))
-                for point in attack["points"]
-            ),
-        )
-        for attack in audit["attacks"]
-    ]
-    if audit["promised"] is not None:
-        rows.append(("promised at most", "", *(f"{most:.4f}" for most in audit["promised"])))
-    rates = tuple(f"found at {rate:.1%}" for rate in audit["rates"])
-    return table(("attack", "area", *rates), rows, right=("area", *rates))
+    """How well attacks tell who taught a version: a line an attack and a rate of false accusations."""
+    rows = []
+    for attack in audit["attacks"]:
+        for place, (rate, point) in enumerate(zip(audit["rates"], attack["points"], strict=True)):
+            found = ("others too few", "") if point is None else _with_interval(point["true_positives"])
+            promised = "" if audit["promised"] is None else f"{audit['promised'][place]:.4f}"
+            area = f"{attack['area']['value']:.3f}"
+            rows.append((attack["name"], area, f"{rate:.1%}", *found, promised))
+    numbers = ("area", "false", "found", "promised at most")
+    return table(
+        ("attack", "area", "false", "found", "95 % interval", "promised at most"), rows, right=numbers
+    )
+
+
+def _with_interval(figure: JsonObject) -> tuple[str, str]:
+    return f"{figure['value']:.4f}", f"{figure['low']:.4f} to {figure['high']:.4f}"
 
 
 def runtime_table(record: "RuntimeRecord") -> RenderableType:

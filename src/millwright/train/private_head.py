@@ -22,8 +22,8 @@ from millwright.train.calibrate import softmax
 
 DELTA = 1e-6
 SENSITIVITY = math.sqrt(2)  # of (sum x x', sum x y') in one row of length one, y an indicator
-LEAST_PEOPLE, LEAST_PEOPLE_A_LABEL = 10.0, 0.15  # times the noise; see `people_needed`
-NAME_WEIGHT = 20.0  # a name counts as so many people
+LEAST_PEOPLE, LEAST_PEOPLE_A_LABEL = 10.0, 0.33  # times the noise; see `people_needed`
+NAME_WEIGHT = 15.0  # a name counts as so many people for each unit of the noise's deviation
 NAME_PERMUTATIONS, NAME_NOISE, LEAST_NAMES = 999, 0.01, 5
 TEMPERATURE_STEP, TEMPERATURES_BELOW, TEMPERATURES_ABOVE = 1.5, 12, 5
 MOST_VOTE = 0.5
@@ -49,8 +49,8 @@ def people_needed(labels: int, features: int, epsilon: float) -> int:
     """How many people must teach, so that about half of the accuracy over chance is left under the noise.
 
     The noise moves a direction of the statistics by its deviation times the square root of the features;
-    that many people move it as far. With ten times as many in all, and 0.15 times as many a label, 60 % or
-    more was left on five datasets of 2 to 77 labels (`benchmarks/private_head.py`).
+    that many people move it as far. With ten times as many in all, and a third of it a label, half or more is
+    left also where labels' names say nothing, on five datasets (`benchmarks/private_head.py`).
 
     Args:
         labels: how many labels there are.
@@ -122,8 +122,8 @@ def fit_private_head(
     sums_DC = sums_DC + deviation * normals(sums_DC.size).reshape(sums_DC.shape)
     taught = names_tell(named_CD, sums_DC)
     if taught:
-        gram_DD = gram_DD + NAME_WEIGHT * named_CD.T @ named_CD
-        sums_DC = sums_DC + NAME_WEIGHT * named_CD.T
+        gram_DD = gram_DD + NAME_WEIGHT * deviation * named_CD.T @ named_CD
+        sums_DC = sums_DC + NAME_WEIGHT * deviation * named_CD.T
     penalty = max(1.0, deviation * math.sqrt(len(gram_DD)))
     weight_DC = solve(gram_DD + penalty * np.eye(len(gram_DD)), sums_DC, assume_a="pos")
     spread = float((named_CD @ weight_DC).std()) or 1.0
