@@ -316,13 +316,13 @@ SECTIONS = {
     ),
     "private_head": Section(
         "Privacy of a head",
-        "Accuracy: the built-in backbone, frozen; the mean over three draws of who teaches and of the "
-        "noise; delta is 1e-6, each row is a person. No noise is the same ridge regression without any, head "
-        "what `--method head` trains. Kept is the accuracy over always answering the commonest label, as a "
-        "share of that without noise; names say nothing where they were dealt out anew; with fewer people than needed training is refused. Membership: a "
-        "random half of Banking77's rows teaches, the other half does not, 32 shadows made alike; found is "
-        "the share of those who taught at a rate of false accusations, promised the most that epsilon and "
-        "delta allow.",
+        "Accuracy: the built-in backbone, frozen; the mean over three draws of who teaches and of the noise; "
+        "delta is 1e-6, each row is a person. No noise is the same ridge regression without any, head what "
+        "`--method head` trains. Kept is the accuracy over always answering the commonest label, as a share "
+        "of that without noise. Names say nothing where they were dealt out anew, as a control. With fewer "
+        "people than needed training is refused. Membership: a random half of Banking77's rows teaches, the "
+        "other half does not, 32 shadows made alike; found is the share of those who taught at a rate of "
+        "false accusations, promised the most that epsilon and delta allow.",
         {
             "part": "part",
             "dataset": "dataset",

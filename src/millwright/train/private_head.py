@@ -49,8 +49,8 @@ def people_needed(labels: int, features: int, epsilon: float) -> int:
     """How many people must teach, so that about half of the accuracy over chance is left under the noise.
 
     The noise moves a direction of the statistics by its deviation times the square root of the features;
-    that many people move it as far. With ten times as many in all, and a third of it a label, half or more is
-    left also where labels' names say nothing, on five datasets (`benchmarks/private_head.py`).
+    that many people move it as far. With fewer than ten times as many in all, or a third of it a label, less
+    than half was left on five datasets unless labels' names helped (`benchmarks/private_head.py`).
 
     Args:
         labels: how many labels there are.
