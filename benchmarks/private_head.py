@@ -2,8 +2,8 @@
 
 Accuracy: rows a label teach, other rows measure, delta is the product's. "no noise" is the same ridge
 regression without any, "head" the logistic regression that `--method head` trains. Kept is the accuracy over
-chance (always the commonest label) as a share of that without noise. Nameless: the same with labels' names dealt out anew, so that they say nothing.
-Needed are the people below whom the product refuses.
+chance (always the commonest label) as a share of that without noise. Nameless is the same with labels' names
+dealt out anew, so that they say nothing. Needed are the people below whom the product refuses.
 
 Membership: a random half of Banking77's rows teaches a head, the other half does not; 32 shadows of the same
 making. Shape suffixes: N rows, C labels, D features.
