@@ -17,6 +17,7 @@ LAYERS = (
         "scaffold",
         "train",
         "registry",
+        "membership",
         "serve",
         "feedback",
         "opinions",

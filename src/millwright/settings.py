@@ -15,7 +15,8 @@ from millwright.records import JsonObject
 
 FILENAME = "millwright.toml"
 
-Method = Literal["auto", "head", "top", "full", "lora", "adalora", "adapter"]
+Method = Literal["auto", "head", "private-head", "top", "full", "lora", "adalora", "adapter"]
+FROZEN = ("head", "private-head")  # methods that leave the backbone as it was
 
 Runtime = Literal["auto", "torch", "openvino-float32", "openvino-bfloat16", "openvino-int8"]
 
@@ -72,7 +73,9 @@ class DataSection(Section):
     near_duplicate_similarity: float = Field(
         0.85, gt=0.3, le=1, description="Jaccard similarity of words and pairs that makes near duplicates."
     )
-    max_characters: int = Field(20_000, ge=100, description="Longer texts are excluded, and listed.")
+    max_characters: int = Field(
+        20_000, ge=100, description="Longer texts are excluded, and listed; longer inputs are refused."
+    )
 
 
 class BackboneSection(Section):
@@ -88,7 +91,8 @@ class TrainSection(Section):
     """[train]: how a version is made."""
 
     method: Method = Field(
-        "auto", description='"auto", "head", "top", "full", "lora", "adalora" or "adapter".'
+        "auto",
+        description='"auto", "head", "private-head", "top", "full", "lora", "adalora" or "adapter".',
     )
     seed: int = Field(0, ge=0, description="Seed of everything random in training.")
     epochs: int = Field(
@@ -102,6 +106,9 @@ class TrainSection(Section):
     top_layers: int = Field(2, ge=1, description="How many last layers the method top trains.")
     rank: int = Field(8, ge=1, le=512, description="Rank of LoRA, target rank of AdaLoRA.")
     adapter_size: int = Field(48, ge=1, le=4096, description="Width of the bottleneck of an adapter.")
+    epsilon: float = Field(
+        3.0, gt=0, le=100, description="What a private-head may tell of a person; less tells less."
+    )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of a target spread over all labels.")
     shards: int = Field(
         1,
@@ -121,7 +128,6 @@ class ServeSection(Section):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest request body.")
     max_inputs: int = Field(256, ge=1, description="Most inputs in one request.")
-    max_characters: int = Field(20_000, ge=1, description="Longest input.")
     max_batch: int = Field(64, ge=1, le=4096, description="Most inputs that go through the network together.")
     queue_size: int = Field(2_048, ge=1, description="Inputs that may wait; more are refused with 429.")
     deadline_s: float = Field(

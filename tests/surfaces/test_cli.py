@@ -18,7 +18,7 @@ VERBS = [
     *("new", "prepare", "train", "evaluate", "predict", "serve", "run", "turn", "bench", "settings", "demo"),
     *("drift", "webhooks list", "webhooks ping", "webhooks send", "webhooks secret"),
     *("versions list", "versions show", "versions promote", "versions rollback", "versions sign"),
-    *("backbones compare", "privacy scan", "privacy unmask"),
+    *("backbones compare", "privacy scan", "privacy unmask", "privacy audit-membership"),
     *("audit verify", "audit anchor", "audit show", "subject consent", "subject withdraw", "keys rotate"),
     *("keys create", "keys list", "keys renew", "keys revoke"),
     *("subject restrict", "subject object", "subject hold", "subject expire", "subject export"),

@@ -22,7 +22,7 @@ from millwright.registry.versions import (
     withdraw,
 )
 from millwright.serve.runtime_record import is_measured
-from millwright.settings import Settings
+from millwright.settings import FROZEN, Settings
 from millwright.train.shards import shard_hashes, weights_sha256
 
 
@@ -40,7 +40,8 @@ def train_successors(work: Work) -> None:
     """Train each version that serves and saw the person anew, without the person, and let it serve instead.
 
     It starts from the pretrained network and sees the rows that are left, in the same order and with the
-    same settings as a training from files that never held the person: it is that training.
+    same settings as a training from files that never held the person: it is that training, but for the noise
+    of a private head, which is drawn anew and spends privacy budget again.
     """
     for name in (CHAMPION, CHALLENGER):
         old = alias(work.project, name)
@@ -59,7 +60,7 @@ def train_successors(work: Work) -> None:
         made = find_made(work.project, dataset.id, settings, but=seen)
         try:
             new = (made or _train(work, dataset, manifest, settings)).name
-        except BadInput as error:
+        except BadInput as error:  # too few rows or people are left for this method
             _withdraw(work, old, name, f"no version can be trained on what is left ({error})")
             continue
         except NotFound as error:  # it may come back: who cannot wait asks to withdraw only
@@ -75,7 +76,7 @@ def train_successors(work: Work) -> None:
             successor=new,
             successor_dataset=dataset.id,
             successor_sha256=weights_sha256(_folder(work.project, new)),
-            **_how(_folder(work.project, old), _folder(work.project, new)),
+            **_how(work.project, old, new),
         )
         with work.project.database.begin() as connection:  # who serves and what is known of it go together
             point(work.project, connection, new, f"successor of {old}: a person was erased", name)
@@ -101,7 +102,9 @@ def _why_not(work: Work, manifest: JsonObject) -> str | None:
     """Why a version gets no successor, None if it gets one."""
     if work.record.get("successor_dataset") is None:
         return f"no version can be trained on what is left ({work.record.get('no_successor')})"
-    if work.withdraw_only and manifest["method"] != "head":
+    if work.withdraw_only and manifest["method"] == "private-head":
+        return "training it anew would spend privacy budget again, and only withdrawing was asked for"
+    if work.withdraw_only and manifest["method"] not in FROZEN:
         return f"its body saw the person (method {manifest['method']}), and only withdrawing was asked for"
     return None
 
@@ -113,11 +116,19 @@ def _withdraw(work: Work, version: str, alias_name: str, why: str) -> None:
         work.keep(connection)
 
 
-def _how(old: Path, new: Path) -> JsonObject:
-    """What the receipt says of a successor; a shard was kept if its file is the same to the byte."""
-    before, after = shard_hashes(old), shard_hashes(new)
+def _how(project: Project, old: str, new: str) -> JsonObject:
+    """What the receipt says of a successor, true of its method; a shard was kept if its file is the same."""
+    how = "trained anew from the pretrained network on the rows that are left"
+    if (spent := version_manifest(project, new).get("spent")) is not None:
+        how += (
+            ", with noise drawn anew: one draw of those that a training without the person could make, "
+            f"not the same to the byte; it spent privacy budget again, epsilon = {spent['epsilon']:.3g} with "
+            f"delta = {spent['delta']:g} after {spent['releases']} releases"
+        )
+        return {"how": how}
+    before, after = shard_hashes(_folder(project, old)), shard_hashes(_folder(project, new))
     if not before or before.keys() != after.keys():
-        return {"how": "trained anew from the pretrained network on the rows that are left"}
+        return {"how": how}
     kept = {name: sha256 for name, sha256 in after.items() if before[name] == sha256}
     trained = {name: {"before": before[name], "after": after[name]} for name in after if name not in kept}
     return {

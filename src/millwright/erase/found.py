@@ -15,7 +15,7 @@ from millwright.privacy.holdings import rows_of
 from millwright.privacy.keys import KeyStore
 from millwright.project import Project
 from millwright.records import JsonObject, Row
-from millwright.settings import TrainSection
+from millwright.settings import FROZEN, TrainSection
 from millwright.store.files import read_json, sha256_file
 from millwright.store.tables import datasets
 from millwright.train.shards import shard_count, shard_of, weights_sha256
@@ -186,7 +186,7 @@ def _bodies(project: Project, ids: set[str], versions: list[str]) -> set[str]:
         if ids & set(read_json(path).get("rows", ())):
             found.add(path.parent.name)
     tuned = [project.kept / "versions" / name for name in versions]
-    tuned = [path for path in tuned if read_json(path / "manifest.json")["method"] != "head"]
+    tuned = [path for path in tuned if read_json(path / "manifest.json")["method"] not in FROZEN]
     if tuned:
         from millwright.serve.torch_body import read_body_key  # PyTorch, only where it must be
 

@@ -14,6 +14,7 @@ from millwright.data.dataset import Dataset
 from millwright.errors import MillwrightError
 from millwright.project import Project
 from millwright.records import JsonObject
+from millwright.registry.budget import spend
 from millwright.registry.card import model_card
 from millwright.registry.signatures import drop_signature, sign_version, verify_version
 from millwright.registry.versions import VersionInfo, resolve, retired_versions
@@ -82,6 +83,8 @@ def register(
             created_at=now(),
         )
         manifest = _manifest(project, info, dataset, fitted, evaluation)
+        if (privacy := fitted.facts.get("privacy")) is not None:
+            manifest["spent"] = spend(project, info.name, privacy)
         target = project.kept / "versions" / info.name
         with sealed_folder(target) as folder:
             fitted.classifier.save(folder)

@@ -227,6 +227,8 @@ def _body(project: Project, classifier: Trained, dataset: Dataset, name: str) ->
     if name == TORCH:
         return TorchBody(classifier)
     folder = body_folder(project, _body_name(classifier, name))
+    if name == "openvino-int8" and classifier.method == "private-head":
+        raise BadInput("its scales would be taken from rows, which differential privacy does not allow")
     if name == "openvino-int8":
         quantise_body(classifier, dataset.split("train"), folder)
     else:

@@ -171,9 +171,12 @@ def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
 
 @app.command(rich_help_panel=WHEEL)
 def train(
-    method: Annotated[str | None, typer.Option(help="auto, head, top, full, lora, adalora, adapter.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="auto, head, private-head, top, full, …: see settings.")
+    ] = None,
     search: Annotated[int, typer.Option(min=0, help="Try so many settings first.")] = 0,
     epochs: Annotated[int | None, typer.Option(help="Most passes over the rows.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="What a private-head may tell of a person.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     shards: Annotated[int | None, typer.Option(help="Parts by person that learn apart.")] = None,
     project: ProjectFolder = Path("."),
@@ -185,7 +188,13 @@ def train(
     """
     opened = open_at(project)
     settings = change_settings(
-        opened.settings, "train", method=method, epochs=epochs, seed=seed, shards=shards
+        opened.settings,
+        "train",
+        method=method,
+        epochs=epochs,
+        epsilon=epsilon,
+        seed=seed,
+        shards=shards,
     )
 
     from millwright.registry.versions import version_manifest
@@ -283,6 +292,10 @@ def turn(
     decide_by: Annotated[
         str, typer.Option(help="rows promotes on held-out rows, users leaves it to an experiment.")
     ] = "rows",
+    max_membership: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Audit it; at most so many of its rows may be found at 1 % false."),
+    ] = None,
     gently: Gently = False,
     project: ProjectFolder = Path("."),
     json: AsJson = False,
@@ -298,7 +311,12 @@ def turn(
     from millwright.loop import turn as turn_wheel
 
     with screen.progress_bars(json) as progress:
-        record = turn_wheel(opened, decide_by="users" if decide_by == "users" else "rows", progress=progress)
+        record = turn_wheel(
+            opened,
+            decide_by="users" if decide_by == "users" else "rows",
+            max_membership=max_membership,
+            progress=progress,
+        )
     if json:
         screen.show_json(record)
         return

@@ -1,4 +1,4 @@
-"""The verbs of `millwright privacy`: scan, unmask."""
+"""The verbs of `millwright privacy`: scan, unmask, audit membership."""
 
 import os
 import sys
@@ -9,14 +9,18 @@ import typer
 
 from millwright.errors import BadInput, NotFound
 from millwright.surfaces import screen
-from millwright.surfaces.options import AsJson, ProjectFolder, open_at
+from millwright.surfaces.options import AsJson, ProjectFolder, Version, open_at
 
 LEFT = {
     "erased": "its person was erased",
     "expired": "its time was over, the value was deleted",
     "unknown": "this project has no such token",
 }
-app = typer.Typer(name="privacy", no_args_is_help=True, help="See what personal data there is; put it back.")
+app = typer.Typer(
+    name="privacy",
+    no_args_is_help=True,
+    help="See what personal data there is, put it back, see what a version tells of it.",
+)
 
 
 @app.command()
@@ -78,3 +82,29 @@ def _one_of(text: str | None, file: Path | None) -> str:
         raise BadInput(f"{file} is not UTF-8 ({error}); convert it first, as with iconv") from None
     except OSError as error:
         raise NotFound(f"{file} cannot be read ({error.strerror}); name a file of texts") from None
+
+
+@app.command("audit-membership")
+def audit_membership(
+    version: Version = "champion",
+    shadows: Annotated[int, typer.Option(help="Shadow heads; more find more.")] = 32,
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Measure how well one who sees a version's answers can tell whose rows taught it.
+
+    Example: millwright privacy audit-membership --version v2 --project desk
+    """
+    opened = open_at(project)
+    from millwright.membership import audit_membership as audit
+
+    with screen.progress_bars(json) as progress:
+        found, path = audit(opened, version=version, shadows=shadows, progress=progress)
+    if json:
+        screen.show_json({"path": path, **found.to_json()})
+        return
+    screen.out.print(screen.membership_table(found.to_json()))
+    for note in found.notes:
+        screen.show_line(note)
+    screen.show_path("record:", path)
+    screen.show_path("card:", path.with_name(f"card-{found.version}.md"))

@@ -195,6 +195,10 @@ def version_table(manifest: JsonObject, aliases: Sequence[str]) -> RenderableTyp
         rows.append(("shards", f"{len(shards)} that learnt apart, of {sizes} rows"))
     if "weak" in manifest["facts"]:
         rows.append(("weak rows", manifest["facts"]["weak"]["why"]))
+    if (privacy := manifest["facts"].get("privacy")) is not None:
+        spent = manifest["spent"]
+        told = f"epsilon {privacy['epsilon']:g}, delta {privacy['delta']:g}, of {privacy['people']:,} people"
+        rows.append(("private", f"{told}; {spent['epsilon']:.3g} in all {spent['releases']} releases"))
     parts: list[RenderableType] = [table(("", ""), rows), ""]
     metrics = manifest["metrics"]
     if metrics is None:
@@ -213,6 +217,25 @@ def version_table(manifest: JsonObject, aliases: Sequence[str]) -> RenderableTyp
     parts += ["", table(("stage", *numbers), costs, right=numbers)]
     parts.append(f"peak memory {facts['peak_memory_bytes'] / 1e6:,.0f} MB")
     return Group(*parts)
+
+
+def membership_table(audit: JsonObject) -> Table:
+    """How well attacks tell who taught a version: a line an attack and a rate of false accusations."""
+    rows = []
+    for attack in audit["attacks"]:
+        for place, (rate, point) in enumerate(zip(audit["rates"], attack["points"], strict=True)):
+            found = ("others too few", "") if point is None else _with_interval(point["true_positives"])
+            promised = "" if audit["promised"] is None else f"{audit['promised'][place]:.4f}"
+            area = f"{attack['area']['value']:.3f}"
+            rows.append((attack["name"], area, f"{rate:.1%}", *found, promised))
+    numbers = ("area", "false", "found", "promised at most")
+    return table(
+        ("attack", "area", "false", "found", "95 % interval", "promised at most"), rows, right=numbers
+    )
+
+
+def _with_interval(figure: JsonObject) -> tuple[str, str]:
+    return f"{figure['value']:.4f}", f"{figure['low']:.4f} to {figure['high']:.4f}"
 
 
 def runtime_table(record: "RuntimeRecord") -> RenderableType:

@@ -59,6 +59,7 @@ class Service:
         self._masker = masker(project, reversible=True)
         self.metrics = Metrics()
         self.leading = Leading()
+        self._max_characters = project.settings.data.max_characters
         self.engine = Engine(
             Limits(
                 max_batch=self.limits.max_batch,
@@ -285,10 +286,10 @@ class Service:
                 field="inputs",
             )
         for place, text in enumerate(inputs):
-            if len(text) > limits.max_characters:
+            if len(text) > self._max_characters:
                 raise TooLarge(
-                    f"inputs.{place} has {len(text)} characters, the limit serve.max_characters is "
-                    f"{limits.max_characters}; shorten it",
+                    f"inputs.{place} has {len(text)} characters, the limit data.max_characters is "
+                    f"{self._max_characters}; shorten it",
                     field=f"inputs.{place}",
                 )
         texts = [clean(text) for text in inputs]

@@ -42,6 +42,10 @@ class Classifier:
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """Calibrated probabilities [N, C] of the labels, in float64; each row sums to one."""
+        return softmax(self.logits(texts), self.temperature)
+
+    def logits(self, texts: Sequence[str]) -> np.ndarray:
+        """What the head says [N, C], before the temperature."""
         logit_NC = np.zeros((len(texts), len(self.labels)))
         token_ids = tokenize(self.backbone, texts)
         with torch.inference_mode():
@@ -49,7 +53,7 @@ class Classifier:
                 ids_BT, mask_BT = pad([token_ids[index] for index in batch], self.backbone.pad_id)
                 feature_BD = self.network.features(ids_BT.to(device()), mask_BT.to(device()))
                 logit_NC[batch] = self.network.head(feature_BD).double().cpu().numpy()
-        return softmax(logit_NC, self.temperature)
+        return logit_NC
 
     def of_features(self, feature_ND: np.ndarray) -> np.ndarray:
         """Calibrated probabilities [N, C] of features [N, D] that its network made, or a conversion of it."""

@@ -1,7 +1,7 @@
 """From a dataset to a trained classifier: chooses the method, runs it, calibrates, records the cost."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,6 @@ import torch
 from scipy.stats import binomtest
 
 from millwright.data.dataset import Dataset
-from millwright.errors import BadInput
 from millwright.progress import Progress
 from millwright.records import JsonObject
 from millwright.settings import Settings
@@ -19,13 +18,14 @@ from millwright.train.cost import Clock
 from millwright.train.cross_validation import cross_validate
 from millwright.train.ensemble import Member, Trained
 from millwright.train.events import Events
+from millwright.train.fit_private import fit_private
 from millwright.train.fit_shards import fit_shards
 from millwright.train.heads import choose_strength, fit_head
 from millwright.train.label_names import FEW_ROWS_A_LABEL, may_teach, words_of
-from millwright.train.states import cached_features, checked_precision, device, tokenize
+from millwright.train.states import checked_precision, device, tokenize
 from millwright.train.tuned import drop_checkpoints, fit_tuned
 from millwright.train.weak_rows import Taught, WeakUse, use_of_weak_rows
-from millwright.train.work import Work, labels_of, truth_of
+from millwright.train.work import Work, check_labels, labels_of, truth_of
 
 __all__ = ["Fitted", "fit", "truth_of"]
 
@@ -67,27 +67,22 @@ def fit(
         NotFound: the backbone cannot be loaded.
     """
     rows = dataset.split("train", "validation")
-    _check_labels(labels := labels_of(rows))
+    check_labels(labels := labels_of(rows))
     clock = Clock()
     with clock.stage("backbone", 1):
         backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens)
     work = Work(dataset.id, rows, settings, backbone, labels, kept, progress, clock)
-    weak, work = _use_of_weak_rows(work)
     method, why = str(settings.train.method), "the settings name it"
+    weak, work = _use_of_weak_rows(work)
     if method in ("auto", "head"):
         fitted, tried = _fit_head(work)
         method, why = ("head", why) if method == "head" else _choose(work, tried)
     if method != "head":
-        fitted = _fit_tuned(work, method) if settings.train.shards == 1 else _fit_shards(work, method, known)
+        fitted = _fit_other(work, method, known)
     facts = {**fitted.facts, "stages": clock.stages, "peak_memory_bytes": clock.peak_memory_bytes()}
     if weak is not None:
         facts["weak"] = weak.to_json()
     return Fitted(fitted.classifier, method, why, facts)
-
-
-def _check_labels(labels: Sequence[str]) -> None:
-    if len(labels) < 2:
-        raise BadInput(f"training rows have the labels {list(labels)}; at least two are needed: add rows")
 
 
 def _use_of_weak_rows(work: Work) -> tuple[WeakUse | None, Work]:
@@ -96,10 +91,12 @@ def _use_of_weak_rows(work: Work) -> tuple[WeakUse | None, Work]:
     weak = [row for row in rows if row.is_weak]
     if not weak:
         return None, work
+    if work.settings.train.method == "private-head":  # what was voted of rows, and the choice, know no noise
+        return None, work.without({row.id for row in weak})
     clean = [row for row in rows if not row.is_weak]
     texts = [row.text for row in (*clean, *weak)]
     precision = checked_precision(work.backbone, texts)
-    feature_ND, _ = _features(work, "features", texts, precision)
+    feature_ND, _ = work.features("features", texts, precision)
     truth_N, cut = truth_of((*clean, *weak), work.labels), len(clean)
     name_CD = _teaching_names(work, precision, feature_ND[:cut], truth_N[:cut])
     tell = work.teller("weak rows")
@@ -111,10 +108,7 @@ def _use_of_weak_rows(work: Work) -> tuple[WeakUse | None, Work]:
             name_CD,
         )
         tell(1.0)
-    left_out = {row.id for row in weak} - {weak[place].id for place in use.taken}
-    kept = tuple(row for row in work.all_rows if row.id not in left_out)
-    _check_labels(labels := labels_of(kept))
-    return use, replace(work, all_rows=kept, labels=labels)
+    return use, work.without({row.id for row in weak} - {weak[place].id for place in use.taken})
 
 
 @dataclass(frozen=True)
@@ -140,7 +134,12 @@ def _fit_tuned(work: Work, method: str) -> Fitted:
     return Fitted(classifier, method, "", tuned.facts)
 
 
-def _fit_shards(work: Work, method: str, known: Sequence[Member]) -> Fitted:
+def _fit_other(work: Work, method: str, known: Sequence[Member]) -> Fitted:
+    if method == "private-head":
+        classifier, facts = fit_private(work)
+        return Fitted(classifier, method, "", facts)
+    if work.settings.train.shards == 1:
+        return _fit_tuned(work, method)
     ensemble, facts = fit_shards(work, method, known)
     return Fitted(ensemble, method, "", facts)
 
@@ -150,7 +149,7 @@ def _fit_head(work: Work) -> tuple[Fitted, _Tried]:
     held_texts, held_truth = work.rows("validation")
     texts = train_texts + held_texts
     precision = checked_precision(work.backbone, texts)
-    feature, made = _features(work, "features", texts, precision)
+    feature, made = work.features("features", texts, precision)
     cut = len(train_texts)
     is_clean = np.array([not row.is_weak for row in work.known_rows("train")])
     name_CD = _teaching_names(work, precision, feature[:cut][is_clean], train_truth[is_clean])
@@ -190,7 +189,7 @@ def _teaching_names(
     none = feature_ND[:0]
     if not len(truth_N) or len(truth_N) > FEW_ROWS_A_LABEL * len(work.labels):
         return none
-    name_CD, _ = _features(work, "label names", [words_of(label) for label in work.labels], precision)
+    name_CD, _ = work.features("label names", [words_of(label) for label in work.labels], precision)
     return name_CD if may_teach(name_CD, feature_ND, truth_N) else none
 
 
@@ -201,20 +200,6 @@ def _with_names(
     if not len(name_CD):
         return feature_ND, truth_N
     return np.concatenate([feature_ND, name_CD]), np.concatenate([truth_N, np.arange(len(name_CD))])
-
-
-def _features(work: Work, stage: str, texts: list[str], precision: torch.dtype) -> tuple[np.ndarray, int]:
-    """Features of texts, and how many had to be run."""
-    with work.stage(stage, len(texts)):
-        feature_ND, made = cached_features(
-            work.backbone,
-            texts,
-            precision,
-            work.kept / "cache",
-            work.teller(stage),
-            work.settings.train.cache_bytes,
-        )
-    return feature_ND.numpy(), made
 
 
 def _choose(work: Work, tried: _Tried) -> tuple[str, str]:

@@ -4,16 +4,19 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from millwright.errors import BadInput
 from millwright.progress import Progress
 from millwright.records import Row
 from millwright.settings import Settings
 from millwright.train.backbones import Backbone
 from millwright.train.cost import Clock
+from millwright.train.states import cached_features
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,25 @@ class Work:
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
         return self.kept / "runs" / f"{method}-{key}"
 
+    def without(self, ids: set[str]) -> "Work":
+        """The work without some rows; BadInput where too few labels are left."""
+        rows = tuple(row for row in self.all_rows if row.id not in ids)
+        check_labels(labels := labels_of(rows))
+        return replace(self, all_rows=rows, labels=labels)
+
+    def features(self, stage: str, texts: list[str], precision: torch.dtype) -> tuple[np.ndarray, int]:
+        """Features [N, D] of texts by the frozen backbone, and how many had to be run."""
+        with self.stage(stage, len(texts)):
+            feature_ND, made = cached_features(
+                self.backbone,
+                texts,
+                precision,
+                self.kept / "cache",
+                self.teller(stage),
+                self.settings.train.cache_bytes,
+            )
+        return feature_ND.numpy(), made
+
     def stage(self, name: str, rows: int) -> AbstractContextManager[None]:
         """Measure a stage; see `Clock.stage`."""
         return self.clock.stage(self.part + name, rows)
@@ -68,3 +90,14 @@ def truth_of(rows: Sequence[Row], labels: Sequence[str]) -> np.ndarray:
 def labels_of(rows: Sequence[Row]) -> tuple[str, ...]:
     """The labels that training rows have, sorted."""
     return tuple(sorted({row.label for row in rows if row.split == "train"}))
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Refuse to train on fewer than two labels with a BadInput."""
+    if len(labels) < 2:
+        raise BadInput(f"training rows have the labels {list(labels)}; at least two are needed: add rows")
+
+
+def person_of(row: Row) -> str:
+    """Whose row it is: the subject, or the row alone where there is none."""
+    return f"row:{row.id}" if row.subject is None else f"subject:{row.subject}"
