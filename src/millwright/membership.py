@@ -199,7 +199,8 @@ def _rows(project: Project, manifest: JsonObject) -> tuple[Sequence[Row], Sequen
 
 def _logits(classifier: Trained, feature_ND: np.ndarray, texts: Sequence[str]) -> np.ndarray:
     if isinstance(classifier, Ensemble):
-        return np.log(np.maximum(classifier.probabilities(texts), LEAST))
+        log_NC: np.ndarray = np.log(np.maximum(classifier.probabilities(texts), LEAST))
+        return log_NC
     if classifier.method not in FROZEN:
         return classifier.logits(texts)
     head = (classifier.tuned[f"head.{part}"].float().numpy() for part in ("weight", "bias"))
