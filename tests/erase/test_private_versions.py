@@ -19,7 +19,7 @@ from millwright.train.private_head import DELTA, LEAST_PEOPLE, SENSITIVITY
 from tests.desk import copy_desk, telling_rows
 from tests.erase.people import desk_of
 
-FEATURES = 64
+FEATURES = 96
 
 
 def people() -> list[tuple[str, str, str]]:
@@ -100,7 +100,7 @@ def test_a_version_that_too_few_people_are_left_for_is_withdrawn(tmp_path, encod
     train(project)
     receipt = erase(project, "alma").receipt
     assert alias(project, CHAMPION) is None
-    assert "withdrawn from service: epsilon = " in receipt["versions"]["v1"]["how"]
+    assert "no version can be trained on what is left (epsilon = " in receipt["versions"]["v1"]["how"]
     assert f"there are {len(them) - 1}" in receipt["versions"]["v1"]["how"]
 
 
