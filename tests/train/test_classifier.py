@@ -44,7 +44,8 @@ def by_name(classifier: Classifier, encoder) -> Classifier:
 @pytest.mark.parametrize("method", list(METHODS))
 def test_what_was_trained_answers_the_same_after_it_was_saved_and_opened(tmp_path, encoder, method):
     project = make_desk(tmp_path / "desk", encoder, telling_rows(60), train={"top_layers": 1, "rank": 4})
-    settings = change_settings(project.settings, "train", method=method, epochs=1, batch_size=4)
+    some = {"method": method, "epochs": 1, "batch_size": 4, "epsilon": 80.0}  # few people: much may be told
+    settings = change_settings(project.settings, "train", **some)
     made = fit(prepare(project), settings, kept=project.kept, progress=lambda stage, done: None).classifier
     found = open_classifier(saved(made, tmp_path / "v1"))
     assert np.array_equal(found.probabilities(TEXTS), made.probabilities(TEXTS))

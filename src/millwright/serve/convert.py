@@ -65,7 +65,7 @@ def quantise_body(classifier: Trained, rows: Sequence[Row], folder: Path) -> Non
         import nncf
     except ImportError:
         raise MissingExtra("NNCF is missing; run: pip install nncf") from None
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own set_log_level silences everybody's handlers
     first = sorted(rows, key=lambda row: row.id)[:CALIBRATION_ROWS]
     token_ids = tokenize(classifier.backbone, [row.text for row in first])
     chosen = first[: sum(total <= CALIBRATION_TOKENS for total in accumulate(map(len, token_ids))) or 1]
