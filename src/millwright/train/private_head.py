@@ -50,7 +50,7 @@ def people_needed(labels: int, features: int, epsilon: float) -> int:
 
     The noise moves a direction of the statistics by its deviation times the square root of the features;
     that many people move it as far. With fewer than ten times as many in all, or a third of it a label, less
-    than half was left on five datasets unless labels' names helped (`benchmarks/private_head.py`).
+    than six tenths were left on five datasets unless labels' names helped (`benchmarks/private_head.py`).
 
     Args:
         labels: how many labels there are.
