@@ -34,9 +34,10 @@ from millwright.train.attacks import (
     shadow_margins,
 )
 from millwright.train.averaging import LEAST
+from millwright.train.classifier import head_of
 from millwright.train.ensemble import Ensemble, Trained
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
-from millwright.train.label_names import words_of
+from millwright.train.label_names import with_names, words_of
 from millwright.train.private_head import fit_private_head
 from millwright.train.states import cached_features
 from millwright.train.work import person_of, truth_of
@@ -121,14 +122,10 @@ def audit_membership(
     )
     feature_ND, name_CD = feature[: len(texts)].numpy(), feature[len(texts) :].numpy()
     margin_N = margins(_logits(classifier, feature_ND, texts), truth_N)
-    teach = partial(_teach, manifest, feature_ND, truth_N, [person_of(row) for row in rows], name_CD)
+    person_N = [person_of(row) for row in rows]
+    teach = partial(_teach, manifest, feature_ND, truth_N, person_N, name_CD)
     shadow = shadow_margins(
-        feature_ND,
-        truth_N,
-        [person_of(row) for row in rows],
-        teach,
-        shadows,
-        lambda done: progress("shadows", done),
+        feature_ND, truth_N, person_N, teach, shadows, lambda done: progress("shadows", done)
     )
     frozen = manifest["method"] in FROZEN
     scores = {
@@ -203,8 +200,7 @@ def _logits(classifier: Trained, feature_ND: np.ndarray, texts: Sequence[str]) -
         return log_NC
     if classifier.method not in FROZEN:
         return classifier.logits(texts)
-    head = (classifier.tuned[f"head.{part}"].float().numpy() for part in ("weight", "bias"))
-    weight_CD, bias_C = head
+    weight_CD, bias_C = head_of(classifier.tuned)
     logit_NC: np.ndarray = feature_ND @ weight_CD.T + bias_C
     return logit_NC
 
@@ -227,9 +223,5 @@ def _teach(
         )
         return made.weight_CD, made.bias_C
     named = name_CD[: facts.get("label_names", 0)]
-    return fit_head(
-        np.concatenate([feature_ND[places], named]),
-        np.concatenate([truth_N[places], np.arange(len(named))]),
-        labels,
-        facts.get("strength", DEFAULT_STRENGTH),
-    )
+    taught = with_names(feature_ND[places], truth_N[places], named)
+    return fit_head(*taught, labels, facts.get("strength", DEFAULT_STRENGTH))

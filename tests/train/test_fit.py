@@ -16,9 +16,10 @@ from millwright.project import Project
 from millwright.records import Row
 from millwright.settings import FROZEN, change_settings
 from millwright.train import fit as fitting
-from millwright.train.fit import Fitted, fit, truth_of
+from millwright.train.fit import Fitted, fit
 from millwright.train.heads import log_loss
 from millwright.train.methods import METHODS
+from millwright.train.work import truth_of
 from tests.conftest import full_disk
 from tests.desk import LABELS, dataset_of, make_desk, puzzling_rows, telling_rows
 

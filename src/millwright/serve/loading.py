@@ -92,9 +92,8 @@ def _read_head(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shard_head(folder: Path, shard: int, labels: tuple[str, ...], about: JsonObject) -> ShardHead:
-    weight_KD, bias_K = _read_head(folder / shard_file(shard))
-    place_K = np.array([labels.index(label) for label in about["labels"]], dtype=np.int64)
-    return ShardHead(place_K, weight_KD, bias_K, float(about["temperature"]))
+    head = _read_head(folder / shard_file(shard))
+    return ShardHead.of(about["labels"], labels, head, float(about["temperature"]))
 
 
 def _converted(project: Project, folder: Path, record: RuntimeRecord) -> OpenVinoBody:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from millwright.serve.engine import Body
-from millwright.train.averaging import Heads
+from millwright.train.averaging import Heads, head_probabilities
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +24,7 @@ class Served:
 
     def probabilities(self, feature_ND: np.ndarray) -> np.ndarray:
         """Calibrated probabilities [N, C] in float64; each row sums to one."""
-        logit_NC = (feature_ND @ self.weight_CD.T + self.bias_C).astype(np.float64) / self.temperature
-        raised_NC: np.ndarray = np.exp(logit_NC - logit_NC.max(axis=1, keepdims=True))
-        probability_NC: np.ndarray = raised_NC / raised_NC.sum(axis=1, keepdims=True)
-        return probability_NC
+        return head_probabilities(feature_ND, self.weight_CD, self.bias_C, self.temperature)
 
 
 @dataclass(frozen=True, eq=False)

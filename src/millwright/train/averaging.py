@@ -21,12 +21,21 @@ class ShardHead:
     bias_K: np.ndarray
     temperature: float
 
+    @classmethod
+    def of(
+        cls,
+        own: Sequence[str],
+        labels: Sequence[str],
+        head: tuple[np.ndarray, np.ndarray],
+        temperature: float,
+    ) -> "ShardHead":
+        """The head, weights [K, D] and bias [K], of a shard that knows its `own` of all `labels`."""
+        place_K = np.array([labels.index(label) for label in own], dtype=np.int64)
+        return cls(place_K, *head, temperature)
+
     def probabilities(self, feature_ND: np.ndarray) -> np.ndarray:
         """Calibrated probabilities [N, K] of the shard's features, in float64."""
-        logit_NK = (feature_ND @ self.weight_KD.T + self.bias_K).astype(np.float64) / self.temperature
-        raised_NK: np.ndarray = np.exp(logit_NK - logit_NK.max(axis=1, keepdims=True))
-        scaled_NK: np.ndarray = raised_NK / raised_NK.sum(axis=1, keepdims=True)
-        return scaled_NK
+        return head_probabilities(feature_ND, self.weight_KD, self.bias_K, self.temperature)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +91,17 @@ def average(
 
 def at_temperature(probability_NC: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities [N, C] whose logarithms are divided by `temperature` and scaled to sum to one."""
-    log_NC = np.log(np.maximum(probability_NC, LEAST)) / temperature
-    raised_NC: np.ndarray = np.exp(log_NC - log_NC.max(axis=1, keepdims=True))
+    return _softmax(np.log(np.maximum(probability_NC, LEAST)) / temperature)
+
+
+def head_probabilities(
+    feature_ND: np.ndarray, weight_CD: np.ndarray, bias_C: np.ndarray, temperature: float
+) -> np.ndarray:
+    """Calibrated probabilities [N, C] of a linear head, in float64; each row sums to one."""
+    return _softmax((feature_ND @ weight_CD.T + bias_C).astype(np.float64) / temperature)
+
+
+def _softmax(logit_NC: np.ndarray) -> np.ndarray:
+    raised_NC: np.ndarray = np.exp(logit_NC - logit_NC.max(axis=1, keepdims=True))
     scaled_NC: np.ndarray = raised_NC / raised_NC.sum(axis=1, keepdims=True)
     return scaled_NC

@@ -3,7 +3,7 @@
 Shape suffixes: N texts, C labels, B texts of a batch, T tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class Classifier:
 
     def of_features(self, feature_ND: np.ndarray) -> np.ndarray:
         """Calibrated probabilities [N, C] of features [N, D] that its network made, or a conversion of it."""
-        weight_CD, bias_C = (self.tuned[f"head.{part}"].float().cpu().numpy() for part in ("weight", "bias"))
+        weight_CD, bias_C = head_of(self.tuned)
         return softmax(feature_ND @ weight_CD.T + bias_C, self.temperature)
 
     def save(self, folder: Path) -> None:
@@ -196,6 +196,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise Corrupt(f"{path} is damaged ({error}); restore it from a backup") from None
     return tensors
+
+
+def head_of(tuned: Mapping[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [C, D] and bias [C] of the head among tuned tensors, in float32."""
+    weight_CD, bias_C = (tuned[f"head.{part}"].float().cpu().numpy() for part in ("weight", "bias"))
+    return weight_CD, bias_C
 
 
 def text_features(network: Featuring, backbone: Backbone, texts: Sequence[str]) -> np.ndarray:

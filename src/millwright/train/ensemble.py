@@ -26,6 +26,7 @@ from millwright.train.classifier import (
     Classifier,
     backbone_facts,
     backbone_of,
+    head_of,
     open_classifier,
     read_tensors,
     rebuild,
@@ -231,6 +232,4 @@ def open_trained(folder: Path) -> Trained:
 
 
 def _head(member: Member, labels: Sequence[str]) -> ShardHead:
-    weight_KD, bias_K = (member.tuned[f"head.{part}"].float().cpu().numpy() for part in ("weight", "bias"))
-    place_K = np.array([labels.index(label) for label in member.labels], dtype=np.int64)
-    return ShardHead(place_K, weight_KD, bias_K, member.temperature)
+    return ShardHead.of(member.labels, labels, head_of(member.tuned), member.temperature)

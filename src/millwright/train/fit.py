@@ -21,13 +21,11 @@ from millwright.train.events import Events
 from millwright.train.fit_private import fit_private
 from millwright.train.fit_shards import fit_shards
 from millwright.train.heads import choose_strength, fit_head
-from millwright.train.label_names import FEW_ROWS_A_LABEL, may_teach, words_of
+from millwright.train.label_names import FEW_ROWS_A_LABEL, may_teach, with_names, words_of
 from millwright.train.states import checked_precision, device, tokenize
 from millwright.train.tuned import drop_checkpoints, fit_tuned
 from millwright.train.weak_rows import Taught, WeakUse, use_of_weak_rows
 from millwright.train.work import Work, check_labels, labels_of, truth_of
-
-__all__ = ["Fitted", "fit", "truth_of"]
 
 AUTO_ROWS_A_LABEL = 100
 AUTO_GOOD_ENOUGH = 0.9
@@ -157,11 +155,11 @@ def _fit_head(work: Work) -> tuple[Fitted, _Tried]:
     with work.stage("head", len(texts)):
         tell(0.0)
         strength, temperature, accuracy = choose_strength(
-            _with_names(feature[:cut], train_truth, name_CD), (feature[cut:], held_truth), len(work.labels)
+            with_names(feature[:cut], train_truth, name_CD), (feature[cut:], held_truth), len(work.labels)
         )
         # With strength and temperature chosen, validation rows have done their work and may teach.
         truth = np.concatenate([train_truth, held_truth])
-        weight, bias = fit_head(*_with_names(feature, truth, name_CD), len(work.labels), strength)
+        weight, bias = fit_head(*with_names(feature, truth, name_CD), len(work.labels), strength)
         tell(1.0)
     held = len(held_truth) if accuracy is not None else 0
     if accuracy is not None:
@@ -191,15 +189,6 @@ def _teaching_names(
         return none
     name_CD, _ = work.features("label names", [words_of(label) for label in work.labels], precision)
     return name_CD if may_teach(name_CD, feature_ND, truth_N) else none
-
-
-def _with_names(
-    feature_ND: np.ndarray, truth_N: np.ndarray, name_CD: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features and label numbers of rows, and after them those of the names that teach, if any do."""
-    if not len(name_CD):
-        return feature_ND, truth_N
-    return np.concatenate([feature_ND, name_CD]), np.concatenate([truth_N, np.arange(len(name_CD))])
 
 
 def _choose(work: Work, tried: _Tried) -> tuple[str, str]:
@@ -247,7 +236,7 @@ def _head_accuracy(work: Work, tried: _Tried) -> tuple[float, str]:
             tried.truth_N[some],
             [rows[place].group for place in some],
             strength=tried.strength,
-            also=_with_names(tried.feature_ND[weak], tried.truth_N[weak], tried.name_CD),
+            also=with_names(tried.feature_ND[weak], tried.truth_N[weak], tried.name_CD),
             also_group=[rows[place].group for place in weak] + [""] * len(tried.name_CD),
         )
     accuracy = float(right_N.mean())

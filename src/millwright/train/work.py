@@ -39,7 +39,8 @@ class Work:
 
     def known_rows(self, split: str) -> list[Row]:
         """Rows of a split whose labels training has."""
-        return [row for row in self.all_rows if row.split == split and row.label in self.labels]
+        known = set(self.labels)
+        return [row for row in self.all_rows if row.split == split and row.label in known]
 
     def rows(self, split: str) -> tuple[list[str], np.ndarray]:
         """Texts and label numbers of a split, rows with a label that training lacks left out."""
