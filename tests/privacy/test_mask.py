@@ -130,6 +130,12 @@ def test_a_surrogate_looks_alike_is_consistent_and_stays(tmp_path, entity, text,
     assert one.mask(put) == put
 
 
+def test_a_stand_in_of_which_a_part_is_found_stays(tmp_path):
+    text = "我叫丁某侓，你好"  # of which the tagger finds two thirds
+    assert by(tmp_path, "surrogate", "PERSON").mask(text) == text
+    assert by(tmp_path, "mask", "PERSON").mask(text) != text
+
+
 def test_two_people_get_two_surrogates(tmp_path):
     one = by(tmp_path, "surrogate", "EMAIL_ADDRESS")
     assert len({one.mask(f"user{number}@example.org") for number in range(50)}) == 50

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from millwright.privacy.detect import Detector, detector
 from millwright.privacy.entities import ENTITIES, Span
-from millwright.privacy.surrogates import SURROGATED, surrogate
+from millwright.privacy.surrogates import SURROGATED, holds_stand_in, surrogate
 from millwright.privacy.vault import open_vault
 from millwright.privacy.vault_tokens import TokenBook, Value, VaultToken
 from millwright.project import Project
@@ -114,17 +114,20 @@ class Masker:
         for span in spans:
             value = text[span.start : span.end]
             token = tokens.get(Value(owner, span.entity, value))
-            put = self._stand_in(span.entity, value) if token is None else f"<{span.entity}:{token}>"
+            put = self._stand_in(text, span) if token is None else f"<{span.entity}:{token}>"
             parts += [text[end : span.start], put]
             end = span.end
             if counts is not None and put != value:
                 counts[span.entity] += 1
         return "".join([*parts, text[end:]])
 
-    def _stand_in(self, entity: str, value: str) -> str:
+    def _stand_in(self, text: str, span: Span) -> str:
+        entity, value = span.entity, text[span.start : span.end]
         policy = self.policies[entity]
         if policy in ("mask", "tokenise"):
             return f"<{entity}>"
+        if policy == "surrogate" and entity == "PERSON" and holds_stand_in(text, span.start, span.end):
+            return value
         key = keyed_hash(self.key, entity, value)
         if policy == "surrogate" and entity in SURROGATED:
             return surrogate(entity, value, key)

@@ -83,6 +83,11 @@ _IS_MADE_UP = re.compile(rf"\b(?:{'|'.join(_FIRST)})(?:{'|'.join(_LAST)})\b|[{_C
 _IS_CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 
+def holds_stand_in(text: str, start: int, end: int) -> bool:
+    """Whether a name that was found at a place of a text is, holds or cuts a stand-in of a name."""
+    return any(found.start() < end and start < found.end() for found in _IS_MADE_UP.finditer(text))
+
+
 def surrogate(entity: str, value: str, key: bytes) -> str:
     """A stand-in for a value, the same for the same key.
 
@@ -92,8 +97,9 @@ def surrogate(entity: str, value: str, key: bytes) -> str:
         key: 32 bytes that follow from the value and a secret.
 
     Returns:
-        The stand-in; `value` itself where that is one already. E-mail addresses end in example.com, which is
-        reserved (RFC 2606); telephone numbers begin with +999, which no country has.
+        The stand-in; `value` itself where that is one already (of names, `holds_stand_in` tells). E-mail
+        addresses end in example.com, which is reserved (RFC 2606); telephone numbers begin with +999, which
+        no country has.
     """
     number = int.from_bytes(key[:8], "big")
     if entity == "EMAIL_ADDRESS":
@@ -106,8 +112,6 @@ def surrogate(entity: str, value: str, key: bytes) -> str:
         if re.fullmatch(r"\+999 \d{4} \d{4}", value):
             return value
         return f"+999 {number % 10_000:04} {number // 10_000 % 10_000:04}"
-    if _IS_MADE_UP.search(value):
-        return value
     if _IS_CHINESE.search(value):
         sign = chr(0x4E00 + number // 8 % 4_000)
         return f"{_CHINESE_FAMILIES[number % 8]}某{sign}"
