@@ -19,7 +19,7 @@ from millwright.serve.convert import in_float32
 from millwright.serve.loading import Loader
 from millwright.serve.openvino_body import CALL_TOKENS, groups_by_length
 from millwright.serve.promotion import promote
-from millwright.serve.runtime_record import RuntimeRecord, read_runtime, write_runtime
+from millwright.serve.runtime_record import Candidate, RuntimeRecord, is_measured, read_runtime, write_runtime
 from millwright.settings import change_settings
 from millwright.store.files import read_json
 from millwright.train.states import tokenize
@@ -163,9 +163,9 @@ def test_speeds_of_other_texts_machines_and_networks_are_not_taken(project, meas
 
 
 def test_what_could_not_be_made_for_the_champion_is_tried_again(project, measured):
-    tried = [replace(measured.candidates[0], texts_per_second=0.0, refused="no"), *measured.candidates[1:]]
+    tried = [replace(one, texts_per_second=0.0, refused="no") for one in measured.candidates]
     write_runtime(project, replace(measured, candidates=tuple(tried)))
-    runtimes.choose_runtime(forced(project, "torch"), "v2")
+    runtimes.choose_runtime(forced(project, "openvino-float32"), "v2")
     assert read_runtime(project, "v2").speeds_of is None
 
 
@@ -174,6 +174,15 @@ def test_a_head_that_disagrees_is_refused_though_the_champions_speeds_are_taken(
 ):
     with pytest.raises(BadInput, match=r"serve.runtime is 'openvino-bfloat16', .* agrees with float32 on"):
         runtimes.choose_runtime(forced(project, "openvino-bfloat16"), "v2")
+
+
+def test_where_pytorch_is_named_nothing_is_measured_until_another_is_wanted(project):
+    only = forced(project, "torch")
+    assert runtimes.choose_runtime(only, "v1") == "torch"
+    assert read_runtime(project, "v1").candidates == (Candidate("torch"),)
+    assert is_measured(only, "v1")
+    assert not is_measured(project, "v1")
+    assert not is_measured(forced(project, "openvino-float32"), "v1")
 
 
 def test_versions_that_differ_in_their_heads_alone_share_a_body(project):

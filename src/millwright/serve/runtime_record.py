@@ -83,7 +83,10 @@ def is_measured(project: Project, version: str) -> bool:
     """True if a version's runtimes were measured on this processor, and the settings want what was chosen."""
     record = read_runtime(project, version)
     wanted = project.settings.serve.runtime
-    return record is not None and record.processor == processor() and wanted in ("auto", record.runtime)
+    if record is None or record.processor != processor():
+        return False
+    was_timed = any(one.texts_per_second for one in record.candidates)
+    return wanted == record.runtime or (wanted == "auto" and was_timed)
 
 
 def body_folder(project: Project, body: str) -> Path:

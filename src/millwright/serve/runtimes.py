@@ -44,10 +44,11 @@ from millwright.train.work import truth_of
 
 LEAST_AGREEMENT = 0.995
 NOISE = 0.05  # a candidate is worse if an exact paired test says so at this level
-MOST_TIMED, MOST_JUDGED, MOST_HELD = 256, 3_000, 500
+MOST_TIMED, MOST_JUDGED, MOST_HELD = 256, 1_000, 500
 MOST_JUDGED_AGAIN = 500  # of a body that the champion's rows judged: 99.5 % of so many is 497
 LIKE_LENGTH = 1.25  # texts whose mean lengths differ by less share their speeds
 ROUNDS, BATCH = 3, 32
+FAR_BEHIND = 0.6  # of the fastest
 Make = Callable[[str], Body | Candidate]
 OPENVINO = ("openvino-float32", "openvino-bfloat16", "openvino-int8")
 
@@ -64,6 +65,8 @@ class _Judge:
 
 def choose_runtime(project: Project, version: str, progress: Progress = quiet) -> str:
     """Measure every way to run a version, keep the figures and the fastest that may serve.
+
+    Where `serve.runtime` is "torch" there is nothing to choose, so nothing is measured.
 
     Args:
         project: an open project; `serve.runtime` names a runtime, or "auto".
@@ -82,6 +85,8 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
     dataset = open_dataset(project, version_manifest(project, version)["dataset"]["id"])
     wanted = str(project.settings.serve.runtime)
     names, network = _named(wanted), body_key(classifier)
+    if wanted == TORCH:
+        return _kept(project, RuntimeRecord(version, TORCH, None, (Candidate(TORCH),), processor(), 0.0))
     texts = [row.text for row in dataset.rows[:MOST_TIMED]]
     length = sum(map(len, texts)) / len(texts)
     make = cache(lambda name: _made(project, classifier, dataset, name))
@@ -112,8 +117,12 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
         text_length=known.text_length if known else length,
         speeds_of=(known.speeds_of or known.version) if known else None,
     )
+    return _kept(project, record)
+
+
+def _kept(project: Project, record: RuntimeRecord) -> str:
     write_runtime(project, record)
-    return runtime
+    return record.runtime
 
 
 def _measured_before(
@@ -167,10 +176,15 @@ def _named(wanted: str) -> tuple[str, ...]:
 
 
 def _speeds(bodies: Mapping[str, Body], texts: Sequence[str]) -> dict[str, float]:
-    """Texts a second of each body, the best of some rounds in turn: others may use the machine meanwhile."""
+    """Texts a second of each body, the best of some rounds in turn: others may use the machine meanwhile.
+
+    Those that are far behind after a round are not timed further.
+    """
     best = dict.fromkeys(bodies, 0.0)
     for turn in range(1 + ROUNDS):
         for name, body in bodies.items():
+            if turn > 1 and best[name] < FAR_BEHIND * max(best.values()):
+                continue
             start = time.perf_counter()
             _features(body, texts)
             if turn:  # the first round sets up what is set up once
