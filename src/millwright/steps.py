@@ -30,7 +30,6 @@ from millwright.registry.versions import (
     resolve,
     version_manifest,
 )
-from millwright.reports.pages import evaluation_page
 from millwright.serve.available import check_runtime
 from millwright.serve.runtimes import choose_runtime
 from millwright.settings import Settings
@@ -134,6 +133,8 @@ def evaluate(
         NotFound: no such version, file or column.
         BadInput: there is no row to measure on.
     """
+    from millwright.reports.pages import evaluation_page  # here: no other step needs matplotlib
+
     name = resolve(project, version)
     manifest = version_manifest(project, name)
     if data is None:
