@@ -95,13 +95,15 @@ class TrainSection(Section):
         description='"auto", "head", "private-head", "top", "full", "lora", "adalora" or "adapter".',
     )
     seed: int = Field(0, ge=0, description="Seed of everything random in training.")
-    epochs: int = Field(
-        4, ge=1, le=1000, description="Most passes over the rows; fewer where they stop helping."
+    epochs: int | None = Field(
+        None, ge=1, le=1000, description="Most passes over the rows. Unset: 4, or 3 of 5,000 rows and more."
     )
     patience: int = Field(2, ge=1, description="Epochs without a better validation loss before stopping.")
-    batch_size: int = Field(32, ge=1, le=4096, description="Rows a step.")
+    batch_size: int | None = Field(
+        None, ge=1, le=4096, description="Rows a step. Unset: 32, or 64 of 5,000 rows and more."
+    )
     learning_rate: float | None = Field(
-        None, gt=0, lt=1, description="Peak rate of what moves in the backbone. Unset: fits the method."
+        None, gt=0, lt=1, description="Peak rate of what moves in the backbone. Unset: fits method and batch."
     )
     top_layers: int = Field(2, ge=1, description="How many last layers the method top trains.")
     rank: int = Field(8, ge=1, le=512, description="Rank of LoRA, target rank of AdaLoRA.")

@@ -100,7 +100,7 @@ def feature_count(backbone: Backbone, words: bool = True) -> int:
 
 def whole_network(backbone: Backbone, labels: int, *, words: bool = True) -> Network:
     """A network over a copy of the whole encoder, reading tokens."""
-    return Network(copy.deepcopy(backbone.model), feature_count(backbone, words), labels, words=words)
+    return Network(_copied(backbone), feature_count(backbone, words), labels, words=words)
 
 
 def upper_network(backbone: Backbone, labels: int, depth: int) -> Network:
@@ -132,8 +132,17 @@ def layers_of(encoder: nn.Module, family: Family) -> nn.ModuleList:
     return found
 
 
-def _cut(backbone: Backbone, first: int, last: int) -> Any:
+def _copied(backbone: Backbone) -> Any:
+    """The encoder without its dropout, which gains nothing in trainings of a few passes and costs time."""
     encoder = copy.deepcopy(backbone.model)
+    for module in encoder.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return encoder
+
+
+def _cut(backbone: Backbone, first: int, last: int) -> Any:
+    encoder = _copied(backbone)
     parent, _, name = backbone.family.layers.rpartition(".")
     kept = nn.ModuleList(list(layers_of(encoder, backbone.family))[first:last])
     setattr(encoder.get_submodule(parent), name, kept)
