@@ -24,7 +24,19 @@ LAYERS = (
         "experiment",
         "review",
     ),
-    *("drift", "turns", "reports", "steps", "loop", "erase", "runner", "bench", "demo", "surfaces"),
+    *(
+        "drift",
+        "turns",
+        "reports",
+        "steps",
+        "loop",
+        "erase",
+        "runner",
+        "bench",
+        "demo",
+        "surfaces",
+        "__main__",
+    ),
 )
 DATA_ONLY = {"templates"}
 

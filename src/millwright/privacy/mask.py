@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from millwright.privacy.detect import Detector, detector
 from millwright.privacy.entities import ENTITIES, Span
+from millwright.privacy.find_many import find_many
 from millwright.privacy.surrogates import SURROGATED, holds_stand_in, surrogate
 from millwright.privacy.vault import open_vault
 from millwright.privacy.vault_tokens import TokenBook, Value, VaultToken
@@ -74,7 +75,7 @@ class Masker:
             if not due or finder is None:
                 break
             changed = []
-            found = finder.find_all([masked[place] for place in due])
+            found = find_many(finder, [masked[place] for place in due])
             tokens = self._tokens([(masked[at], of[at], spans) for at, spans in _some(due, found)], taken)
             for place, spans in _some(due, found):
                 text = self._replaced(masked[place], of[place], spans, tokens, counts)
