@@ -137,6 +137,9 @@ SECTIONS = {
             "seconds_range": "range",
             "runs": "runs",
             "accuracy": "accuracy",
+            "reached_93_s": "seconds to 93 %",
+            "reached_94_s": "seconds to 94 %",
+            "load": "load average",
         },
         _accuracy_picture,
     ),
@@ -547,13 +550,14 @@ def table(rows: Sequence[Row], columns: dict[str, str]) -> str:
 
 
 def cell(value: object) -> str:
-    """A value for people: three digits, or all of a number over a hundred."""
+    """A value for people: three digits (four near one), or all of a number over a hundred."""
     if isinstance(value, bool) or value is None:
         return "" if value is None else ("yes" if value else "no")
     if isinstance(value, list):
         return " to ".join(map(cell, value))
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+        digits = 4 if 0.9 <= abs(value) < 1 else 3  # of shares near one the last digit tells most
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
     if isinstance(value, int):
         return f"{value:,}"
     return str(value).replace("|", "\\|")

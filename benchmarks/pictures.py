@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from record import Row
 
 from millwright.reports.charts import ACCENT, INK, QUIET
@@ -63,10 +64,13 @@ def lines(rows: Sequence[Row], across: str, up: str, series: str, names: tuple[s
         )
         colour = COLOURS[place % len(COLOURS)]
         axes.plot(*zip(*own, strict=True), "o-", color=colour, ms=5, label=name)
-    for key, scale in ((across, axes.set_xscale), (up, axes.set_yscale)):
+    for key, scale, axis in ((across, axes.set_xscale, axes.xaxis), (up, axes.set_yscale, axes.yaxis)):
         found = [float(str(row[key])) for row in rows]
         if min(found) > 0 and max(found) / min(found) > 20:
             scale("log")
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
     axes.legend(frameon=False, fontsize=8)

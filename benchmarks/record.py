@@ -85,7 +85,8 @@ def print_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+        digits = 4 if 0.9 <= abs(value) < 1 else 3  # of shares near one the last digit tells most
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
     return "" if value is None else str(value)
 
 
