@@ -52,7 +52,10 @@ class ArmFigures:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that decides. `response` holds, a challenger each, the effect on who answers at all."""
+    """Everything that decides. `response` holds, a challenger each, the effect on who answers at all.
+
+    `step_users` are those whom the shares of now gave a challenger and whose window has closed.
+    """
 
     arms: tuple[ArmFigures, ...]
     primary: tuple[Effect, ...]
@@ -104,7 +107,9 @@ def analyse(project: Project, experiment: Experiment, at: str) -> Analysis:
             if METRICS[plan.metric].needs_answer and plan.heard == "everyone"
         ),
         is_mismatched=any(_is_mismatched(units, history, arm) for arm in plan.challengers),
-        step_users={arm: int((is_new_N & (units.arm_N == arm)).sum()) for arm in plan.challengers},
+        step_users={
+            arm: int((is_new_N & units.is_closed_N & (units.arm_N == arm)).sum()) for arm in plan.challengers
+        },
     )  # fmt: skip
 
 
@@ -123,7 +128,8 @@ def effect_of(units: Units, history: dict[int, Traffic], arm: str, metric: str, 
     """
     share_N = _shares(units, history, arm)
     outcome_N = units.outcomes[metric]
-    use_N = units.is_closed_N & ~np.isnan(outcome_N) & (share_N > 0) & (share_N < 1)
+    is_instant = metric in METRICS and METRICS[metric].is_instant
+    use_N = (units.is_closed_N | is_instant) & ~np.isnan(outcome_N) & (share_N > 0) & (share_N < 1)
     use_N &= (units.arm_N == arm) | (units.arm_N == CHAMPION_ARM)
     outcome_T, is_challenger_T = outcome_N[use_N], units.arm_N[use_N] == arm
     centre_T = _expected(outcome_T, units.before.get(metric, np.full(len(use_N), np.nan))[use_N])
