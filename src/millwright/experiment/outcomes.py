@@ -46,7 +46,7 @@ class Event:
 class Metric:
     """What a request counts, in [0, 1] or None where nothing is known; `is_good` tells which way is up.
 
-    `is_instant` metrics are known with the answer: a user's first request counts, and no window is waited for.
+    `is_instant` metrics are known with the answer: a user's first request counts, and nothing is waited for.
     """
 
     about: str

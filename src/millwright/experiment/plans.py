@@ -28,8 +28,9 @@ class Plan:
     """How challengers are held against the champion.
 
     `steps` are the shares of all challengers together, one after the other; 0 lets them answer unseen.
-    `step_units` users of a challenger whose outcome is known make the next step, unless it does harm. `margin` is the harm to a
-    guardrail that is borne. A user's outcome is what is known `window_hours` after the first request.
+    `step_units` users of a challenger whose outcome is known make the next step, unless it does harm.
+    `margin` is the harm to a guardrail that is borne. A user's outcome is what is known `window_hours` after
+    the first request.
     """
 
     champion: str

@@ -24,7 +24,7 @@ def start(
     step: Annotated[
         list[float] | None, typer.Option(help="Shares one after the other; 0 answers unseen.")
     ] = None,
-    step_users: Annotated[int, typer.Option(min=1, help="Of a challenger, heard out, for the next step.")] = 50,
+    step_users: Annotated[int, typer.Option(min=1, help="Of a challenger, for the next step.")] = 50,
     heard: Annotated[str, typer.Option(help="Whose opinions count: everyone, asked.")] = "everyone",
     thompson: Annotated[bool, typer.Option(help="At last give more users what looks better.")] = False,
     name: Annotated[str | None, typer.Option(help="Of the experiment.")] = None,
