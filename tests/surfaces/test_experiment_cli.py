@@ -58,6 +58,8 @@ def test_plans_are_made_of_settings_and_flags(project, capsys):
         (("start", "v1"), "other than the champion v1"),
         (("status",), "there was no experiment yet"),
         (("approve",), "no decision waits for approval"),
+        (("estimate", "v7"), "no version named 'v7'"),
+        (("estimate", "v2"), "no request that v2 did not learn from was judged yet, as of accepted"),
     ],
 )
 def test_wrong_input_says_what_to_do(project, capsys, arguments, message):

@@ -180,7 +180,7 @@ def read_units(
                 failures.c.traffic.in_(_shares_of(experiment)), failures.c.created_at <= at
             )
         ).all()
-    events, said = _read(
+    events, said = read_requests(
         project, predictions.c.traffic.in_(_shares_of(experiment)) & (predictions.c.created_at <= at), at
     )
     events += [
@@ -188,7 +188,9 @@ def read_units(
     ]
     by_unit = _by_unit(events)
     rows = [_unit(own, said, metrics, window_hours, slow_s, only_asked) for own in by_unit.values()]
-    known = _read(project, predictions.c.subject.in_(units) & (predictions.c.created_at < start), start or "")
+    known = read_requests(
+        project, predictions.c.subject.in_(units) & (predictions.c.created_at < start), start or ""
+    )
     earlier = _by_unit(known[0])
     past = [_means(earlier.get(unit, ()), known[1], metrics, slow_s, only_asked) for unit in by_unit]
     return Units(
@@ -218,7 +220,7 @@ def _by_unit(events: Sequence[Event]) -> dict[str, list[Event]]:
     return found
 
 
-def _read(
+def read_requests(
     project: Project, which: ColumnElement[bool], at: str
 ) -> tuple[list[Event], dict[str, list[Opinion]]]:
     """Requests that were answered, and what was said of each until an hour, oldest first."""

@@ -1,4 +1,4 @@
-"""The verbs of `millwright experiment`: start, status, decide, approve, stop."""
+"""The verbs of `millwright experiment`: estimate, start, status, decide, approve, stop."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,40 @@ from millwright.surfaces.options import AsJson, ProjectFolder, open_at, project_
 app = typer.Typer(
     name="experiment", no_args_is_help=True, help="Hold challengers against the champion on real users."
 )
+
+
+@app.command()
+def estimate(
+    version: Annotated[str, typer.Argument(help="A version that no user has met.")],
+    metric: Annotated[str, typer.Option(help="What counts: accepted, resolved, …")] = "accepted",
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Estimate from logged traffic what a version would bring, before any user meets it.
+
+    Example: millwright experiment estimate v3 --project desk
+    """
+    opened = open_at(project)
+    from millwright.experiment.candidate import estimate_candidate
+
+    found = estimate_candidate(opened, version, metric)
+    if json:
+        screen.show_json(found)
+        return
+    value, lines = found.value, [f"{found.version} on {found.requests} users who did not teach it:"]
+    lines.append(f"  what they were told: {found.metric} {found.served:.1%} ± {2 * found.served_error:.1%}")
+    for name, mean, error in (
+        ("self-normalised", value.snips, value.snips_error),
+        ("doubly robust", value.doubly_robust, value.doubly_robust_error),
+        ("inverse propensities", value.ips, value.ips_error),
+    ):
+        if mean is not None and error is not None:
+            lines.append(f"  {found.version}, {name}: {mean:.1%} ± {2 * error:.1%}")
+    lines.append(
+        f"  it says what they were told to {found.agrees:.0%}, what they could have been told to "
+        f"{found.covered:.0%}; worth {value.effective:.0f} users"
+    )
+    screen.out.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 @app.command()
