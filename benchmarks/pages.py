@@ -475,6 +475,35 @@ SECTIONS = {
         },
         _turning_picture,
     ),
+    "harmful": Section(
+        "Challengers that do harm",
+        "Small projects as above, but half of the turns' challengers are spoilt: every row that taught one, "
+        "three or eight of the 20 intents has the likest intent's label. Half of the spoilt ones pass by the "
+        "gates, as one that a person puts before users by hand. Users ask texts drawn anew, three in ten say "
+        "what was right, one in ten of them wrongly; the experiment has steps of 10 and 50 %, a look every "
+        "100 users, 6,000 at most. Shipped is harmful if an exact paired test on the official test rows says "
+        "at 5 % that the version is worse; a roll-back is false if it was not worse at all. Exposed are the "
+        "users, on average, who met a challenger that was rolled back. The control ships the same challengers "
+        "if they are ahead after 200 users. Shares, scores, intervals, gates and decisions are the product's "
+        "own.",
+        {
+            "rule": "rule",
+            "challenger": "challenger",
+            "projects": "projects",
+            "turns": "challengers",
+            "stopped_by_gates": "stopped by gates",
+            "met_users": "met users",
+            "shipped": "shipped",
+            "kept": "champion kept",
+            "rolled_back": "rolled back",
+            "harmful": "harmful among shipped",
+            "false_roll_backs": "false roll-backs",
+            "cost": "largest cost",
+            "exposed": "exposed",
+            "median_users": "users until the roll-back",
+            "accuracy": "accuracy at last",
+        },
+    ),
     "review": Section(
         "Review and drift",
         "Banking77, official split, the built-in backbone, frozen. Labels changed at random are easier to "

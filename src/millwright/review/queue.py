@@ -204,4 +204,7 @@ def _choices(labels: Sequence[str], probability_C: np.ndarray) -> tuple[tuple[st
 def _in_turns(kinds: Sequence[Sequence[Item]]) -> list[Item]:
     longest = max((len(kind) for kind in kinds), default=0)
     found = [kind[place] for place in range(longest) for kind in kinds if place < len(kind)]
-    return list({item.id: item for item in found}.values())
+    kept: dict[str, Item] = {}
+    for item in found:
+        kept.setdefault(item.id, item)
+    return list(kept.values())
