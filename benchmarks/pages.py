@@ -483,9 +483,9 @@ SECTIONS = {
         "what was right, one in ten of them wrongly; the experiment has steps of 10 and 50 %, a look every "
         "100 users, 6,000 at most. Shipped is harmful if an exact paired test on the official test rows says "
         "at 5 % that the version is worse; a roll-back is false if it was not worse at all. Exposed are the "
-        "users, on average, who met a challenger that was rolled back. The control ships the same challengers "
-        "if they are ahead after 200 users. Shares, scores, intervals, gates and decisions are the product's "
-        "own.",
+        "users, on average, who met a challenger that was rolled back. The control ships the same "
+        "challengers if they are ahead after 200 users. Shares, scores, intervals, gates and decisions are "
+        "the product's own.",
         {
             "rule": "rule",
             "challenger": "challenger",

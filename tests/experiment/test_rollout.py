@@ -219,6 +219,7 @@ def test_a_second_experiment_waits_for_the_first(project):
         ({"steps": (0.5, 0.1)}, BadInput, "rising shares"),
         ({"steps": (1.0,)}, BadInput, "end between 0 and 1"),
         ({"window_hours": 0.0}, BadInput, "window_hours must be over 0, got 0.0"),
+        ({"min_effect": 5.0}, BadInput, "min_effect must be at least 0 and below 1, got 5.0"),
         ({"alpha": 0.0}, BadInput, "alpha must be between 0 and 1, got 0.0"),
     ],
 )

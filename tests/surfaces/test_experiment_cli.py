@@ -43,9 +43,11 @@ def test_an_experiment_from_start_to_stop(project, capsys):
 
 def test_plans_are_made_of_settings_and_flags(project, capsys):
     more = ("--metric", "resolved", "--guardrail", "errors", "--heard", "asked", "--thompson", "--json")
+    more += ("--min-effect", "0.03")
     assert run("experiment", "start", "v2", *more, "--project", project.folder) == 0
     plan = json.loads(capsys.readouterr().out)["plan"]
     assert (plan["metric"], plan["guardrails"], plan["heard"]) == ("resolved", ["errors"], "asked")
+    assert (plan["min_effect"], plan["max_days"]) == (0.03, 28.0)
     assert (plan["allocation"], plan["window_hours"], plan["steps"]) == ("thompson", 24.0, [0.01, 0.1, 0.5])
 
 

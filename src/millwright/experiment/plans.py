@@ -92,6 +92,10 @@ def check_plan(plan: Plan) -> None:
             f"steps must be rising shares that end between 0 and 1, got {plan.steps}; as in 0.01 0.1 0.5",
             "steps",
         )
+    if not 0 <= plan.min_effect < 1:
+        raise BadInput(
+            f"min_effect must be at least 0 and below 1, got {plan.min_effect}; 0.01 is a point", "min_effect"
+        )
     for field in ("step_units", "window_hours", "max_days", "slow_s", "margin"):
         if getattr(plan, field) <= 0:
             raise BadInput(f"{field} must be over 0, got {getattr(plan, field)}; raise it", field)

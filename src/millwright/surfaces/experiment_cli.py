@@ -60,6 +60,12 @@ def start(
     ] = None,
     step_users: Annotated[int, typer.Option(min=1, help="Of a challenger, for the next step.")] = 50,
     heard: Annotated[str, typer.Option(help="Whose opinions count: everyone, asked.")] = "everyone",
+    min_effect: Annotated[
+        float | None, typer.Option(help="Least gain that is worth it; else experiment.min_effect.")
+    ] = None,
+    max_days: Annotated[
+        float | None, typer.Option(help="The champion stays then; else experiment.max_days.")
+    ] = None,
     thompson: Annotated[bool, typer.Option(help="At last give more users what looks better.")] = False,
     name: Annotated[str | None, typer.Option(help="Of the experiment.")] = None,
     project: ProjectFolder = Path("."),
@@ -76,9 +82,11 @@ def start(
     from millwright.experiment.plans import Plan, plan_of
     from millwright.experiment.plans import start as start_experiment
 
+    given = {"min_effect": min_effect, "max_days": max_days}
     plan = plan_of(
         opened,
         challengers,
+        **{name: value for name, value in given.items() if value is not None},
         metric=metric,
         guardrails=tuple(guardrail) if guardrail else Plan.guardrails,
         heard="asked" if one_of("group", heard, ("everyone", "asked")) == "asked" else "everyone",
@@ -193,9 +201,13 @@ def _show(found: JsonObject) -> None:
             if effect["champion"] is None or effect["challenger"] is None
             else f"{effect['champion']:.1%} to {effect['challenger']:.1%}"
         )
+        likely = "" if effect.get("likely_low") is None else (
+            f"; by the bell curve, for the eye alone, in [{effect['likely_low']:+.1%}, "
+            f"{effect['likely_high']:+.1%}]"
+        )  # fmt: skip
         lines.append(
             f"  {effect['arm']} {effect['metric']}: {rates}, effect in [{effect['low']:+.1%}, "
-            f"{effect['high']:+.1%}] at {1 - effect['alpha']:.1%}, {effect['users']} users"
+            f"{effect['high']:+.1%}] at {1 - effect['alpha']:.1%}, {effect['users']} users{likely}"
         )
     lines += [
         f"  {shadow['version']} unseen: {shadow['answers']} answers, {shadow['agreement'] or 0:.1%} agree, "
