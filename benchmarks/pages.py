@@ -475,6 +475,23 @@ SECTIONS = {
         },
         _turning_picture,
     ),
+    "feedback": Section(
+        "Opinions",
+        "The built-in desk is served over HTTP, and clients send labels, ratings, comments and scores in a "
+        "closed loop; each is acknowledged once it is synced to disk. In the last round the server is killed with "
+        "SIGKILL half-way. Lost are acknowledged opinions that are not in the database afterwards. The disk "
+        "alone syncs one write of 4 KiB after another.",
+        {
+            "what": "what",
+            "connections": "connections",
+            "per_s": "a second",
+            "p50_ms": "p50, ms",
+            "p99_ms": "p99, ms",
+            "acknowledged": "acknowledged",
+            "refused": "refused",
+            "lost": "lost",
+        },
+    ),
     "harmful": Section(
         "Challengers that do harm",
         "Small projects as above, but half of the turns' challengers are spoilt: every row that taught one, "
