@@ -478,9 +478,9 @@ SECTIONS = {
     "feedback": Section(
         "Opinions",
         "The built-in desk is served over HTTP, and clients send labels, ratings, comments and scores in a "
-        "closed loop; each is acknowledged once it is synced to disk. In the last round the server is killed with "
-        "SIGKILL half-way. Lost are acknowledged opinions that are not in the database afterwards. The disk "
-        "alone syncs one write of 4 KiB after another.",
+        "closed loop; each is acknowledged once it is synced to disk. In the last round the server is killed "
+        "with SIGKILL half-way. Lost are acknowledged opinions that are not in the database afterwards. The "
+        "disk alone syncs one write of 4 KiB after another.",
         {
             "what": "what",
             "connections": "connections",

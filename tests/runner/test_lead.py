@@ -24,6 +24,7 @@ from millwright.turns import list_turns
 from tests.desk import make_desk, opine, telling_rows
 
 LONG_S = 60
+LATER = "2099-01-01T00:00:00.000+00:00"
 
 
 @pytest.fixture
@@ -133,9 +134,9 @@ def test_an_alarm_of_drift_is_a_line_of_the_log_a_metric_and_a_reason_for_a_turn
         async def __call__(self, project: Project, words: list[str]) -> int:
             if words[0] == "drift":
                 tests = (DriftTest("labels", 90.0, 1e-9, True), DriftTest("confidences", 0.1, 0.5, False))
-                record = DriftRecord("v1", "traffic", 500, 300, "p", 4, 0.0025, tests, True, "2099")
+                record = DriftRecord("v1", "traffic", 500, 300, "p", 4, 0.0025, tests, True, LATER)
                 with project.database.begin() as connection:
-                    connection.execute(insert(drifts).values(record=asdict(record), checked_at="2099"))
+                    connection.execute(insert(drifts).values(record=asdict(record), checked_at=LATER))
             return await super().__call__(project, words)
 
     verbs = Drifting()

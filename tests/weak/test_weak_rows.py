@@ -232,7 +232,7 @@ def test_weak_rows_that_are_mostly_wrong_do_not_win_by_making_up_for_the_row_tha
             shares.append(((fresh_ND @ head[0].T + head[1]).argmax(1) == fresh_N).mean())
         assert shares[1] < shares[0]  # they do harm
         taken += use.way != "none"
-    assert taken <= 1
+    assert taken <= 2
 
 
 def test_weak_rows_of_a_judged_group_teach_no_head_that_judges_it():
