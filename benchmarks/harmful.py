@@ -9,8 +9,10 @@ pass by them, as one that a person puts before users by hand. What is left meets
 decides by the product's own rule until it ships, keeps, or rolls back; then the official test rows say
 whether that was right.
 
-As a control the same challengers are shipped if they are ahead after 200 users, so "no harmful promotion" is
-something that can fail. What is simulated and what is the product's own stands in simulated.py.
+An experiment withdraws a challenger as soon as a gain of experiment.min_effect is ruled out. What is worse
+passes that point before it is surely worse, so it is withdrawn under that name; without a least effect it is a
+roll-back. As a control the same challengers are shipped if they are ahead after 200 users, so "no harmful
+promotion" is something that can fail. What is simulated and what is the product's own stands in simulated.py.
 
 Shape suffixes: N texts, K texts of users, T users of one look.
 """
@@ -51,15 +53,29 @@ from millwright.settings import TurnSection
 
 NAME = "harmful"
 COLUMNS = (
-    *("rule", "challenger", "projects", "turns", "stopped_by_gates", "met_users", "shipped", "kept"),
-    *("rolled_back", "harmful", "false_roll_backs", "cost", "exposed", "median_users", "accuracy"),
+    *(
+        "rule",
+        "challenger",
+        "projects",
+        "turns",
+        "stopped_by_gates",
+        "met_users",
+        "shipped",
+        "harmful",
+        "cost",
+    ),
+    *("withdrawn", "rolled_back", "false_roll_backs", "exposed", "median_users", "undecided", "accuracy"),
 )
 COURSE = Course(shots=5, turns=6, messages=330, budget=80)
 PLAN = Plan("champion", ("challenger",), guardrails=(), steps=(0.1, 0.5))
 SPOILT_INTENTS, SPOILT_SHARE, BY_HAND_SHARE = (1, 3, 8), 0.5, 0.5
 MOST_USERS, LOOK, FIRST_LOOK = 6_000, 100, 200  # a look is a decision period
-SOUND, SPOILT = "sound", "spoilt"
-RULES = ("experiments", "shipped if ahead after 200 users")
+SOUND, SPOILT, GATES, TIME = "sound", "spoilt", "gates", "time"
+RULES: dict[str, Plan | None] = {
+    "experiments": PLAN,
+    "experiments, experiment.min_effect = 0": replace(PLAN, min_effect=0.0),
+    "shipped if ahead after 200 users": None,
+}
 NOTHING_ELSE = Changes(0.0, 0.0, 1.0, 1.0, 0)  # beside its answers nothing changes
 
 
@@ -67,7 +83,8 @@ NOTHING_ELSE = Changes(0.0, 0.0, 1.0, 1.0, 0)  # beside its answers nothing chan
 class Met:
     """What became of a challenger: how much accuracy it costs on the official rows, and whether beyond noise.
 
-    `kind` is the decision, "gates" where it met no user. `users` came until then, `exposed` of them got it.
+    `kind` is the decision, "gates" where it met no user, "time" where none came in time. `users` came until
+    then, `exposed` of them got it.
     """
 
     is_spoilt: bool
@@ -99,14 +116,14 @@ def main() -> None:
     parser.add_argument("--projects", type=int, default=100, help="small projects by each rule")
     count = parser.parse_args().projects
     world, rows = banking_world(), list[Row]()
-    for rule in RULES:
-        histories = [run(part_of(world, seed), People(), rule, seed) for seed in range(count)]
+    for rule, plan in RULES.items():
+        histories = [run(part_of(world, seed), People(), plan, seed) for seed in range(count)]
         rows += figures(rule, histories)
         print_table(rows[-2:], COLUMNS)
         write_record(NAME, rows)
 
 
-def run(world: World, people: People, rule: str, seed: int) -> tuple[list[Met], float]:
+def run(world: World, people: People, plan: Plan | None, seed: int) -> tuple[list[Met], float]:
     """One project from its first rows on: each turn's challenger, and the accuracy of what serves at last."""
     rng = np.random.default_rng(seed)
     known, messages = begin(world, COURSE.shots, seed, rng)
@@ -121,7 +138,7 @@ def run(world: World, people: People, rule: str, seed: int) -> tuple[list[Met], 
         look_at_rows(world, people, COURSE, known, rng, len(heard), unknown, champion)
         is_spoilt = bool(rng.random() < SPOILT_SHARE)
         challenger = train_head(world, spoilt(world, known, rng) if is_spoilt else known)
-        met = _meet(world, people, (champion, challenger), known, rng, rule, is_spoilt)
+        met = _meet(world, people, (champion, challenger), known, rng, plan, is_spoilt)
         history.append(met)
         champion = challenger if met.kind == SHIP else champion
     return history, accuracy(world, champion)
@@ -139,12 +156,12 @@ def spoilt(world: World, known: Known, rng: np.random.Generator) -> Known:
 
 def _meet(
     world: World, people: People, heads: tuple[Head, Head], known: Known, rng: np.random.Generator,
-    rule: str, is_spoilt: bool,
+    plan: Plan | None, is_spoilt: bool,
 ) -> Met:  # fmt: skip
     """Gates, then users."""
     official = [head.best(world.test_MD) == world.test_truth_M for head in heads]
     about = Met(
-        is_spoilt, "gates", float(official[0].mean() - official[1].mean()),
+        is_spoilt, GATES, float(official[0].mean() - official[1].mean()),
         compare_paired(official[1], official[0]).p_value <= HARM,
     )  # fmt: skip
     held = known.of(TEST)
@@ -157,15 +174,15 @@ def _meet(
     users, share, kind = Users([], [], []), PLAN.steps[0], HOLD
     step, count = 0, 0
     while kind in (HOLD, ADVANCE):
-        _arrive(world, people, heads, users, share if rule == RULES[0] else 0.5, rng)
+        _arrive(world, people, heads, users, share if plan else 0.5, rng)
         step += int(users.is_new[-1].sum())
         count += LOOK
         found = _analysis(users, share, step)
-        if rule != RULES[0]:
+        if plan is None:
             kind = HOLD if count < FIRST_LOOK else SHIP if _is_ahead(found.primary[0]) else KEEP
             continue
-        made = decide(PLAN, found, PLAN.max_days if count >= MOST_USERS else 0.0)
-        kind = made.kind
+        made = decide(plan, found, 0.0)
+        kind = made.kind if made.kind not in (HOLD, ADVANCE) or count < MOST_USERS else TIME
         if made.shares is not None:
             share, step = made.shares["challenger"], 0
     return replace(about, kind=kind, users=count, exposed=int(users.all()[0].sum()))
@@ -217,18 +234,20 @@ def figures(rule: str, histories: list[tuple[list[Met], float]]) -> Iterator[Row
     every = [met for history, _ in histories for met in history]
     for challenger in (SOUND, SPOILT):
         own = [met for met in every if met.is_spoilt == (challenger == SPOILT)]
-        users = [met for met in own if met.kind != "gates"]
+        users = [met for met in own if met.kind != GATES]
         shipped = [met for met in users if met.kind == SHIP]
-        undone = [met for met in users if met.kind == ROLL_BACK]
+        gone = [met for met in users if met.kind in (KEEP, ROLL_BACK)]
+        undone = [met for met in gone if met.kind == ROLL_BACK]
         yield {
             "rule": rule, "challenger": challenger, "projects": len(histories), "turns": len(own),
             "stopped_by_gates": len(own) - len(users), "met_users": len(users), "shipped": len(shipped),
-            "kept": sum(met.kind == KEEP for met in users), "rolled_back": len(undone),
+            "withdrawn": len(gone), "rolled_back": len(undone),
+            "undecided": sum(met.kind == TIME for met in users),
             "harmful": sum(met.is_harmful for met in shipped),
             "false_roll_backs": sum(met.loss <= 0 for met in undone),
             "cost": max((met.loss for met in shipped), default=None),
-            "exposed": float(np.mean([met.exposed for met in undone])) if undone else None,
-            "median_users": float(np.median([met.users for met in undone])) if undone else None,
+            "exposed": float(np.mean([met.exposed for met in gone])) if gone else None,
+            "median_users": float(np.median([met.users for met in gone])) if gone else None,
             "accuracy": float(np.mean([last for _, last in histories])),
         }  # fmt: skip
 

@@ -499,9 +499,10 @@ SECTIONS = {
         "gates, as one that a person puts before users by hand. Users ask texts drawn anew, three in ten say "
         "what was right, one in ten of them wrongly; the experiment has steps of 10 and 50 %, a look every "
         "100 users, 6,000 at most. Shipped is harmful if an exact paired test on the official test rows says "
-        "at 5 % that the version is worse; a roll-back is false if it was not worse at all. Exposed are the "
-        "users, on average, who met a challenger that was rolled back. The control ships the same "
-        "challengers if they are ahead after 200 users. Shares, scores, intervals, gates and decisions are "
+        "at 5 % that the version is worse; a roll-back is false if it was not worse at all. Withdrawn are "
+        "those that were rolled back, and those of which a gain of a point was ruled out, which what is "
+        "worse reaches first; without a least effect it is a roll-back. Exposed are the users, on average, "
+        "who met a challenger that was withdrawn. The control ships the same challengers if they are ahead after 200 users. Shares, scores, intervals, gates and decisions are "
         "the product's own.",
         {
             "rule": "rule",
@@ -511,13 +512,14 @@ SECTIONS = {
             "stopped_by_gates": "stopped by gates",
             "met_users": "met users",
             "shipped": "shipped",
-            "kept": "champion kept",
-            "rolled_back": "rolled back",
             "harmful": "harmful among shipped",
-            "false_roll_backs": "false roll-backs",
             "cost": "largest cost",
+            "withdrawn": "withdrawn",
+            "rolled_back": "rolled back",
+            "false_roll_backs": "false roll-backs",
             "exposed": "exposed",
-            "median_users": "users until the roll-back",
+            "median_users": "users until then",
+            "undecided": "undecided at 6,000",
             "accuracy": "accuracy at last",
         },
     ),
