@@ -10,8 +10,8 @@ decides by the product's own rule until it ships, keeps, or rolls back; then the
 whether that was right.
 
 An experiment withdraws a challenger as soon as a gain of experiment.min_effect is ruled out. What is worse
-passes that point before it is surely worse, so it is withdrawn under that name; without a least effect it is a
-roll-back. As a control the same challengers are shipped if they are ahead after 200 users, so "no harmful
+passes that point before it is surely worse, so it is withdrawn under that name; without a least effect it is
+rolled back. As a control the same challengers are shipped if they are ahead after 200 users, so "no harmful
 promotion" is something that can fail. What is simulated and what is the product's own stands in simulated.py.
 
 Shape suffixes: N texts, K texts of users, T users of one look.

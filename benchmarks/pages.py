@@ -502,8 +502,8 @@ SECTIONS = {
         "at 5 % that the version is worse; a roll-back is false if it was not worse at all. Withdrawn are "
         "those that were rolled back, and those of which a gain of a point was ruled out, which what is "
         "worse reaches first; without a least effect it is a roll-back. Exposed are the users, on average, "
-        "who met a challenger that was withdrawn. The control ships the same challengers if they are ahead after 200 users. Shares, scores, intervals, gates and decisions are "
-        "the product's own.",
+        "who met a challenger that was withdrawn. The control ships the same challengers if they are ahead "
+        "after 200 users. Shares, scores, intervals, gates and decisions are the product's own.",
         {
             "rule": "rule",
             "challenger": "challenger",
