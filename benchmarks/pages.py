@@ -478,6 +478,54 @@ SECTIONS = {
         },
         _turning_picture,
     ),
+    "feedback": Section(
+        "Opinions",
+        "The built-in desk is served over HTTP, and clients send labels, ratings, comments and scores in a "
+        "closed loop; each is acknowledged once it is synced to disk. In the last round the server is killed "
+        "with SIGKILL half-way. Lost are acknowledged opinions that are not in the database afterwards. The "
+        "disk alone syncs one write of 4 KiB after another.",
+        {
+            "what": "what",
+            "connections": "connections",
+            "per_s": "a second",
+            "p50_ms": "p50, ms",
+            "p99_ms": "p99, ms",
+            "acknowledged": "acknowledged",
+            "refused": "refused",
+            "lost": "lost",
+        },
+    ),
+    "harmful": Section(
+        "Challengers that do harm",
+        "Small projects as above, but half of the turns' challengers are spoilt: every row that taught one, "
+        "three or eight of the 20 intents has the likest intent's label. Half of the spoilt ones pass by the "
+        "gates, as one that a person puts before users by hand. Users ask texts drawn anew, three in ten say "
+        "what was right, one in ten of them wrongly; the experiment has steps of 10 and 50 %, a look every "
+        "100 users, 6,000 at most. Shipped is harmful if an exact paired test on the official test rows says "
+        "at 5 % that the version is worse; a roll-back is false if it was not worse at all. Withdrawn are "
+        "those that were rolled back, and those of which a gain of a point was ruled out, which what is "
+        "worse reaches first; without a least effect it is a roll-back. Exposed are the users, on average, "
+        "who met a challenger that was withdrawn. The control ships the same challengers if they are ahead "
+        "after 200 users. Shares, scores, intervals, gates and decisions are the product's own.",
+        {
+            "rule": "rule",
+            "challenger": "challenger",
+            "projects": "projects",
+            "turns": "challengers",
+            "stopped_by_gates": "stopped by gates",
+            "met_users": "met users",
+            "shipped": "shipped",
+            "harmful": "harmful among shipped",
+            "cost": "largest cost",
+            "withdrawn": "withdrawn",
+            "rolled_back": "rolled back",
+            "false_roll_backs": "false roll-backs",
+            "exposed": "exposed",
+            "median_users": "users until then",
+            "undecided": "undecided at 6,000",
+            "accuracy": "accuracy at last",
+        },
+    ),
     "review": Section(
         "Review and drift",
         "Banking77, official split, the built-in backbone, frozen. Labels changed at random are easier to "

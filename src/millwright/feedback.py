@@ -135,6 +135,11 @@ def is_asked(data: DataSection, text: str, subject: str | None) -> bool:
     return _split(data, text, subject) != "train"
 
 
+def is_measuring(data: DataSection, text: str, subject: str | None) -> bool:
+    """True for the users whose rows never teach."""
+    return _split(data, text, subject) == "test"
+
+
 def _split(data: DataSection, text: str, subject: str | None) -> str:
     test_share = 0.0 if data.test_files else data.test_share
     return split_of(group_name(data, text, None, subject), data.split_seed, data.validation_share, test_share)

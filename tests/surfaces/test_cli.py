@@ -24,6 +24,7 @@ VERBS = [
     *("subject restrict", "subject object", "subject hold", "subject expire", "subject export"),
     *("subject erase", "subject replay", "receipt verify", "receipt key"),
     *("experiment start", "experiment status", "experiment decide", "experiment approve", "experiment stop"),
+    "experiment estimate",
     *("feedback import", "feedback status", "review build", "review label", "review next", "review answer"),
     *("weak report", "weak apply", "weak clear"),
     *("review undo", "review status", "review gold", "review export", "review import", "review corrections"),

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from millwright.drift.records import list_drifts
 from millwright.errors import Busy, MillwrightError
 from millwright.experiment.plans import list_experiments, plan_of, start
 from millwright.project import Project
@@ -30,12 +31,17 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Leading:
-    """What the runner does, for metrics: whether it leads, and whether a turn runs."""
+    """What the runner does, for metrics: whether it leads, and whether a turn runs.
+
+    `is_drifting` tells that drift was found since the last turn, `alarms` counts checks that found it.
+    """
 
     is_leader: bool = False
     is_turning: bool = False
+    is_drifting: bool = False
     turns: int = 0
     failures: int = 0
+    alarms: int = 0
 
 
 Run = Callable[[Project, list[str]], Awaitable[int]]
@@ -111,7 +117,9 @@ async def _keep_turning(project: Project, state: Leading, run: Run) -> None:
             found = await asyncio.to_thread(standing, project)
             if is_drift_check_due(found) and time.monotonic() - looked_at >= LOOK_AGAIN_S:
                 looked_at = time.monotonic()
-                await run(project, ["drift", "--gently", "--json"])
+                await _look_for_drift(project, state, run)
+                found = await asyncio.to_thread(standing, project)
+            state.is_drifting = found.drifted
             why = why_turn(found, settings.run, settings.turn.min_rows)
             if why is not None and found.waiting != failed_at:
                 log.info("a turn starts: %s", why)
@@ -131,6 +139,20 @@ async def _keep_turning(project: Project, state: Leading, run: Run) -> None:
         finally:
             state.is_turning = False
         await asyncio.sleep(settings.run.check_seconds)
+
+
+async def _look_for_drift(project: Project, state: Leading, run: Run) -> None:
+    """Check for drift; an alarm is a line of the log and a count, beside the message that the check sent."""
+    before = len(await asyncio.to_thread(list_drifts, project))
+    await run(project, ["drift", "--gently", "--json"])
+    for record in (await asyncio.to_thread(list_drifts, project))[before:]:
+        if record.is_drifting:
+            state.alarms += 1
+            named = ", ".join(test.name for test in record.tests if test.is_drifting)
+            log.warning(
+                "drift was found: %d users differ from %d before them by %s (%s, check %d)",
+                record.window_size, record.reference_size, named, record.version, record.number,
+            )  # fmt: skip
 
 
 def _housekeeping(project: Project) -> None:
