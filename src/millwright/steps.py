@@ -4,8 +4,9 @@ Surfaces call these and print what they return; they hold no logic of their own.
 `prepare` in data/prepare.py and `turn` in loop.py.)
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select
@@ -19,7 +20,7 @@ from millwright.modalities.text import canonical, clean, is_unicode
 from millwright.privacy.mask import masker
 from millwright.progress import Progress, quiet
 from millwright.project import Project
-from millwright.records import Answer, Interval, JsonObject, Row, TurnRecord
+from millwright.records import Answer, Excluded, Interval, JsonObject, Row, TurnRecord
 from millwright.registry.classifiers import load_classifier, register
 from millwright.registry.versions import (
     CHAMPION,
@@ -140,9 +141,10 @@ def evaluate(
     if data is None:
         rows = open_dataset(project, manifest["dataset"]["id"]).split("test")
         where, suffix = f"the test rows of dataset {manifest['dataset']['id']}", ""
+        left_out: list[Excluded] = []
     else:
         data = Path(data)
-        found, _ = rows_of(
+        found, left_out = rows_of(
             read_table(data),
             project.settings.data,
             data.name,
@@ -154,7 +156,11 @@ def evaluate(
         raise BadInput(f"{where}: no row to measure on; raise data.test_share, or pass --data FILE")
     progress("evaluate", 0.0)
     evaluation = evaluate_rows(load_classifier(project, name), rows)
-    notes = _known_rows(project, manifest, rows) + _cost_of_shards(project, manifest, rows, evaluation)
+    notes = (
+        _left_out(left_out)
+        + _known_rows(project, manifest, rows)
+        + _cost_of_shards(project, manifest, rows, evaluation)
+    )
     evaluation = replace(evaluation, notes=evaluation.notes + notes)
     progress("evaluate", 1.0)
     facts = {
@@ -168,8 +174,21 @@ def evaluate(
     page = project.reports / f"evaluation-{name}{suffix}.html"
     title = f"{project.settings.project.name}: version {name}"
     write_text(page, evaluation_page(evaluation, title, facts))
-    write_json(page.with_suffix(".json"), {**facts, **evaluation.to_json()})
+    listed = [asdict(one) for one in left_out]
+    write_json(page.with_suffix(".json"), {**facts, **evaluation.to_json(), "left_out": listed})
     return evaluation, page
+
+
+def _left_out(excluded: Sequence[Excluded]) -> tuple[str, ...]:
+    """A note on the rows of a file that nothing could be measured on, the most frequent reasons first."""
+    if not excluded:
+        return ()
+    reasons = ", ".join(
+        f"{count:,} {why}" for why, count in Counter(one.reason for one in excluded).most_common(3)
+    )
+    return (
+        f"left out as unusable, {len(excluded):,} in all: {reasons}; the JSON beside the page lists each row",
+    )
 
 
 def _known_rows(project: Project, manifest: JsonObject, rows: Sequence[Row]) -> tuple[str, ...]:

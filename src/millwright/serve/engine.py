@@ -148,7 +148,7 @@ class Engine:
         resolved = self._names.get(name, name)
         if resolved not in self._models:
             served = ", ".join([*self._models, *self._names]) or "none yet"
-            raise NotFound(f"version {name!r} is not served; there are {served}")
+            raise NotFound(f"version {name!r} is not served; there are {served}", field="version", value=name)
         return resolved, self._models[resolved]
 
     async def start(self) -> None:

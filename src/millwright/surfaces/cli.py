@@ -197,7 +197,7 @@ def train(
         shards=shards,
     )
 
-    from millwright.registry.versions import version_manifest
+    from millwright.registry.versions import CHAMPION, resolve, version_manifest
     from millwright.steps import train as train_version
 
     if search:
@@ -212,7 +212,12 @@ def train(
         screen.show_json({"version": made, "why": manifest["why"], "metrics": manifest["metrics"]})
         return
     show_figures(opened, manifest)
-    screen.show_next(f"millwright evaluate{project_option(project)}")
+    champion = resolve(opened, CHAMPION)
+    if champion == made.name:
+        screen.show_next(f"millwright evaluate{project_option(project)}")
+        return
+    screen.show_line(f"champion is still {champion}; {made.name} serves once it is promoted")
+    screen.show_next(f"millwright versions promote {made.name}{project_option(project)}")
 
 
 @app.command(rich_help_panel=WHEEL)

@@ -157,7 +157,11 @@ def evaluation_table(found: "Evaluation") -> RenderableType:
     """Overall figures with their intervals, every slice, the most frequent confusions, and the notes."""
     figures = {
         "accuracy": found.accuracy,
+        "macro precision": found.macro_precision,
+        "macro recall": found.macro_recall,
         "macro F1": found.macro_f1,
+        "weighted precision": found.weighted_precision,
+        "weighted recall": found.weighted_recall,
         "weighted F1": found.weighted_f1,
         "calibration error": found.calibration_error,
         "log loss": found.log_loss,

@@ -284,6 +284,7 @@ class Service:
                 f"{len(inputs)} inputs in one request, the limit serve.max_inputs is {limits.max_inputs}; "
                 "send fewer at a time",
                 field="inputs",
+                value=f"{len(inputs)} inputs",
             )
         for place, text in enumerate(inputs):
             if len(text) > self._max_characters:
@@ -291,11 +292,13 @@ class Service:
                     f"inputs.{place} has {len(text)} characters, the limit data.max_characters is "
                     f"{self._max_characters}; shorten it",
                     field=f"inputs.{place}",
+                    value=f"{len(text)} characters",
                 )
         texts = [clean(text) for text in inputs]
         for place, text in enumerate(texts):
             if not text:
-                raise BadInput(f"inputs.{place} is blank; send text with words", field=f"inputs.{place}")
+                field = f"inputs.{place}"
+                raise BadInput(f"{field} is blank; send text with words", field=field, value=inputs[place])
         # From here on, nobody sees what came.
         return self._masker.mask_all(texts, owners=[owner] * len(texts), taken=tokens)
 
