@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from millwright.data.dataset import read_dataset
 from millwright.data.prepare import dataset_folder, prepare
 from millwright.erase.erasure import STEPS, erase, plan_erasure
-from millwright.erase.found import Person, all_datasets, find
+from millwright.erase.found import all_datasets
 from millwright.errors import BadInput, Busy, MissingExtra, NotFound
 from millwright.loop import turn
 from millwright.privacy.audit import audit_file, read_audit, verify_chain
@@ -89,8 +89,7 @@ def people_in(project: Project) -> set[str | None]:
 
 
 def is_clean(project: Project, person: str = "alma") -> bool:
-    keys = open_vault(project).keys
-    return find(project, Person(keys, keys.pseudonym(person))).is_nothing
+    return plan_erasure(project, person).is_nothing
 
 
 def test_the_version_after_an_erasure_is_the_one_that_never_saw_the_person_to_the_byte(desk, never):

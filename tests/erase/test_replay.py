@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from millwright.data.prepare import prepare
-from millwright.erase.erasure import erase
-from millwright.erase.found import Person, all_datasets, find
+from millwright.erase.erasure import erase, plan_erasure
+from millwright.erase.found import all_datasets
 from millwright.erase.replay import replay
 from millwright.errors import Corrupt, NotFound
 from millwright.privacy.audit import read_audit
@@ -39,8 +39,7 @@ def restored(desk: Project, backup, *, with_keys: bool) -> Project:
 
 
 def found(project: Project, person: str = "alma"):
-    keys = open_vault(project).keys
-    return find(project, Person(keys, keys.pseudonym(person)))
+    return plan_erasure(project, person)
 
 
 def test_data_without_its_keys_cannot_be_read_and_is_deleted_when_the_vault_opens(desk, served_folder):
