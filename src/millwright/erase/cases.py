@@ -55,6 +55,9 @@ def unfinished(project: Project, pseudonyms: Collection[str]) -> list[tuple[Case
 def join(case: Case, found: Found) -> None:
     """Let what appeared of a person since an erasure was begun join what was found then."""
     there, then = found.to_json(), case.record["found"]
+    for name in there["files"].keys() & case.record.get("files", {}).keys():  # cut already, and back
+        del case.record["files"][name]
+        there["files"][name]["rows"] += then["files"].pop(name)["rows"]
     for part in ("files", "datasets", "versions"):
         then[part] = {**there[part], **then[part]}
     then["bodies"] = sorted({*then["bodies"], *there["bodies"]})
