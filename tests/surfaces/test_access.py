@@ -159,6 +159,7 @@ def test_the_rights_of_people_over_http(project):
             await client.post(
                 "/v1/predictions", json={"inputs": [text], "subject": name}, headers=bearer(admin)
             )
+        await client.post("/v1/feedback", json={"prediction": "x", "rating": 1}, headers=bearer(admin))
         several = {"subjects": ["bob", "nobody", "cyd"]}
         plans = (await say("erase", 200, **several, dry_run=True))["found"]
         assert [plans[name]["rows"]["predictions"] for name in several["subjects"]] == [1, 0, 1]
