@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 from sqlalchemy import Connection, func, select
 
 from millwright.data.dataset import Dataset, open_dataset
@@ -37,6 +38,7 @@ from millwright.settings import Settings
 from millwright.store.database import now
 from millwright.store.files import write_json, write_text
 from millwright.store.tables import turns
+from millwright.train.answers import answers
 from millwright.train.ensemble import Member, Trained
 from millwright.train.fit import fit
 from millwright.train.metrics import Evaluation
@@ -111,8 +113,10 @@ def make_version(
     fitted = fit(dataset, settings, kept=project.kept, progress=progress, known=known)
     if searched:
         fitted.facts["search"] = searched
-    test = dataset.split("test")
-    evaluation = evaluate_rows(fitted.classifier, test) if test else None
+    evaluation = None
+    if test := dataset.split("test"):
+        said_NC = answers(fitted.classifier, test, project.kept, settings.train.cache_bytes)
+        evaluation = _evaluation_of(said_NC, fitted.classifier, test)
     return register(Project(project.folder, settings), dataset, fitted, evaluation), evaluation
 
 
@@ -223,7 +227,10 @@ def _cost_of_shards(
 
 def evaluate_rows(classifier: Trained, rows: Sequence[Row]) -> Evaluation:
     """Measure a classifier on rows, by slice and by length of text besides."""
-    probability_NC = classifier.probabilities([row.text for row in rows])
+    return _evaluation_of(classifier.probabilities([row.text for row in rows]), classifier, rows)
+
+
+def _evaluation_of(probability_NC: np.ndarray, classifier: Trained, rows: Sequence[Row]) -> Evaluation:
     slices = {
         name: [dict(row.slices).get(name, "") for row in rows]
         for name in sorted({n for r in rows for n, _ in r.slices})

@@ -408,7 +408,22 @@ def receipt_lines(receipt: JsonObject) -> str:
     for name, about in receipt["datasets"].items():
         lines.append(f"dataset {name}: {about['rows']} rows; in its place {about['successor'] or 'none'}")
     for name, about in receipt["versions"].items():
-        instead = f"in its place {about['successor']}, " if about["successor"] else ""
-        lines.append(f"version {name}: {about['rows_that_taught']} rows taught it; {instead}{about['how']}")
+        lines.append(f"version {name}: {about['rows_that_taught']} rows taught it; {_instead(about)}")
     lines += [f"left to you: {name}: {why}" for name, why in receipt["left_to_you"].items()]
     return "\n".join(lines)
+
+
+def versions_lines(receipts: Sequence[JsonObject]) -> list[str]:
+    """What became of the versions that receipts name and what is left to do, a line each, each once."""
+    lines = dict[str, None]()
+    for receipt in receipts:
+        for name, about in receipt["versions"].items():
+            lines[f"version {name}: {_instead(about)}"] = None
+        for name in receipt["left_to_you"]:
+            lines[f"left to you: {name}; the receipts say what"] = None
+    return list(lines)
+
+
+def _instead(about: JsonObject) -> str:
+    instead = f"in its place {about['successor']}, " if about["successor"] else ""
+    return f"{instead}{about['how']}"
