@@ -41,7 +41,7 @@ def cumulants(release: Release) -> np.ndarray:
     return np.maximum(gaussian, release.steps * step_cumulants(release.noise_multiplier, release.sample_rate))
 
 
-def step_cumulants(noise_multiplier: float, sample_rate: float) -> np.ndarray:
+def step_cumulants(noise_multiplier: float, sample_rate: float, orders: np.ndarray = ORDERS) -> np.ndarray:
     """Cumulants of one step: logarithms of the mean of ((1 - rate) + rate e^((2 x - 1) / 2 s^2))^order.
 
     The mean is over x of N(0, s^2): a sum at points so close, and so far out, that rounding alone is left of
@@ -50,11 +50,12 @@ def step_cumulants(noise_multiplier: float, sample_rate: float) -> np.ndarray:
     Args:
         noise_multiplier: noise over sensitivity, s.
         sample_rate: the chance of a person to be drawn, in (0, 1].
+        orders: less one, over 0.
 
     Returns:
-        The cumulants at ORDERS.
+        The cumulants at these orders.
     """
-    order = (ORDERS + 1)[:, None]
+    order = (orders + 1)[:, None]
     step = noise_multiplier / POINTS_A_DEVIATION
     at = np.arange(-FAR * noise_multiplier, order.max() + FAR * noise_multiplier, step)[None]
     is_not, loss = (

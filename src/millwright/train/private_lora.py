@@ -10,6 +10,7 @@ Source: Abadi et al. 2016, arXiv:1607.00133; Yu et al. 2022, arXiv:2110.06500, f
 al. 2021, arXiv:2106.02848, for the accountant.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -185,7 +186,9 @@ def sum_gradients(
         logit_BC = network(input_BT, mask_BT)
         truth_B = torch.from_numpy(rows.truth_N[places]).to(device())
         loss = nn.functional.cross_entropy(logit_BC, truth_B, reduction="sum")
-        loss.backward()  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Full backward hook is firing")  # what came needs no gradient
+            loss.backward()  # type: ignore[no-untyped-call]
         optimizer.clip_and_accumulate()
         for parameter in optimizer.params:
             parameter.grad_sample = None
