@@ -228,13 +228,13 @@ class Descended:
         """Logits [N, C] of all texts by a network that rows at `places` taught, each of another person."""
         labels, pad_id = len(self.labels), self.backbone.pad_id
         network = build_network(METHOD, self.backbone, labels, TrainSection(), STEPS)
-        start_head(network, self.inputs[:labels], pad_id)
+        centre_D = start_head(network, self.inputs[:labels], pad_id)
         texts, chance = self.inputs[labels:], np.random.default_rng(seed)
         rows = Rows([texts[place] for place in places], self.truth_N[places])
         descent = Descent(METHODS[METHOD].learning_rate, noise_for(epsilon, DELTA))
         people = [str(place) for place in places]
         drawn = (chance.standard_normal, chance.random)
-        descend(network, rows, people, descent, pad_id, drawn, lambda done: None)
+        descend(network, rows, people, descent, pad_id, centre_D, drawn, lambda done: None)
         return logits(network, texts, pad_id)
 
 

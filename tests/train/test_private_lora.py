@@ -139,7 +139,8 @@ def canary_scores(with_canary: bool, descent: Descent, runs: int, seed: int) -> 
     for _ in range(runs):
         network = HeadOfMeans(3, 2)
         rows = Rows(inputs, np.array(truth))
-        descend(network, rows, person, descent, 0, (chance.standard_normal, chance.random), lambda done: None)
+        drawn = (chance.standard_normal, chance.random)
+        descend(network, rows, person, descent, 0, torch.zeros(3), drawn, lambda done: None)
         weight = network.head.weight.detach().numpy()
         scores.append(weight[1, 2] - weight[0, 2])
     return np.array(scores)
@@ -173,12 +174,12 @@ def test_what_descends_learns_and_moves_nothing_but_updates_and_the_head():
     network = build_network("private-lora", backbone, 2, TrainSection(rank=2, top_layers=1), STEPS)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     inputs = inputs_for(network, backbone, TEXTS)
-    start_head(network, inputs_for(network, backbone, ["card lost", "pin"]), backbone.pad_id)
+    centre_D = start_head(network, inputs_for(network, backbone, ["card lost", "pin"]), backbone.pad_id)
     chance = np.random.default_rng(0)
     descent = Descent(2e-3, 0.5, sample_rate=0.5, steps=30)
     people = [str(place) for place in range(len(TEXTS))]
     sources = (chance.standard_normal, chance.random)
-    descend(network, Rows(inputs, TRUTH), people, descent, 0, sources, lambda done: None)
+    descend(network, Rows(inputs, TRUTH), people, descent, 0, centre_D, sources, lambda done: None)
     assert (logits(network, inputs, 0).argmax(1) == TRUTH).mean() > 0.9
     after = network.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -194,6 +195,18 @@ def test_names_start_the_head_each_at_its_own_label():
     assert logits(network, names, 0).argmax(1).tolist() == [0, 1, 2]
 
 
+def test_the_centre_is_no_part_of_what_the_head_says_in_the_end():
+    chance, heads = np.random.default_rng(3), []
+    inputs = [torch.from_numpy(chance.normal(size=(2, 3))).float() for _ in range(12)]
+    for centre_D, moved in ((torch.zeros(3), inputs), (torch.full((3,), 4.0), [one + 4 for one in inputs])):
+        network, same = HeadOfMeans(3, 2), np.random.default_rng(4)
+        rows, people = Rows(moved, TRUTH), [str(place) for place in range(12)]
+        drawn = (same.standard_normal, same.random)
+        descend(network, rows, people, Descent(0.1, 1.0), 0, centre_D, drawn, lambda done: None)
+        heads.append([network(one[None], torch.ones(1, 2)).detach().numpy() for one in moved])
+    assert np.array(heads[0]) == pytest.approx(np.array(heads[1]), abs=1e-3)
+
+
 @pytest.mark.parametrize("epsilon", [1.0, 8.0])
 def test_the_noise_keeps_the_promise_and_is_no_more_than_needed(epsilon):
     found = epsilon_of_all([Release(0.0, noise_for(epsilon, 1e-6), SAMPLE_RATE, STEPS)], 1e-6)
@@ -203,4 +216,4 @@ def test_the_noise_keeps_the_promise_and_is_no_more_than_needed(epsilon):
 def test_without_opacus_the_error_has_the_line_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "opacus", None)
     with pytest.raises(MissingExtra, match=r"run: pip install 'millwright\[private\]'"):
-        descend(HeadOfMeans(2, 2), Rows([], TRUTH[:0]), [], Descent(0.1, 1.0), 0, None, print)  # type: ignore[arg-type]
+        descend(HeadOfMeans(2, 2), Rows([], TRUTH[:0]), [], Descent(0.1, 1.0), 0, None, None, print)  # type: ignore[arg-type]

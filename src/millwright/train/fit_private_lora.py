@@ -61,7 +61,7 @@ def fit_private_lora(work: Work) -> tuple[Classifier, JsonObject]:
     taught, cut, pad_id = inputs[len(names) :], len(train), work.backbone.pad_id
     with work.stage("noise", 1):
         multiplier = noise_for(settings.epsilon, DELTA)
-    start_head(network, inputs[: len(names)], pad_id)
+    centre_D = start_head(network, inputs[: len(names)], pad_id)
     with work.stage("descend", cut):
         descend(
             network,
@@ -69,6 +69,7 @@ def fit_private_lora(work: Work) -> tuple[Classifier, JsonObject]:
             person_N,
             Descent(settings.learning_rate or METHODS[METHOD].learning_rate, multiplier),
             pad_id,
+            centre_D,
             (secure_normals, secure_uniforms),
             work.teller("descend"),
         )

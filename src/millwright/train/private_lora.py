@@ -24,7 +24,7 @@ from millwright.errors import MissingExtra
 from millwright.privacy.gaussian_mechanism import Normals, Uniforms
 from millwright.train.network import Network, pad
 from millwright.train.states import batches_by_length, device
-from millwright.train.tune import HEAD_RATE, Rows, features, schedule
+from millwright.train.tune import Rows, features, schedule
 
 if TYPE_CHECKING:
     from opacus.optimizers import DPOptimizer
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 CLIP = 1.0
 SAMPLE_RATE, STEPS = 0.1, 100  # each person in ten steps, on average
 NAME_SCALE = 5.0
+HEAD_RATE = 0.1  # the noise of a step is the same whatever the rate, and the steps are few
 ITEMS_A_BATCH = 2_048
 EPSILON_TOLERANCE = 0.01  # so far below what was asked for the accountant may end, as a share
 
@@ -84,13 +85,16 @@ def noise_for(epsilon: float, delta: float) -> float:
     return multiplier
 
 
-def start_head(network: Network, name_inputs: Sequence[Tensor], pad_id: int) -> None:
+def start_head(network: Network, name_inputs: Sequence[Tensor], pad_id: int) -> Tensor:
     """Set the head to what the labels' names say, which are public: each weight points at its own name.
 
     Args:
         network: its body untouched yet.
         name_inputs: what the network reads of each label's name, in the order of labels.
         pad_id: the padding token's id.
+
+    Returns:
+        The centre [D] of the names' features, about which the head may learn.
     """
     name_CD = features(network, name_inputs, pad_id).astype(np.float64)
     centre_D = name_CD.mean(0)
@@ -98,6 +102,7 @@ def start_head(network: Network, name_inputs: Sequence[Tensor], pad_id: int) -> 
     away_CD *= NAME_SCALE / np.maximum(np.linalg.norm(away_CD, axis=1, keepdims=True), 1e-9)
     weight, bias = torch.from_numpy(away_CD).float(), torch.from_numpy(-away_CD @ centre_D).float()
     network.head.load_state_dict({"weight": weight, "bias": bias})
+    return torch.from_numpy(centre_D).float()
 
 
 def descend(
@@ -106,6 +111,7 @@ def descend(
     person_N: Sequence[str],
     descent: Descent,
     pad_id: int,
+    centre_D: Tensor,
     chance: tuple[Normals, Uniforms],
     progress: Callable[[float], None],
 ) -> None:
@@ -117,6 +123,7 @@ def descend(
         person_N: who each row is of.
         descent: rates, steps, noise.
         pad_id: the padding token's id.
+        centre_D: what the head's gradients take features about; what all texts share would fill the clip.
         chance: draws the noise and the people; the secure ones where a promise is made.
         progress: called with the fraction done.
 
@@ -130,6 +137,9 @@ def descend(
     for module in network.modules():  # the body is as if it served: no dropout
         module.training = any(own.requires_grad for own in module.parameters(recurse=False))
     hooks = GradSampleHooks(network, loss_reduction="sum")
+    centre_D = centre_D.to(device())
+    centring = network.head.register_forward_pre_hook(lambda _, given: (given[0] - centre_D,))
+    _shift_bias(network, centre_D)
     optimizer = _optimizer(network, descent)
     rates = [group["lr"] for group in optimizer.param_groups]
     normals, uniforms = chance
@@ -142,6 +152,8 @@ def descend(
         noisy_step(optimizer, descent.noise_multiplier * CLIP, expected, normals)
         progress((step + 1) / descent.steps)
     hooks.remove_hooks()
+    centring.remove()
+    _shift_bias(network, -centre_D)
     network.eval()
 
 
@@ -214,13 +226,19 @@ def noisy_step(optimizer: "DPOptimizer", deviation: float, expected: float, norm
     optimizer.original_optimizer.zero_grad()
 
 
+def _shift_bias(network: Network, by_D: Tensor) -> None:
+    """Let the head say of features less `by_D` what it says of them now."""
+    with torch.no_grad():
+        network.head.bias += network.head.weight @ by_D
+
+
 def _optimizer(network: Network, descent: Descent) -> "DPOptimizer":
     from opacus.optimizers import DPOptimizer
 
     head = list(network.head.parameters())
     of_head = {id(parameter) for parameter in head}
     body = [p for p in network.parameters() if p.requires_grad and id(p) not in of_head]
-    groups = [{"params": body, "lr": descent.learning_rate}, {"params": head, "lr": 4 * HEAD_RATE}]
+    groups = [{"params": body, "lr": descent.learning_rate}, {"params": head, "lr": HEAD_RATE}]
     return DPOptimizer(
         torch.optim.Adam([group for group in groups if group["params"]]),
         noise_multiplier=descent.noise_multiplier,
