@@ -33,7 +33,7 @@ from tests.train.conftest import inputs_for, make_backbone
 SETTINGS = TrainSection(rank=2)
 TEXTS = ["card lost please", "my card is stolen", "forgot my pin", "the pin is blocked please help"] * 3
 TRUTH = np.array([0, 0, 1, 1] * 3)
-LOUD = 40.0
+LOUD, RUNS = 40.0, 250
 
 
 class HeadOfMeans(nn.Module):
@@ -148,7 +148,7 @@ def canary_scores(with_canary: bool, descent: Descent, runs: int, seed: int) -> 
 
 def found_and_accused(descent: Descent) -> tuple[float, float]:
     """Rates at which the best threshold finds the canary and sees it where it is not."""
-    inside, outside = canary_scores(True, descent, 400, 1), canary_scores(False, descent, 400, 2)
+    inside, outside = canary_scores(True, descent, RUNS, 1), canary_scores(False, descent, RUNS, 2)
     threshold = np.quantile(outside, 0.9)
     return float((inside > threshold).mean()), float((outside > threshold).mean())
 
@@ -156,7 +156,7 @@ def found_and_accused(descent: Descent) -> tuple[float, float]:
 def most(noise_multiplier: float, accused: float) -> float:
     delta = 0.01
     release = Release(0.0, noise_multiplier, 0.6, 3)
-    return most_found(epsilon_of_all([release], delta), delta, accused) + 4 * math.sqrt(0.25 / 400)
+    return most_found(epsilon_of_all([release], delta), delta, accused) + 4 * math.sqrt(0.25 / RUNS)
 
 
 def test_a_canary_is_found_no_more_often_than_promised():

@@ -38,7 +38,9 @@ def cumulants(release: Release) -> np.ndarray:
     gaussian = ORDERS * (ORDERS + 1) * release.mu**2 / 2
     if not release.steps:
         return gaussian
-    return np.maximum(gaussian, release.steps * step_cumulants(release.noise_multiplier, release.sample_rate))
+    descent = release.steps * step_cumulants(release.noise_multiplier, release.sample_rate)
+    greater: np.ndarray = np.maximum(gaussian, descent)
+    return greater
 
 
 def step_cumulants(noise_multiplier: float, sample_rate: float, orders: np.ndarray = ORDERS) -> np.ndarray:
@@ -58,13 +60,12 @@ def step_cumulants(noise_multiplier: float, sample_rate: float, orders: np.ndarr
     order = (orders + 1)[:, None]
     step = noise_multiplier / POINTS_A_DEVIATION
     at = np.arange(-FAR * noise_multiplier, order.max() + FAR * noise_multiplier, step)[None]
-    is_not, loss = (
-        np.log1p(-sample_rate) if sample_rate < 1 else -np.inf,
-        (2 * at - 1) / (2 * noise_multiplier**2),
-    )
-    ratio = np.logaddexp(is_not, math.log(sample_rate) + loss)
-    found: np.ndarray = logsumexp(order * ratio + norm.logpdf(at, scale=noise_multiplier), axis=1)
-    return np.maximum(0.0, found + math.log(step))
+    is_out = math.log1p(-sample_rate) if sample_rate < 1 else -math.inf
+    is_in = math.log(sample_rate) + (2 * at - 1) / (2 * noise_multiplier**2)
+    ratio = np.logaddexp(is_out, is_in)
+    mean = logsumexp(order * ratio + norm.logpdf(at, scale=noise_multiplier), axis=1) + math.log(step)
+    found: np.ndarray = np.maximum(0.0, mean)
+    return found
 
 
 def epsilon_of_all(releases: Iterable[Release], delta: float) -> float:

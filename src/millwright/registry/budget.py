@@ -4,7 +4,7 @@ The ledger is the audit log: a line for each release, written before there is a 
 of the version leaves where it is.
 """
 
-from millwright.privacy.audit import read_audit, record
+from millwright.privacy.audit import Details, read_audit, record
 from millwright.privacy.gaussian_mechanism import composed, epsilon_of
 from millwright.privacy.sampled_gaussian import Release, epsilon_of_all
 from millwright.project import Project
@@ -54,9 +54,10 @@ def spent(project: Project) -> JsonObject:
     return {"releases": len(lines), "epsilon": epsilon, "delta": delta}
 
 
-def _release(line: JsonObject) -> Release:
+def _release(line: Details) -> Release:
     """What a line of the ledger tells of its mechanism."""
+    mu = float(line["mu"] or 0)
     if not line.get("steps"):
-        return Release(float(line["mu"]))
-    rate, multiplier = float(line["sample_rate"]), float(line["noise_multiplier"])
-    return Release(float(line["mu"]), multiplier, rate, int(line["steps"]))
+        return Release(mu)
+    rate, multiplier = float(line["sample_rate"] or 0), float(line["noise_multiplier"] or 0)
+    return Release(mu, multiplier, rate, int(line["steps"] or 0))
