@@ -229,7 +229,7 @@ def noisy_step(optimizer: "DPOptimizer", deviation: float, expected: float, norm
 def _shift_bias(network: Network, by_D: Tensor) -> None:
     """Let the head say of features less `by_D` what it says of them now."""
     with torch.no_grad():
-        network.head.bias += network.head.weight @ by_D
+        network.head.bias.add_(network.head.weight @ by_D)
 
 
 def _optimizer(network: Network, descent: Descent) -> "DPOptimizer":
