@@ -15,8 +15,9 @@ from millwright.records import JsonObject
 
 FILENAME = "millwright.toml"
 
-Method = Literal["auto", "head", "private-head", "top", "full", "lora", "adalora", "adapter"]
+Method = Literal["auto", "head", "private-head", "private-lora", "top", "full", "lora", "adalora", "adapter"]
 FROZEN = ("head", "private-head")  # methods that leave the backbone as it was
+PRIVATE = ("private-head", "private-lora")  # methods under differential privacy
 
 Runtime = Literal["auto", "torch", "openvino-float32", "openvino-bfloat16", "openvino-int8"]
 
@@ -92,7 +93,8 @@ class TrainSection(Section):
 
     method: Method = Field(
         "auto",
-        description='"auto", "head", "private-head", "top", "full", "lora", "adalora" or "adapter".',
+        description='"auto", "head", "top", "full", "lora", "adalora", "adapter", "private-head" or '
+        '"private-lora".',
     )
     seed: int = Field(0, ge=0, description="Seed of everything random in training.")
     epochs: int | None = Field(
@@ -105,11 +107,11 @@ class TrainSection(Section):
     learning_rate: float | None = Field(
         None, gt=0, lt=1, description="Peak rate of what moves in the backbone. Unset: fits method and batch."
     )
-    top_layers: int = Field(2, ge=1, description="How many last layers the method top trains.")
+    top_layers: int = Field(2, ge=1, description="How many last layers top and private-lora train.")
     rank: int = Field(8, ge=1, le=512, description="Rank of LoRA, target rank of AdaLoRA.")
     adapter_size: int = Field(48, ge=1, le=4096, description="Width of the bottleneck of an adapter.")
     epsilon: float = Field(
-        3.0, gt=0, le=100, description="What a private-head may tell of a person; less tells less."
+        3.0, gt=0, le=100, description="What a private method may tell of a person; less tells less."
     )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of a target spread over all labels.")
     shards: int = Field(

@@ -63,12 +63,17 @@ class Verbs:
         return [words for words in self.ran if words[0] == "turn"]
 
 
-def led(project: Project, verbs: Verbs, is_done: Callable[[Leading], bool]) -> Leading:
+def led(
+    project: Project,
+    verbs: Verbs,
+    is_done: Callable[[Leading], bool],
+    max_membership: float | None = None,
+) -> Leading:
     """Lead until something is so, then stop as a server does."""
     state = Leading()
 
     async def whole() -> None:
-        leading = asyncio.create_task(lead(project, state, verbs))
+        leading = asyncio.create_task(lead(project, state, verbs, max_membership=max_membership))
         while not is_done(state):
             await asyncio.sleep(0.01)
         leading.cancel()
@@ -111,6 +116,13 @@ def test_held_out_rows_alone_may_decide(project):
     led(rows, verbs, lambda state: state.turns == 1)
     assert list_turns(project)[-1].decided_by == "rows"
     assert awaits_users(project) is None
+
+
+def test_turns_audit_their_challengers_where_the_runner_was_told_to(project):
+    verbs = Verbs()
+    verbs.codes = [2]  # what a turn ends with that has too few test rows for an audit
+    led(project, verbs, lambda state: state.failures == 1, max_membership=0.05)
+    assert verbs.turns[0][:5] == ["turn", "--gently", "--json", "--max-membership", "0.05"]
 
 
 def test_a_turn_that_failed_waits_for_more_rows(project):

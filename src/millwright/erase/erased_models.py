@@ -27,7 +27,7 @@ from millwright.registry.versions import (
     withdraw,
 )
 from millwright.serve.runtime_record import is_measured
-from millwright.settings import FROZEN, Settings
+from millwright.settings import FROZEN, PRIVATE, Settings
 from millwright.train.shards import shard_hashes, weights_sha256
 
 
@@ -49,7 +49,7 @@ def train_successors(work: Work) -> None:
 
     It starts from the pretrained network and sees the rows that are left, in the same order and with the
     same settings as a training from files that never held the people: it is that training, but for the noise
-    of a private head, which is drawn anew and spends privacy budget again.
+    of a private version, which is drawn anew and spends privacy budget again.
     """
     versions = work.names("versions")
     for name in (CHAMPION, CHALLENGER):
@@ -124,7 +124,7 @@ def _why_not(work: Work, case: Case, manifest: JsonObject) -> str | None:
     """Why a version gets no successor, None if it gets one."""
     if case.record.get("successor_dataset") is None:
         return f"no version can be trained on what is left ({case.record.get('no_successor')})"
-    if work.withdraw_only and manifest["method"] == "private-head":
+    if work.withdraw_only and manifest["method"] in PRIVATE:
         return "training it anew would spend privacy budget again, and only withdrawing was asked for"
     if work.withdraw_only and manifest["method"] not in FROZEN:
         return f"its body saw the person (method {manifest['method']}), and only withdrawing was asked for"

@@ -76,16 +76,27 @@ def _privacy(manifest: JsonObject) -> list[str]:
     return [
         "",
         "## Differential privacy",
-        f"- ε = {privacy['epsilon']:g}, δ = {privacy['delta']:g} (μ = {privacy['mu']:.4f}), for "
+        f"- ε = {privacy['epsilon']:g}, δ = {privacy['delta']:g} ({_noise(privacy)}), for "
         f"{privacy['people']:,} people.",
         f"- Unit: {privacy['unit']}. Neighbours: {privacy['neighbours']}.",
         f"- {privacy['mechanism']}."
+        + (f" Noise and draws come from {privacy['randomness']}." if "randomness" in privacy else "")
         + ("" if manifest["facts"]["is_calibrated"] else " People were too few to choose a temperature by."),
         f"- Covered: {'; '.join(privacy['covered'])}.",
         f"- Not covered: {'; '.join(privacy['not_covered'])}.",
         f"- Private versions that the project has released, this one included: {spent['releases']:,}. To a "
         f"person who taught all of them they promise ε = {spent['epsilon']:.3g} with δ = {spent['delta']:g}.",
     ]
+
+
+def _noise(privacy: JsonObject) -> str:
+    """How much noise there was: that of one release, or that of each step of a descent."""
+    if "steps" not in privacy:
+        return f"μ = {privacy['mu']:.4f}"
+    return (
+        f"{privacy['steps']} steps, sample rate {privacy['sample_rate']:g}, noise multiplier "
+        f"{privacy['noise_multiplier']:.4f}, gradients cut to length {privacy['clip']:g}"
+    )
 
 
 def _membership(audit: JsonObject) -> list[str]:

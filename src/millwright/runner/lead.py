@@ -47,20 +47,23 @@ class Leading:
 Run = Callable[[Project, list[str]], Awaitable[int]]
 
 
-async def lead(project: Project, state: Leading, run: Run | None = None) -> None:
+async def lead(
+    project: Project, state: Leading, run: Run | None = None, *, max_membership: float | None = None
+) -> None:
     """Wait until nobody else leads, then keep the wheel turning until cancelled.
 
     Args:
         project: the project that is served.
         state: kept up to date.
         run: starts a verb of the command line and returns its exit code; a process of its own when not given.
+        max_membership: as of a turn; None audits no challenger.
     """
     while True:
         try:
             with project.lock("run"):
                 state.is_leader = True
                 log.info("this runner leads")
-                await _keep_turning(project, state, run or run_verb)
+                await _keep_turning(project, state, run or run_verb, max_membership)
         except Busy:
             await asyncio.sleep(project.settings.run.check_seconds)
         finally:
@@ -108,8 +111,9 @@ def meet_users(project: Project, finished: TurnRecord) -> str | None:
     return start(project, plan, name).name
 
 
-async def _keep_turning(project: Project, state: Leading, run: Run) -> None:
+async def _keep_turning(project: Project, state: Leading, run: Run, max_membership: float | None) -> None:
     settings, told, failed_at = project.settings, "", -1  # how many rows waited when a turn failed
+    audit = [] if max_membership is None else ["--max-membership", str(max_membership)]
     looked_at = -math.inf
     while True:
         try:
@@ -125,7 +129,7 @@ async def _keep_turning(project: Project, state: Leading, run: Run) -> None:
                 log.info("a turn starts: %s", why)
                 state.is_turning = True
                 decide_by = ["--decide-by", settings.run.decide_by]
-                code = await run(project, ["turn", "--gently", "--json", *decide_by])
+                code = await run(project, ["turn", "--gently", "--json", *audit, *decide_by])
                 state.turns, state.failures = state.turns + 1, state.failures + bool(code)
                 failed_at = found.waiting if code else -1
                 if code:

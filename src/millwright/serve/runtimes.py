@@ -39,6 +39,7 @@ from millwright.serve.runtime_record import (
     write_runtime,
 )
 from millwright.serve.torch_body import TorchBody, body_key
+from millwright.settings import PRIVATE
 from millwright.train.answers import answers
 from millwright.train.ensemble import Trained
 from millwright.train.states import device
@@ -245,7 +246,7 @@ def _body(project: Project, classifier: Trained, dataset: Dataset, name: str) ->
     if name == TORCH:
         return TorchBody(classifier)
     folder = body_folder(project, _body_name(classifier, name))
-    if name == "openvino-int8" and classifier.method == "private-head":
+    if name == "openvino-int8" and classifier.method in PRIVATE:
         raise BadInput("its scales would be taken from rows, which differential privacy does not allow")
     if name == "openvino-int8":
         quantise_body(classifier, dataset.split("train"), folder)

@@ -34,7 +34,15 @@ from millwright.surfaces import (
     weak_cli,
     webhooks_cli,
 )
-from millwright.surfaces.options import AsJson, Gently, ProjectFolder, Version, open_at, project_option
+from millwright.surfaces.options import (
+    AsJson,
+    Gently,
+    MaxMembership,
+    ProjectFolder,
+    Version,
+    open_at,
+    project_option,
+)
 from millwright.surfaces.versions_cli import show_figures
 
 INTERRUPTED = 130
@@ -172,11 +180,11 @@ def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
 @app.command(rich_help_panel=WHEEL)
 def train(
     method: Annotated[
-        str | None, typer.Option(help="auto, head, private-head, top, full, …: see settings.")
+        str | None, typer.Option(help="auto, head, top, lora, private-head, private-lora, …: see settings.")
     ] = None,
     search: Annotated[int, typer.Option(min=0, help="Try so many settings first.")] = 0,
     epochs: Annotated[int | None, typer.Option(help="Most passes over the rows.")] = None,
-    epsilon: Annotated[float | None, typer.Option(help="What a private-head may tell of a person.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="What a private method may tell of a person.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     shards: Annotated[int | None, typer.Option(help="Parts by person that learn apart.")] = None,
     project: ProjectFolder = Path("."),
@@ -297,10 +305,7 @@ def turn(
     decide_by: Annotated[
         str, typer.Option(help="rows promotes on held-out rows, users leaves it to an experiment.")
     ] = "rows",
-    max_membership: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Audit it; at most so many of its rows may be found at 1 % false."),
-    ] = None,
+    max_membership: MaxMembership = None,
     gently: Gently = False,
     project: ProjectFolder = Path("."),
     json: AsJson = False,

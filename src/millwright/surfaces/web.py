@@ -62,13 +62,16 @@ class Tls:
     key: Path
 
 
-def create_app(project: Project, load: Load | None = None, *, turns: bool = False) -> FastAPI:
+def create_app(
+    project: Project, load: Load | None = None, *, turns: bool = False, max_membership: float | None = None
+) -> FastAPI:
     """The service over a project.
 
     Args:
         project: an open project.
         load: makes a model of a version's name; the registry's own when not given.
         turns: whether to keep the wheel turning, too.
+        max_membership: as of a turn; None audits no challenger.
 
     Returns:
         The application; it loads champion and challenger when it starts.
@@ -81,7 +84,7 @@ def create_app(project: Project, load: Load | None = None, *, turns: bool = Fals
         await service.start()
         tasks = [asyncio.create_task(steer(project))]
         if turns:
-            tasks.append(asyncio.create_task(lead(project, service.leading)))
+            tasks.append(asyncio.create_task(lead(project, service.leading, max_membership=max_membership)))
         yield
         for task in tasks:
             task.cancel()
@@ -127,6 +130,7 @@ def serve(
     tls: Tls | None = None,
     without_keys: bool = False,
     turns: bool = False,
+    max_membership: float | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first.
 
@@ -137,6 +141,7 @@ def serve(
         tls: the certificate to serve HTTPS with; HTTP if None.
         without_keys: listen beyond this machine although there is no key, so that anybody may ask.
         turns: whether to keep the wheel turning, too.
+        max_membership: as of a turn; None audits no challenger.
 
     Raises:
         BadInput: it would listen beyond this machine and there is no key; or the certificate is none.
@@ -156,7 +161,10 @@ def serve(
         _ = open_vault(project).keys  # a master key that is missing should be told, not only logged
         loaded = {champion: load(champion)}  # here, since an error raised within uvicorn is only logged
         app = create_app(
-            project, lambda name: loaded.pop(name) if name in loaded else load(name), turns=turns
+            project,
+            lambda name: loaded.pop(name) if name in loaded else load(name),
+            turns=turns,
+            max_membership=max_membership,
         )
         shown = f"[{host}]" if ":" in host else host
         config = uvicorn.Config(

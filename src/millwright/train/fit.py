@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from millwright.data.dataset import Dataset
 from millwright.progress import Progress
 from millwright.records import JsonObject
-from millwright.settings import Settings
+from millwright.settings import PRIVATE, Settings
 from millwright.train.backbones import load_backbone
 from millwright.train.classifier import assemble
 from millwright.train.cost import Clock
@@ -19,6 +19,7 @@ from millwright.train.cross_validation import cross_validate
 from millwright.train.ensemble import Member, Trained
 from millwright.train.events import Events
 from millwright.train.fit_private import fit_private
+from millwright.train.fit_private_lora import fit_private_lora
 from millwright.train.fit_shards import fit_shards
 from millwright.train.heads import choose_strength, fit_head
 from millwright.train.label_names import FEW_ROWS_A_LABEL, may_teach, with_names, words_of
@@ -89,7 +90,7 @@ def _use_of_weak_rows(work: Work) -> tuple[WeakUse | None, Work]:
     weak = [row for row in rows if row.is_weak]
     if not weak:
         return None, work
-    if work.settings.train.method == "private-head":  # what was voted of rows, and the choice, know no noise
+    if work.settings.train.method in PRIVATE:  # what was voted of rows, and the choice, know no noise
         return None, work.without({row.id for row in weak})
     clean = [row for row in rows if not row.is_weak]
     texts = [row.text for row in (*clean, *weak)]
@@ -133,8 +134,8 @@ def _fit_tuned(work: Work, method: str) -> Fitted:
 
 
 def _fit_other(work: Work, method: str, known: Sequence[Member]) -> Fitted:
-    if method == "private-head":
-        classifier, facts = fit_private(work)
+    if method in PRIVATE:
+        classifier, facts = fit_private(work) if method == "private-head" else fit_private_lora(work)
         return Fitted(classifier, method, "", facts)
     if work.settings.train.shards == 1:
         return _fit_tuned(work, method)
