@@ -14,7 +14,8 @@ class Row:
     """One labelled example of a dataset.
 
     `id` is stable over dataset versions: a hash of where the row came from and what it says.
-    `source` is "file:NAME:ROW" or "feedback:PREDICTION". `slices` are columns to report by.
+    `source` is "file:NAME:ROW" or "feedback:PREDICTION". `slices` are columns to report by. Where spans are
+    to be found, `label` is all of them in one line of JSON; see modalities/spans.py.
     """
 
     id: str
@@ -50,10 +51,15 @@ class Interval:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of one input: labels by falling probability, at least one."""
+    """What a model says of one input: labels by falling probability, at least one.
+
+    Where spans are to be found: their labels and probabilities in the order of the text, perhaps none, and
+    `places`, their start and end (exclusive) in the text as it came.
+    """
 
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
+    places: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ from millwright.records import JsonObject
 
 FILENAME = "millwright.toml"
 
+Task = Literal["text-classification", "token-classification"]
+SPANS: Task = "token-classification"
+
 Method = Literal["auto", "head", "top", "full", "lora", "adalora", "adapter"]
 
 Runtime = Literal["auto", "torch", "openvino-float32", "openvino-bfloat16", "openvino-int8"]
@@ -40,8 +43,9 @@ class ProjectSection(Section):
     """[project]: what the project is."""
 
     name: str = Field("project", description="What the project is called, in reports and model cards.")
-    task: Literal["text-classification"] = Field(
-        "text-classification", description="What a model of this project does."
+    task: Task = Field(
+        "text-classification",
+        description='What a model does: "text-classification", or "token-classification", which finds spans.',
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import Connection, func, select
 
 from millwright.data.dataset import Dataset, open_dataset
-from millwright.data.drafts import Masking
+from millwright.data.drafts import masking_of
 from millwright.data.load import read_table
 from millwright.data.prepare import prepare, rows_of
 from millwright.errors import BadInput
@@ -129,7 +129,7 @@ def evaluate(
             read_table(data),
             project.settings.data,
             data.name,
-            Masking(masker(project)),
+            masking_of(project),
             only_test=True,
         )
         rows, where, suffix = tuple(found), data.name, f"-{data.name.split('.')[0]}"

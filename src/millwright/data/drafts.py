@@ -15,6 +15,7 @@ import polars as pl
 from sqlalchemy import func, select
 
 from millwright.data.columns import check_text_is_not_numbers
+from millwright.data.span_rows import cleaned_spans
 from millwright.data.split import splits_of, units_of
 from millwright.data.table import ROW, Table
 from millwright.data.texts import canonical_all, clean_all, digests
@@ -26,7 +27,7 @@ from millwright.privacy.sealed import open_proposed
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import SPLITS, Excluded, ProposedRow, Row
-from millwright.settings import DataSection
+from millwright.settings import SPANS, DataSection
 from millwright.store.tables import proposed_rows
 
 ROW_BITS = 40  # of a place; the bits above it number the source
@@ -46,10 +47,16 @@ DRAFT = {
 
 @dataclass(frozen=True)
 class Masking:
-    """What becomes of personal data, and how often each kind was replaced so far."""
+    """What becomes of personal data, how often each kind was replaced, and whether labels are spans."""
 
     masker: Masker
     counts: Counter[str] = field(default_factory=Counter)
+    has_spans: bool = False
+
+
+def masking_of(project: Project) -> Masking:
+    """What a project's settings ask for."""
+    return Masking(masker(project), has_spans=project.settings.project.task == SPANS)
 
 
 @dataclass(frozen=True)
@@ -87,8 +94,11 @@ def cleaned(rows: pl.DataFrame, masking: Masking) -> pl.DataFrame:
         masking: what becomes of personal data; its counts grow.
 
     Returns:
-        The same rows with the same columns.
+        The same rows with the same columns, and `fault`: why a row's label cannot be used, else null.
     """
+    if masking.has_spans:
+        return cleaned_spans(rows, masking.masker, masking.counts)
+    rows = rows.with_columns(pl.lit(None, pl.String).alias("fault"))
     return rows.with_columns(_masked(clean_all(rows["text"]), masking), clean_all(rows["label"]))
 
 
@@ -134,6 +144,8 @@ def file_drafts(
         .then(pl.lit("empty label"))
         .when(text.str.len_chars() > data.max_characters)
         .then(too_long)
+        .when(pl.col("fault").is_not_null())
+        .then(pl.col("fault"))
         .otherwise(refused)
     )
     unreadable = pl.DataFrame(
@@ -317,7 +329,7 @@ def feedback_rows(project: Project) -> list[Row]:
     """Every row of `feedback_drafts`, without ids."""
     return [
         row
-        for drafts, predictions, _ in feedback_drafts(project, 0, Masking(masker(project)))
+        for drafts, predictions, _ in feedback_drafts(project, 0, masking_of(project))
         for row in _rows(
             drafts, project.settings.data, [f"feedback:{prediction}" for prediction in predictions]
         )

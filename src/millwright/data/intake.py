@@ -10,12 +10,12 @@ import polars as pl
 from millwright.data.columns import SAMPLE_ROWS, check_text_is_not_numbers
 from millwright.data.drafts import (
     TEST,
-    Masking,
     Wishes,
     check_columns,
     feedback_drafts,
     file_drafts,
     ids_of,
+    masking_of,
     text_keys,
 )
 from millwright.data.lines import json_lines, quoted
@@ -26,7 +26,6 @@ from millwright.data.spill import Spill
 from millwright.data.table import Table
 from millwright.errors import BadInput
 from millwright.privacy.gate import open_gate
-from millwright.privacy.mask import masker
 from millwright.project import Project
 from millwright.settings import DataSection
 
@@ -68,7 +67,8 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
     paths = [project.folder / name for name in names]
     sources = Sources(shown_names(names))
     codes: dict[str, int] = {}
-    notes, reasons, masking = [], Counter[str](), Masking(masker(project))
+    notes, reasons, masking = [], Counter[str](), masking_of(project)
+    most = None if masking.has_spans else MOST_LABELS_READ  # rows that are marked alike are few
     total, done = sum(map(_size, paths)), 0
     for number, (path, shown) in enumerate(zip(paths, sources.names, strict=True)):
 
@@ -82,7 +82,7 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
             drafts, excluded = file_drafts(
                 table, data, number, only_test=only_test, masking=masking, wishes=wishes
             )
-            _store(spill, parts, drafts, codes)
+            _store(spill, parts, drafts, codes, most)
             reasons.update(excluded["reason"].to_list())
             spill.append("unusable", excluded_lines(excluded.with_columns(file=pl.lit(shown))))
             encoding = table.encoding
@@ -92,7 +92,7 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
     for drafts, predictions, excluded in feedback_drafts(project, len(names), masking, wishes.gate):
         reasons.update(excluded["reason"].to_list())
         spill.append("unusable", excluded_lines(excluded.with_columns(row=pl.lit(0))))
-        _store(spill, parts, drafts, codes)
+        _store(spill, parts, drafts, codes, most)
         sources.predictions.extend(predictions)
     return Intake(sources, tuple(codes), tuple(notes), reasons, masking.counts)
 
@@ -130,14 +130,13 @@ def _checked_pieces(
         check_text_is_not_numbers(replace(table, frame=pl.concat(head)), data.text)
 
 
-def _store(spill: Spill, parts: Parts, drafts: pl.DataFrame, codes: dict[str, int]) -> None:
+def _store(spill: Spill, parts: Parts, drafts: pl.DataFrame, codes: dict[str, int], most: int | None) -> None:
     found = drafts["label"].unique(maintain_order=True).to_list()
     for label in found:
         codes.setdefault(label, len(codes))
-    if len(codes) > MOST_LABELS_READ:
+    if most is not None and len(codes) > most:
         raise BadInput(
-            f"there are more than {MOST_LABELS_READ:,} labels; merge rare ones, or name another column "
-            "with --label"
+            f"there are more than {most:,} labels; merge rare ones, or name another column with --label"
         )
     own = {label: codes[label] for label in found}
     key_N2 = text_keys(drafts)

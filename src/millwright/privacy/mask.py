@@ -5,9 +5,10 @@ Training and serving pass the same texts through the same function, so a model s
 
 import hmac
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from millwright.modalities.places import Edit, Round
 from millwright.privacy.detect import Detector, detector
 from millwright.privacy.entities import ENTITIES, Span
 from millwright.privacy.surrogates import SURROGATED, surrogate
@@ -37,7 +38,12 @@ class Masker:
         """One text with its personal data replaced."""
         return self.mask_all([text])[0]
 
-    def mask_all(self, texts: Iterable[str], counts: Counter[str] | None = None) -> list[str]:
+    def mask_all(
+        self,
+        texts: Iterable[str],
+        counts: Counter[str] | None = None,
+        edits: Sequence[list[Round]] | None = None,
+    ) -> list[str]:
         """Texts with their personal data replaced.
 
         What was replaced may be what hid something else, so a text is looked at again until nothing is
@@ -46,6 +52,7 @@ class Masker:
         Args:
             texts: any texts.
             counts: takes how often each entity was replaced.
+            edits: a list a text, each of which takes the rounds of replacements that its text went through.
 
         Returns:
             As many texts, in order.
@@ -58,23 +65,26 @@ class Masker:
                 break
             changed = []
             for place, spans in zip(due, finder.find_all([masked[place] for place in due]), strict=True):
-                text = self._replaced(masked[place], spans, counts) if spans else masked[place]
+                text, made = self._replaced(masked[place], spans, counts) if spans else (masked[place], ())
                 if text != masked[place]:
                     masked[place] = text
                     changed.append(place)
+                    if edits is not None:
+                        edits[place].append(made)
             due = changed
         return masked
 
-    def _replaced(self, text: str, spans: Iterable[Span], counts: Counter[str] | None) -> str:
-        parts, end = [], 0
+    def _replaced(self, text: str, spans: Iterable[Span], counts: Counter[str] | None) -> tuple[str, Round]:
+        parts, made, end = [], list[Edit](), 0
         for span in spans:
             value = text[span.start : span.end]
             put = self._stand_in(span.entity, value)
             parts += [text[end : span.start], put]
+            made.append(Edit(span.start, span.end, len(put)))
             end = span.end
             if counts is not None and put != value:
                 counts[span.entity] += 1
-        return "".join([*parts, text[end:]])
+        return "".join([*parts, text[end:]]), tuple(made)
 
     def _stand_in(self, entity: str, value: str) -> str:
         policy = self.policies[entity]

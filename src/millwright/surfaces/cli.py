@@ -123,6 +123,9 @@ def new(
     label: Annotated[str | None, typer.Option(help="Column with the right answer.")] = None,
     group: Annotated[str | None, typer.Option(help="Column whose rows stay together.")] = None,
     subject: Annotated[str | None, typer.Option(help="Column that names the person.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="text-classification or token-classification; recognised otherwise.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Make a project from a file of labelled rows; columns that you don't name are recognised.
@@ -133,7 +136,7 @@ def new(
 
     made, reasons = new_project(
         folder, data=data, test_data=test_data, template=template, text=text, label=label, group=group,
-        subject=subject,
+        subject=subject, task=task,
     )  # fmt: skip
     if json:
         screen.show_json({"project": made.folder, "reasons": reasons})
