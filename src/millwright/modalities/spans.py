@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from millwright.errors import BadInput
 from millwright.modalities.words import Place, join_tags, join_words
 
-NOT_SPANS = "spans are not a list of objects with start, end and label"
-NOT_TAGS = "tags are not a list of as many strings as there are tokens"
+NOT_SPANS = "spans are not a JSON list, each with start, end and label"
+NOT_TAGS = "tags are not a JSON list with a string for each token"
 MOST_LABEL = 100  # characters
 
 

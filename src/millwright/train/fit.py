@@ -15,7 +15,7 @@ from millwright.data.dataset import Dataset
 from millwright.errors import BadInput
 from millwright.progress import Progress
 from millwright.records import JsonObject, Row
-from millwright.settings import Settings
+from millwright.settings import SPANS, Settings
 from millwright.train.backbones import Backbone, load_backbone
 from millwright.train.calibrate import fit_temperature, softmax
 from millwright.train.classifier import Classifier, assemble
@@ -60,9 +60,16 @@ def fit(dataset: Dataset, settings: Settings, *, kept: Path, progress: Progress)
         The classifier, the method, the reason for it, and what each stage cost.
 
     Raises:
-        BadInput: fewer than two labels have training rows, or a setting does not fit the backbone.
+        BadInput: spans are to be found, fewer than two labels have training rows, or a setting does not
+            fit the backbone.
         NotFound: the backbone cannot be loaded.
     """
+    if settings.project.task == SPANS:
+        raise BadInput(
+            f"project.task is {SPANS!r}, which can be prepared and not yet trained; train another project, "
+            "of texts with one label each",
+            field="project.task",
+        )
     labels = tuple(sorted({row.label for row in dataset.split("train")}))
     if len(labels) < 2:
         raise BadInput(f"training rows have the labels {list(labels)}; at least two are needed: add rows")

@@ -136,6 +136,7 @@ def cached_states(
 
 
 def maker_key(backbone: Backbone, kind: str, precision: torch.dtype) -> str:
+    """The name of the folder of what a backbone makes, so that nothing made otherwise is taken for it."""
     made_by = f"{backbone.sha256} {kind} {backbone.max_tokens} {precision}"
     return f"{kind}-{hashlib.sha256(made_by.encode()).hexdigest()[:16]}"
 

@@ -1,11 +1,10 @@
 """States of words: what the frozen backbone makes of the first token of each word of a text.
 
-A text that is longer than the backbone reads at once is read in windows that overlap, and a word's state is that
-of the window in which it stands furthest from an edge. States are the last one and the one two layers below,
-as for whole texts; how a word is written (capitals, digits, script) stands beside them, since most tokenizers
-lose it.
+A text that is longer than the backbone reads at once is read in windows that overlap, and a word's state is
+that of the window in which it stands furthest from an edge. States are those two and four layers below the
+last. How a word is written (capitals, digits, script) stands beside them, since most tokenizers lose it.
 
-Shape suffixes: B windows of a batch, T tokens, H hidden width, W words, S = 2 H states, D = S + 3 SHAPES features.
+Shape suffixes: B windows of a batch, T tokens, H hidden width, W words, S = 2 H states, D features.
 """
 
 import unicodedata
@@ -21,9 +20,10 @@ from torch import Tensor
 from millwright.modalities.words import Place, first_tokens, word_places
 from millwright.train.backbones import Backbone
 from millwright.train.cache import Made, fetch, text_key
-from millwright.train.network import POOLED_BELOW, whole_network
+from millwright.train.network import lower_encoder
 from millwright.train.states import Run, device, maker_key, run_all
 
+LAYERS_BELOW = (2, 4)  # how far below the last layer the states lie
 SHAPES = 8  # features of how one word is written
 
 
@@ -89,15 +89,14 @@ def cached_word_states(
 
 def state_run(backbone: Backbone, precision: torch.dtype) -> Run:
     """What makes states [T, S] in float16 of each row of a batch, on the frozen backbone."""
-    encoder = whole_network(backbone, 1).encoder.to(device(), precision).eval()
+    depth = max(1, backbone.layers - LAYERS_BELOW[0])
+    encoder = lower_encoder(backbone, depth).to(device(), precision).eval()
+    lower = max(0, backbone.layers - LAYERS_BELOW[1])
 
     def run(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
         """States of a batch."""
         out = encoder(input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=True)
-        states = [out.last_hidden_state]
-        if len(out.hidden_states) > POOLED_BELOW:
-            states.insert(0, out.hidden_states[-1 - POOLED_BELOW])
-        return list(torch.cat(states, dim=2).to(torch.float16))
+        return list(torch.cat([out.hidden_states[lower], out.last_hidden_state], dim=2).to(torch.float16))
 
     return run
 
@@ -121,7 +120,7 @@ def run_words(
 
 
 def word_features(text: str, state_WS: Tensor) -> np.ndarray:
-    """Features [W, D] in float32 of a text's words: states, and how the word and its neighbours are written."""
+    """Features [W, S + 3 SHAPES] in float32 of words: states, how each and its neighbours are written."""
     places = word_places(text)
     shape_WK = np.zeros((len(places) + 2, SHAPES), np.float32)
     for row, (start, end) in enumerate(places, start=1):
