@@ -1,9 +1,10 @@
-"""What pooling two states instead of one gives a frozen head. `python benchmarks/pooling.py` prints a table.
+"""What each pool of states gives a frozen head. `python benchmarks/pooling.py` prints a table.
 
 Cross-validation on training rows of five datasets, which are read from ../shared/data beside the checkout;
 no test row is read. A head of each fold chooses its strength on a tenth of the fold's own rows, as training
-does. Two states of length one are together longer than one, which weakens the penalty: the control is the
-last state given twice, of the same length and without anything new. Figures go to docs/pooling.json.
+does. Each pool has length one, so more of them are longer together, which weakens the penalty: the controls
+are the last state given twice, and two states with the last once more, of the same length and without
+anything new. Figures go to docs/pooling.json.
 
 Shape suffixes: N rows, D features.
 """
@@ -26,6 +27,7 @@ from millwright.train.states import cached_features, checked_precision
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "pooling.json"
 FOLDS = 5
+GAINS = (("one", "two"), ("twice", "two"), ("two", "three"), ("two, one again", "three"))
 MAX_TOKENS = 128
 
 
@@ -43,25 +45,26 @@ def right_answers(feature_ND: np.ndarray, truth_N: np.ndarray) -> np.ndarray:
 
 
 def measure(name: str) -> dict[str, object]:
-    """Accuracy of one state, of it twice, and of two states, on one dataset."""
+    """Accuracy of the mean of one state, of two, of two with the words, and of the controls."""
     texts, truth_N, _ = sample(DATASETS[name]())
     backbone = load_backbone(MINILM, MAX_TOKENS)
     with TemporaryDirectory() as folder:
         precision = checked_precision(backbone, texts)
-        two, _ = cached_features(backbone, texts, precision, Path(folder), lambda done: None)
-    two_ND = two.numpy()
-    last_ND = two_ND[:, -backbone.hidden :]
+        three, _ = cached_features(backbone, texts, precision, Path(folder), lambda done: None)
+    three_ND = three.numpy()
+    two_ND, last_ND = three_ND[:, backbone.hidden :], three_ND[:, -backbone.hidden :]
     right = {
         "one": right_answers(last_ND, truth_N),
         "twice": right_answers(np.hstack([last_ND, last_ND]), truth_N),
         "two": right_answers(two_ND, truth_N),
+        "two, one again": right_answers(np.hstack([two_ND, last_ND]), truth_N),
+        "three": right_answers(three_ND, truth_N),
     }
     return {
         "rows": len(texts),
         "labels": int(truth_N.max()) + 1,
         "accuracy": {kind: float(right_N.mean()) for kind, right_N in right.items()},
-        "two_over_one": gain(compare_paired(right["one"], right["two"])),
-        "two_over_twice": gain(compare_paired(right["twice"], right["two"])),
+        **{f"{more} over {less}": gain(compare_paired(right[less], right[more])) for less, more in GAINS},
     }
 
 
@@ -72,14 +75,13 @@ def gain(found: Comparison) -> dict[str, float]:
 
 def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
     """The figures as Markdown."""
-    lines = [
-        "| dataset | rows | labels | one state | it twice | two states | two over one | two over it twice |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    kinds = list(next(iter(results.values()))["accuracy"])
+    gains = [f"{more} over {less}" for less, more in GAINS]
+    heads = ["dataset", "rows", "labels", *kinds, *gains]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for name, found in results.items():
-        accuracies = [f"{100 * found['accuracy'][kind]:.2f} %" for kind in ("one", "twice", "two")]
-        gains = [points(found[key]) for key in ("two_over_one", "two_over_twice")]
-        cells = [name, found["rows"], found["labels"], *accuracies, *gains]
+        accuracies = [f"{100 * found['accuracy'][kind]:.2f} %" for kind in kinds]
+        cells = [name, found["rows"], found["labels"], *accuracies, *(points(found[key]) for key in gains)]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 

@@ -22,6 +22,7 @@ from millwright.store.database import now
 from millwright.train.classifier import Classifier, assemble
 from millwright.train.fit import Fitted
 from millwright.train.metrics import evaluate
+from millwright.train.network import feature_count
 from tests.conftest import csv_of, keep
 from tests.train.conftest import WORDS, make_backbone, tiny_tokenizer
 
@@ -91,7 +92,7 @@ def make_classifier(
     """A head of chance on a tiny encoder."""
     backbone, chance = make_backbone("bert"), torch.Generator().manual_seed(seed)
     tuned = {
-        "head.weight": torch.randn(len(labels), 2 * backbone.hidden, generator=chance),
+        "head.weight": torch.randn(len(labels), feature_count(backbone), generator=chance),
         "head.bias": torch.randn(len(labels), generator=chance),
     }
     return assemble(labels, "head", backbone, settings or TrainSection(), 1.5, torch.float32, tuned)

@@ -65,7 +65,7 @@ def test_every_route_and_metric_is_documented():
     source = "".join(path.read_text(encoding="utf-8") for path in files)
     routes = re.findall(r'@(?:app|router)\.(?:get|post)\(\s*"([^"]+)"', source)
     metrics = re.findall(r'"(millwright_[a-z_]+)"', source)
-    assert len(routes) == 19
+    assert len(routes) == 20
     assert len(metrics) == 13, metrics
     assert [name for name in routes + metrics if name not in text] == []
 

@@ -11,7 +11,19 @@ import millwright.errors
 ROOT = Path(millwright.errors.__file__).parent
 LAYERS = (
     *("errors", "progress", "records", "settings", "store", "project", "modalities", "privacy", "webhooks"),
-    *("data", "scaffold", "train", "registry", "serve", "feedback", "opinions", "experiment", "review"),
+    *(
+        "data",
+        "weak",
+        "scaffold",
+        "train",
+        "registry",
+        "membership",
+        "serve",
+        "feedback",
+        "opinions",
+        "experiment",
+        "review",
+    ),
     *("drift", "turns", "reports", "steps", "loop", "erase", "runner", "bench", "demo", "surfaces"),
 )
 DATA_ONLY = {"templates"}

@@ -143,6 +143,24 @@ def test_a_label_that_was_forgotten_is_named_and_keeps_the_champion(tmp_path, en
     assert "worse on label 'transfer' " in record.reason
 
 
+def test_an_audit_of_membership_keeps_the_champion_where_more_are_found_than_may_be(tmp_path, encoder):
+    project = make_desk(tmp_path / "wrong", encoder, shifted(telling_rows(260)), data={"test_share": 0.5})
+    train(project)
+    correct(project)
+    record = turn(project, max_membership=0.0)
+    assert not record.promoted
+    (blocked,) = [said for said in record.blocked if said.startswith("membership: ")]
+    assert blocked.endswith("% of its rows are found at 1 % false, at most 0.0% may be")
+    assert (project.reports / f"membership-{record.challenger}.json").exists()
+
+
+def test_an_audit_that_held_out_rows_are_too_few_for_is_refused_before_anything_is_trained(wrong):
+    correct(wrong)
+    with pytest.raises(BadInput, match="an audit needs 100 test rows"):
+        turn(wrong, max_membership=0.05)
+    assert [info.name for info in list_versions(wrong)] == ["v1"]
+
+
 def test_how_sure_one_must_be_is_a_setting(wrong):
     correct(wrong)
     strict = Project(wrong.folder, change_settings(wrong.settings, "turn", alpha=1e-12))

@@ -78,7 +78,6 @@ def test_an_unknown_key_is_refused_and_the_nearest_is_named(tmp_path, content, a
         ("train", "learning_rate", float("nan")),
         ("serve", "port", 70_000),
         ("turn", "alpha", 0.5),
-        ("project", "task", "tts"),
     ],
 )
 def test_a_wrong_value_is_refused_with_key_and_value(section, key, value):
@@ -87,6 +86,18 @@ def test_a_wrong_value_is_refused_with_key_and_value(section, key, value):
     assert raised.value.field == f"{section}.{key}"
     assert str(raised.value).startswith("here: ")
     assert repr(value) in str(raised.value)
+
+
+def test_the_largest_batch_that_files_of_earlier_releases_name_is_read_over_and_another_is_refused():
+    assert check_settings({"serve": {"max_batch": 64}}, "here") == Settings()
+    with pytest.raises(BadSetting, match="no setting named 'max_batch'"):
+        check_settings({"serve": {"max_batch": 8}}, "here")
+
+
+def test_there_are_two_tasks_and_others_are_refused():
+    assert check_settings({"project": {"task": "text-classification"}}, "here") == Settings()
+    with pytest.raises(BadSetting, match=r"project\.task = 'tts' cannot be used: .*'token-classification'"):
+        check_settings({"project": {"task": "tts"}}, "here")
 
 
 def test_a_section_that_is_no_table_is_refused():

@@ -18,6 +18,7 @@ from millwright.experiment.forgetting import slices_of
 from millwright.experiment.gates import Changes
 from millwright.experiment.verdict import Decider, judge
 from millwright.feedback import propose_rows
+from millwright.membership import audit_membership, check_others
 from millwright.privacy.gate import open_gate
 from millwright.progress import Progress, quiet
 from millwright.project import Project
@@ -39,7 +40,7 @@ from millwright.steps import train
 from millwright.store.database import now
 from millwright.store.files import write_text
 from millwright.store.tables import proposed_rows
-from millwright.train.classifier import Classifier
+from millwright.train.ensemble import Trained
 from millwright.train.metrics import calibration_error
 from millwright.turns import list_turns, next_number, store_turn
 from millwright.webhooks import TURN, announce
@@ -47,13 +48,21 @@ from millwright.webhooks import TURN, announce
 TIMED_ROWS, TIMED_ROUNDS, TIMED_S = 64, 3, 0.5  # the machine may have others to serve meanwhile
 
 
-def turn(project: Project, *, decide_by: Decider = "rows", progress: Progress = quiet) -> TurnRecord:
+def turn(
+    project: Project,
+    *,
+    decide_by: Decider = "rows",
+    max_membership: float | None = None,
+    progress: Progress = quiet,
+) -> TurnRecord:
     """Turn the wheel once.
 
     Args:
         project: a project that has a champion.
         decide_by: "rows" promotes a challenger that is better on held-out rows and passes the gates; "users"
             leaves one that passes the gates to an experiment.
+        max_membership: audits the challenger and keeps the champion if an attack finds a greater share of the
+            rows that taught it at 1 % false accusations; None audits nothing.
         progress: called with a stage's name and the fraction done.
 
     Returns:
@@ -76,6 +85,8 @@ def turn(project: Project, *, decide_by: Decider = "rows", progress: Progress = 
         dataset = prepare(project, progress=progress)
         new_rows = _check_enough(project, dataset, number)
         held_out = dataset.split("test")
+        if max_membership is not None:
+            check_others(len(held_out))
         # The champion answers first: that it is damaged should be known before hours of training.
         before = _Answers.of(project, champion, held_out)
         # An interrupted turn may have trained it already, and never compared it.
@@ -92,6 +103,8 @@ def turn(project: Project, *, decide_by: Decider = "rows", progress: Progress = 
             ),
             growth=_size_bytes(project, challenger.name) / _size_bytes(project, champion),
             barred_rows=open_gate(project).count_barred(dataset.split("train", "validation")),
+            members_found=_members_found(project, challenger.name, max_membership, progress),
+            most_found=1.0 if max_membership is None else max_membership,
         )
         verdict = judge(
             before.right_N,
@@ -125,6 +138,12 @@ def turn(project: Project, *, decide_by: Decider = "rows", progress: Progress = 
                 point(project, connection, challenger.name, record.reason)
             announce(project, connection, TURN, store_turn(connection, record))
         return record
+
+
+def _members_found(project: Project, version: str, most: float | None, progress: Progress) -> float | None:
+    if most is None:
+        return None
+    return audit_membership(project, version=version, progress=progress)[0].worst.true_positives.value
 
 
 def _draw(project: Project, records: Sequence[TurnRecord]) -> None:
@@ -161,7 +180,7 @@ def _taken_by(project: Project, number: int) -> set[str]:
 class _Answers:
     """What a version says of the held-out rows: whether it was right and how sure it was, a row each."""
 
-    classifier: Classifier
+    classifier: Trained
     right_N: np.ndarray
     confidence_N: np.ndarray
 
@@ -175,7 +194,7 @@ class _Answers:
         return cls(classifier, np.array(right), probability_NC.max(1))
 
 
-def _slowdown(before: Classifier, after: Classifier, texts: Sequence[str]) -> float:
+def _slowdown(before: Trained, after: Trained, texts: Sequence[str]) -> float:
     """Seconds of the challenger over those of the champion, the best of some rounds in turn each."""
     best, begun, rounds = [float("inf"), float("inf")], time.perf_counter(), 0
     while rounds < TIMED_ROUNDS or time.perf_counter() - begun < TIMED_S:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SPLITS = ("train", "validation", "test")
+WEAK = "weak:"  # begins the source of a row that labelling functions labelled
 
 
 @dataclass(frozen=True)
@@ -14,8 +15,9 @@ class Row:
     """One labelled example of a dataset.
 
     `id` is stable over dataset versions: a hash of where the row came from and what it says.
-    `source` is "file:NAME:ROW" or "feedback:PREDICTION". `slices` are columns to report by. Where spans are
-    to be found, `label` is all of them in one line of JSON; see modalities/spans.py.
+    `source` is "file:NAME:ROW", "feedback:PREDICTION" or "weak:ROW", a row of weak.jsonl. `slices` are
+    columns to report by. Where spans are to be found, `label` is all of them in one line of JSON; see
+    modalities/spans.py.
     """
 
     id: str
@@ -26,6 +28,11 @@ class Row:
     group: str
     subject: str | None = None
     slices: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_weak(self) -> bool:
+        """True if labelling functions gave the label, and nobody looked."""
+        return self.source.startswith(WEAK)
 
 
 @dataclass(frozen=True)

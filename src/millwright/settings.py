@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from millwright.errors import BadSetting, NotFound, one_of
 from millwright.records import JsonObject
@@ -18,11 +18,12 @@ FILENAME = "millwright.toml"
 Task = Literal["text-classification", "token-classification"]
 SPANS: Task = "token-classification"
 
-Method = Literal["auto", "head", "top", "full", "lora", "adalora", "adapter"]
+Method = Literal["auto", "head", "private-head", "top", "full", "lora", "adalora", "adapter"]
+FROZEN = ("head", "private-head")  # methods that leave the backbone as it was
 
 Runtime = Literal["auto", "torch", "openvino-float32", "openvino-bfloat16", "openvino-int8"]
 
-Policy = Literal["keep", "mask", "surrogate", "pseudonymise"]
+Policy = Literal["keep", "mask", "surrogate", "pseudonymise", "tokenise"]
 
 Entity = Literal[
     "PERSON", "ADDRESS", "POSTCODE", "EMAIL_ADDRESS", "PHONE_NUMBER", "URL", "IP_ADDRESS", "IBAN_CODE",
@@ -71,7 +72,9 @@ class DataSection(Section):
     near_duplicate_similarity: float = Field(
         0.85, gt=0.3, le=1, description="Jaccard similarity of words and pairs that makes near duplicates."
     )
-    max_characters: int = Field(20_000, ge=100, description="Longer texts are excluded, and listed.")
+    max_characters: int = Field(
+        20_000, ge=100, description="Longer texts are excluded, and listed; longer inputs are refused."
+    )
 
 
 class BackboneSection(Section):
@@ -87,7 +90,8 @@ class TrainSection(Section):
     """[train]: how a version is made."""
 
     method: Method = Field(
-        "auto", description='"auto", "head", "top", "full", "lora", "adalora" or "adapter".'
+        "auto",
+        description='"auto", "head", "private-head", "top", "full", "lora", "adalora" or "adapter".',
     )
     seed: int = Field(0, ge=0, description="Seed of everything random in training.")
     epochs: int = Field(
@@ -101,7 +105,16 @@ class TrainSection(Section):
     top_layers: int = Field(2, ge=1, description="How many last layers the method top trains.")
     rank: int = Field(8, ge=1, le=512, description="Rank of LoRA, target rank of AdaLoRA.")
     adapter_size: int = Field(48, ge=1, le=4096, description="Width of the bottleneck of an adapter.")
+    epsilon: float = Field(
+        3.0, gt=0, le=100, description="What a private-head may tell of a person; less tells less."
+    )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of a target spread over all labels.")
+    shards: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Parts, by person, that learn apart: an erasure trains one anew. A head has none.",
+    )
     cache_bytes: int = Field(
         4_000_000_000, ge=0, description="Most that cached states may take; the longest unused go first."
     )
@@ -114,8 +127,6 @@ class ServeSection(Section):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest request body.")
     max_inputs: int = Field(256, ge=1, description="Most inputs in one request.")
-    max_characters: int = Field(20_000, ge=1, description="Longest input.")
-    max_batch: int = Field(64, ge=1, le=4096, description="Most inputs that go through the network together.")
     queue_size: int = Field(2_048, ge=1, description="Inputs that may wait; more are refused with 429.")
     deadline_s: float = Field(
         30.0, gt=0, le=3600, description="A request without an answer by then is refused with 504."
@@ -129,6 +140,14 @@ class ServeSection(Section):
     log: Literal["errors", "requests"] = Field(
         "errors", description='"requests" writes a line of JSON for each request, "errors" for refused ones.'
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_max_batch(cls, tree: Any) -> Any:
+        """Read files of earlier releases, which had a key for what 64 is for all."""
+        if isinstance(tree, dict) and tree.get("max_batch") == 64:
+            return {key: value for key, value in tree.items() if key != "max_batch"}
+        return tree
 
 
 class TurnSection(Section):
@@ -188,11 +207,12 @@ class PrivacySection(Section):
     )
     policies: dict[Entity, Policy] = Field(
         {},
-        description='What becomes of an entity: "keep", "mask", "surrogate", "pseudonymise".',
+        description='What becomes of an entity: "keep", "mask", "surrogate", "pseudonymise", "tokenise".',
     )
     master_key: str = Field(
         "file:.millwright/master.key",
-        description='What wraps all keys: "file:PATH", "env:NAME" or "transit:https://HOST:PORT/KEY".',
+        description='What wraps all keys: "file:PATH", "env:NAME", "transit:https://HOST:PORT/KEY" or '
+        '"pkcs11:LIBRARY?token=TOKEN&key=KEY".',
     )
     key_store: str = Field(
         ".millwright/keys.db", description="Where wrapped keys are kept; back it up apart from the data."

@@ -21,7 +21,15 @@ from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Answer, Interval, JsonObject, Row, TurnRecord
 from millwright.registry.classifiers import load_classifier, register
-from millwright.registry.versions import CHAMPION, VersionInfo, alias, point, resolve, version_manifest
+from millwright.registry.versions import (
+    CHAMPION,
+    VersionInfo,
+    alias,
+    made_in_one_piece,
+    point,
+    resolve,
+    version_manifest,
+)
 from millwright.reports.pages import evaluation_page
 from millwright.serve.available import check_runtime
 from millwright.serve.runtimes import choose_runtime
@@ -29,11 +37,12 @@ from millwright.settings import Settings
 from millwright.store.database import now
 from millwright.store.files import write_json, write_text
 from millwright.store.tables import turns
-from millwright.train.classifier import Classifier
-from millwright.train.fit import fit, truth_of
+from millwright.train.ensemble import Member, Trained
+from millwright.train.fit import fit
 from millwright.train.metrics import Evaluation
 from millwright.train.metrics import evaluate as measure
 from millwright.train.search import need_optuna, search
+from millwright.train.work import truth_of
 from millwright.turns import store_turn
 
 
@@ -78,7 +87,13 @@ def train(
 
 
 def make_version(
-    project: Project, dataset: Dataset, settings: Settings, *, searched: JsonObject | None, progress: Progress
+    project: Project,
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    searched: JsonObject | None,
+    progress: Progress,
+    known: Sequence[Member] = (),
 ) -> tuple[VersionInfo, Evaluation | None]:
     """Train on a dataset, measure on its test rows and register; no alias means the version yet.
 
@@ -88,11 +103,12 @@ def make_version(
         settings: the settings that the version is made with.
         searched: what a search found, for the version's record.
         progress: called with a stage's name and the fraction done.
+        known: shards that need not be trained again where their rows and settings are the same.
 
     Returns:
         The version, and what was measured, None without test rows.
     """
-    fitted = fit(dataset, settings, kept=project.kept, progress=progress)
+    fitted = fit(dataset, settings, kept=project.kept, progress=progress, known=known)
     if searched:
         fitted.facts["search"] = searched
     test = dataset.split("test")
@@ -137,7 +153,8 @@ def evaluate(
         raise BadInput(f"{where}: no row to measure on; raise data.test_share, or pass --data FILE")
     progress("evaluate", 0.0)
     evaluation = evaluate_rows(load_classifier(project, name), rows)
-    evaluation = replace(evaluation, notes=evaluation.notes + _known_rows(project, manifest, rows))
+    notes = _known_rows(project, manifest, rows) + _cost_of_shards(project, manifest, rows, evaluation)
+    evaluation = replace(evaluation, notes=evaluation.notes + notes)
     progress("evaluate", 1.0)
     facts = {
         "version": name,
@@ -164,7 +181,27 @@ def _known_rows(project: Project, manifest: JsonObject, rows: Sequence[Row]) -> 
     return (f"{count:,} of {len(rows):,} rows have a text that this version was trained on: they flatter it",)
 
 
-def evaluate_rows(classifier: Classifier, rows: Sequence[Row]) -> Evaluation:
+def _cost_of_shards(
+    project: Project, manifest: JsonObject, rows: Sequence[Row], evaluation: Evaluation
+) -> tuple[str, ...]:
+    """A note on what a version's shards cost in accuracy on `rows`, where it has shards."""
+    if "shards" not in manifest["facts"]:
+        return ()
+    shards, whole = len(manifest["facts"]["shards"]), made_in_one_piece(project, manifest)
+    if whole is None:
+        return (
+            f"{shards} shards learnt apart: train the same dataset with --shards 1, and this page says what "
+            "they cost in accuracy",
+        )
+    accuracy = evaluate_rows(load_classifier(project, whole), rows).accuracy.value
+    lost = 100 * (accuracy - evaluation.accuracy.value)
+    said = f"cost {lost:.1f} points" if lost > 0 else f"cost nothing ({-lost:.1f} points more)"
+    return (
+        f"{shards} shards learnt apart; in one piece ({whole}) the accuracy is {accuracy:.4f}: they {said}",
+    )
+
+
+def evaluate_rows(classifier: Trained, rows: Sequence[Row]) -> Evaluation:
     """Measure a classifier on rows, by slice and by length of text besides."""
     probability_NC = classifier.probabilities([row.text for row in rows])
     slices = {

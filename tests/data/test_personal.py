@@ -1,11 +1,14 @@
 """What `scan` says of files and projects."""
 
 import json
+import tracemalloc
 
 import pytest
 
-from millwright.data.personal import scan_file, scan_project, shape
+from millwright.data.personal import AT_ONCE, scan_file, scan_project, shape
 from millwright.errors import BadInput, NotFound
+from millwright.privacy.sealed import stream_predictions
+from millwright.privacy.vault import open_vault
 from millwright.records import Opinion, Prediction, ProposedRow
 from tests.conftest import csv_of, keep
 from tests.surfaces.test_cli import run
@@ -42,6 +45,34 @@ def test_samples_show_shapes_and_never_values(tmp_path, capsys):
 
 def test_a_long_sample_is_cut():
     assert shape("a1王\n" * 20) == "x9某 " * 5 + "x9某…"
+
+
+def test_what_a_project_stored_is_opened_piece_by_piece(make_project):
+    project, size, hour = make_project(csv_of(ROWS)), 4_000, "2026-01-01T00:00:00+00:00"
+    texts = [f"{n} {'. ' * (size // 2)}" for n in range(3_000)]
+    keep(
+        project,
+        *(Prediction(f"p{n}", "v1", text, "a", 0.5, None, False, hour) for n, text in enumerate(texts)),
+    )
+    vault = open_vault(project)
+    tracemalloc.start()
+    try:
+        assert sum(len(one.text) for one in stream_predictions(vault)) == sum(map(len, texts))
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < len(texts) * size / 2  # a quarter of what all of them take, once sealed and once open
+
+
+def test_counts_add_up_over_pieces(make_project):
+    project, hour = make_project(csv_of(ROWS)), "2026-01-01T00:00:00+00:00"
+    texts = [f"{n} me@example.com" for n in range(AT_ONCE + 7)] + ["0 me@example.com"] * 3
+    keep(
+        project,
+        *(Prediction(f"p{n}", "v1", text, "a", 0.5, None, False, hour) for n, text in enumerate(texts)),
+    )
+    (found,) = (item for item in scan_project(project) if item.source == "predictions")
+    assert (found.cells, found.count, found.samples) == (len(texts), len(texts), ("xx@xxxxxxx.xxx",))
 
 
 def test_a_project_is_scanned_with_what_it_stored(make_project):

@@ -82,7 +82,7 @@ def look_at(project: Project, people: Sequence[str]) -> None:
 
 KEPT = {  # how many rows a table has of alma
     "annotations": 2, "review_items": 2, "shadows": 1, "survey_asks": 1, "proposed_rows": 0,
-    "opinions": len(SAID), "failures": 1, "predictions": len(SAID),
+    "opinions": len(SAID), "failures": 1, "vault_tokens": 0, "predictions": len(SAID),
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from millwright.data.dataset import read_dataset
 from millwright.data.prepare import dataset_folder, prepare
 from millwright.erase.erasure import STEPS, erase, plan_erasure
 from millwright.erase.found import Person, all_datasets, find
-from millwright.errors import BadInput, Busy, NotFound
+from millwright.errors import BadInput, Busy, MissingExtra, NotFound
 from millwright.loop import turn
 from millwright.privacy.audit import audit_file, read_audit, verify_chain
 from millwright.privacy.consent import HELD, restrict
@@ -37,7 +37,8 @@ from millwright.registry.versions import (
 from millwright.review.annotations import list_annotations
 from millwright.review.items import read_queue
 from millwright.serve.runtime_record import RuntimeRecord, processor, read_runtime, write_runtime
-from millwright.serve.torch_body import open_torch_body
+from millwright.serve.torch_body import open_torch_body, read_body_key
+from millwright.settings import change_settings
 from millwright.steps import train
 from millwright.store.files import sealed_folder, write_json
 from millwright.store.tables import annotations, erasures, opinions, predictions, review_items
@@ -114,6 +115,22 @@ def test_it_is_the_same_to_the_byte_with_other_batches_and_threads(tmp_path, enc
     assert made["weights.safetensors"] == never["weights.safetensors"]
     temperatures = [json.loads(held["classifier.json"])["temperature"] for held in (made, never)]
     assert temperatures[0] == temperatures[1]
+
+
+def test_a_forced_runtime_that_cannot_be_had_is_refused_before_anything_is_changed(desk, monkeypatch):
+    forced = Project(desk.folder, change_settings(desk.settings, "serve", runtime="openvino-float32"))
+    before, found = contents(desk.folder), plan_erasure(desk, "alma")
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as an import of what is not installed ends
+    with pytest.raises(MissingExtra, match="serve.runtime is 'openvino-float32'"):
+        erase(forced, "alma")
+    assert contents(desk.folder) == before
+    assert plan_erasure(desk, "alma") == found
+    with desk.database.connect() as connection:
+        assert connection.execute(select(erasures)).first() is None
+    desk.database.dispose()
+    # Who taught no version that serves can be erased without it.
+    opine(desk, [("please help", "card")], subject="zoe")
+    assert erase(forced, "zoe").receipt["versions"] == {}
 
 
 def test_nothing_of_the_person_is_left_in_any_file_of_the_project(desk):
@@ -315,6 +332,29 @@ def test_a_tuned_version_is_withdrawn_where_that_is_asked_for_and_the_receipt_sa
     assert list_versions(project) == []
     assert "withdrawn from service: its body saw the person (method top)" in receipt["versions"]["v1"]["how"]
     assert not list((project.kept / "versions").glob("v*"))
+
+
+@pytest.mark.parametrize("method", ["head", "top"])
+def test_where_the_backbone_is_gone_the_erasure_waits_for_it_or_withdraws_the_version(
+    tmp_path, encoder, method, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    own = shutil.copytree(encoder, tmp_path / "encoder")
+    project = desk_of(tmp_path / "desk", own, owned_rows(30), method=method, epochs=1)
+    train(project)
+    shutil.rmtree(own)
+    with pytest.raises(NotFound, match="no backbone"):
+        erase(project, "alma")
+    assert alias(project, CHAMPION) == "v1"
+    receipt = erase(project, "alma", withdraw_only=True).receipt
+    assert alias(project, CHAMPION) is None
+    assert receipt["versions"]["v1"]["how"].startswith("withdrawn from service: its b")
+    assert is_clean(project)
+
+
+def test_a_key_of_a_body_is_read_without_the_backbone(tmp_path, tuned_folder):
+    folder = copy_desk(tuned_folder, tmp_path / "desk").kept / "versions" / "v1"
+    assert read_body_key(folder) == open_torch_body(folder)[1]
 
 
 def test_a_tuned_version_is_trained_anew_to_the_byte(tmp_path, encoder, tuned_folder):

@@ -29,6 +29,10 @@ def outcomes(only_before: int, only_after: int, both: int = 50):
         ({"slowdown": 3.1}, "latency: 3.1 times slower, it may be 3 times"),
         ({"growth": 4.5}, "size: 4.5 times as large, it may be 4 times"),
         ({"barred_rows": 2}, "privacy: 2 rows of people who may not teach any more"),
+        (
+            {"members_found": 0.12, "most_found": 0.05},
+            "membership: 12.0% of its rows are found at 1 % false, at most 5.0% may be",
+        ),
     ],
 )
 def test_what_is_lost_beyond_its_limit_blocks(changes, words):
@@ -40,6 +44,7 @@ def test_what_stays_within_its_limits_passes():
     borne = Changes(calibration_before=0.04, calibration_after=0.09, slowdown=3.0, growth=4.0, barred_rows=0)
     assert blocked_by(outcomes(2, 5), borne, ALPHA) == ()
     assert blocked_by(outcomes(0, 0), SAME, ALPHA) == ()
+    assert blocked_by(outcomes(0, 0), replace(SAME, members_found=0.05, most_found=0.05), ALPHA) == ()
 
 
 def test_only_a_challenger_that_is_shown_to_be_worse_is_blocked_by_quality():

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millwright.errors import NotFound
+from millwright.privacy.candidates import plausible_kind
 from millwright.privacy.checksums import is_luhn
 from millwright.privacy.detect import detector, settle
 from millwright.privacy.entities import ENTITIES, NAMED, Span
@@ -173,6 +174,39 @@ def test_settling_follows_the_rule_as_a_plain_reading_of_it_does(spans):
 
 def test_what_stands_in_a_placeholder_is_left_alone():
     assert found("<EMAIL_ADDRESS> and <PERSON:0123456789abcdef>", names=True) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Collected on the 1st and again on the 3rd (£164 each)",
+        "a cottage, price £285,000, with 40,000 deposit",
+        "A zip for 47p, overdrawn by 40p at 11.20 am",
+        "it doesnt have my name on page 2",
+        "Please call me back.\n\nFaithfully",
+    ],
+)
+def test_amounts_days_and_the_ends_of_letters_are_no_addresses_or_names(text):
+    spans = detector(frozenset({"ADDRESS", "PERSON"})).find(text)
+    assert [text[span.start : span.end] for span in spans] == []
+
+
+@pytest.mark.parametrize(
+    ("marked", "entity", "kind"),
+    [
+        ("9 Rookery Nook", "ADDRESS", "ADDRESS"),
+        ("gorse hill", "ADDRESS", "ADDRESS"),
+        ("its way", "ADDRESS", None),
+        ("6th, £31.18", "ADDRESS", None),
+        ("Beatrix Honeywell", "ADDRESS", "PERSON"),
+        ("建国路88号", "ADDRESS", "ADDRESS"),
+        ("Grazie", "PERSON", None),
+        ("yesterday", "PERSON", None),
+        ("Bank of Ruritania", "ORGANIZATION", "ORGANIZATION"),
+    ],
+)
+def test_what_the_tagger_marked_is_looked_at_again(marked, entity, kind):
+    assert plausible_kind(marked, entity) == kind
 
 
 @pytest.mark.parametrize("before", ["𝒳𝒴 ", "e\u0301\u0301 ", "a\r\nb\r\n", "👩‍👩‍👧 ", "漢字", "\u200f"])

@@ -4,6 +4,7 @@ import json
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from millwright.errors import BadInput, NotFound
 from millwright.feedback import propose_rows
@@ -25,6 +26,7 @@ from millwright.review.items import read_queue
 from millwright.review.queue import build_queue
 from millwright.settings import FILENAME, change_settings, dump_settings
 from millwright.steps import train
+from millwright.store.tables import review_items
 from millwright.surfaces.review_session import review_rows
 from tests.conftest import csv_of
 from tests.desk import copy_desk, make_desk, opine, telling_rows
@@ -142,6 +144,19 @@ def test_gold_rows_come_every_tenth_unmarked_and_tell_how_well_somebody_does(pro
     about = review_status(project)["annotators"]["ada"]
     assert (about["labelled"], about["gold"], about["gold_right"]) == (20, 2, 1)
     assert not any(item.startswith("gold:") for item in verdicts(project))
+
+
+def test_a_label_for_one_row_opens_no_other(project):
+    first, *others = build_queue(project, 10)
+    with project.database.begin() as connection:
+        damaged = update(review_items).where(review_items.c.item.in_([item.id for item in others]))
+        connection.execute(damaged.values(sealed=b"\x01damaged"))
+    assert annotate(project, first.id, "ada", "pin").reason == first.reason
+
+
+def test_a_label_before_there_is_a_queue_says_what_to_run(project):
+    with pytest.raises(NotFound, match="run `millwright review build`"):
+        annotate(project, "row:any", "ada", "pin")
 
 
 def test_wrong_names_are_refused_with_the_nearest(project):

@@ -14,7 +14,7 @@ from millwright.errors import BadInput, Corrupt
 from millwright.project import Project
 from millwright.registry.classifiers import load_classifier
 from millwright.registry.versions import CHAMPION, alias, version_manifest
-from millwright.serve import runtimes
+from millwright.serve import convert, runtimes
 from millwright.serve.convert import in_float32
 from millwright.serve.loading import Loader
 from millwright.serve.openvino_body import CALL_TOKENS, groups_by_length
@@ -22,6 +22,7 @@ from millwright.serve.promotion import promote
 from millwright.serve.runtime_record import RuntimeRecord, read_runtime, write_runtime
 from millwright.settings import change_settings
 from millwright.store.files import read_json
+from millwright.train.states import tokenize
 from tests.desk import make_desk, puzzling_rows
 from tests.serve.trained import add_trained, tiny_project
 from tests.train.conftest import CONFIGS
@@ -254,6 +255,16 @@ def test_int8_names_the_rows_that_calibrated_it(project):
     promote(project, "v2", "to test")
     (about,) = {path for path in project.kept.glob("bodies/*-int8/body.json")}
     assert set(read_json(about)["rows"]) == {row.id for row in dataset.split("train")}
+
+
+def test_int8_is_calibrated_by_no_more_tokens_than_the_limit(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(convert, "CALIBRATION_TOKENS", 30)
+    classifier, rows = load_classifier(project, "v1"), prepare(project).split("train")
+    convert.quantise_body(classifier, rows, tmp_path / "int8")
+    taken = len(read_json(tmp_path / "int8" / "body.json")["rows"])
+    texts = [row.text for row in sorted(rows, key=lambda row: row.id)]
+    tokens = [len(ids) for ids in tokenize(classifier.backbone, texts)]
+    assert sum(tokens[:taken]) <= 30 < sum(tokens[: taken + 1])
 
 
 def test_texts_are_cut_into_groups_where_padding_costs_more_than_a_call():

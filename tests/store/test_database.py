@@ -1,6 +1,7 @@
 import sqlite3
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -9,7 +10,7 @@ from sqlalchemy import func, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from millwright.errors import Busy, CannotStore, Corrupt, MillwrightError
-from millwright.store.database import empty_log, now, open_database, scrub
+from millwright.store.database import empty_log, now, open_database, scrub, time_between
 from millwright.store.tables import datasets, metadata, opinions
 from tests.conftest import full_disk
 
@@ -44,6 +45,18 @@ def pragma(engine, name):
 def ids(engine):
     with engine.connect() as connection:
         return connection.execute(select(datasets.c.id)).scalars().all()
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "hours"),
+    [
+        ("2026-03-28T23:30:00.000+00:00", "2026-03-29T01:00:00.000+00:00", 1.5),
+        ("2026-03-01T00:00:00+02:00", "2026-02-28T22:00:00.000+00:00", 0.0),  # zones are seen
+        ("2026-03-02T00:00:00.000+00:00", "2026-03-01T00:00:00.000+00:00", -24.0),
+    ],
+)
+def test_the_time_between_two_hours(start, end, hours):
+    assert time_between(start, end) == timedelta(hours=hours)
 
 
 def test_migrations_lead_to_the_tables_as_declared(tmp_path):

@@ -24,7 +24,7 @@ from millwright.settings import change_settings
 from millwright.surfaces.web import Tls, serve
 from tests.conftest import csv_of, desk_rows
 from tests.serve.tiny import Tiny, serving
-from tests.surfaces.test_service import ask, run
+from tests.surfaces.test_service import ask, predict, run
 
 BODY = {"inputs": ["card lost"], "subject": "ada"}
 ROOT = Path(__file__).parents[2]
@@ -106,6 +106,29 @@ def test_every_answer_has_headers_that_browsers_heed(project, path):
     assert answer.headers["x-frame-options"] == "DENY"
     assert answer.headers["cache-control"] == "no-store"
     assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_requests_about_people_use_the_vault_that_the_server_has_open(project):
+    """The master key may be out of reach by then: a KMS that is asked once a start, a file on a stick."""
+    _, token = create_key(project, "officer", ["admin"])
+
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        client.headers.update(bearer(token))
+        await predict(client, "card one", subject="ada")
+        (project.kept / "master.key").unlink()
+        for path, more, status in (
+            ("consent", {}, 201),
+            ("withdraw", {}, 201),
+            ("restrict", {}, 201),
+            ("export", {}, 200),
+            ("erase", {"dry_run": True}, 200),
+        ):
+            answer = await client.post(f"/v1/subjects/{path}", json={"subject": "ada", **more})
+            assert answer.status_code == status, (path, answer.text)
+        (given,) = (await client.post("/v1/subjects/export", json={"subject": "ada"})).json()["predictions"]
+        assert given["text"] == "card one"
+
+    run(project, scenario)
 
 
 def test_the_rights_of_people_over_http(project):

@@ -18,13 +18,14 @@ VERBS = [
     *("new", "prepare", "train", "evaluate", "predict", "serve", "run", "turn", "bench", "settings", "demo"),
     *("drift", "webhooks list", "webhooks ping", "webhooks send", "webhooks secret"),
     *("versions list", "versions show", "versions promote", "versions rollback", "versions sign"),
-    *("backbones compare", "privacy scan"),
+    *("backbones compare", "privacy scan", "privacy unmask", "privacy audit-membership"),
     *("audit verify", "audit anchor", "audit show", "subject consent", "subject withdraw", "keys rotate"),
     *("keys create", "keys list", "keys renew", "keys revoke"),
     *("subject restrict", "subject object", "subject hold", "subject expire", "subject export"),
     *("subject erase", "subject replay", "receipt verify", "receipt key"),
     *("experiment start", "experiment status", "experiment decide", "experiment approve", "experiment stop"),
     *("feedback import", "feedback status", "review build", "review label", "review next", "review answer"),
+    *("weak report", "weak apply", "weak clear"),
     *("review undo", "review status", "review gold", "review export", "review import", "review corrections"),
 ]
 

@@ -28,13 +28,14 @@ from tests.conftest import csv_of, desk_rows
 from tests.serve.tiny import Deadly, Failing, Gated, Tiny, add_version, point, serving
 
 Scenario = Callable[[httpx.AsyncClient, FastAPI], Awaitable[None]]
-LIMITS = {"max_body_bytes": 1_000_000, "max_inputs": 4, "max_characters": 50}
+LIMITS = {"max_body_bytes": 1_000_000, "max_inputs": 4}
+MOST_CHARACTERS = 100
 NEW = Tiny(labels=("transfer", "card"))
 
 
 @pytest.fixture
 def project(make_project) -> Project:
-    made = make_project(csv_of(desk_rows(30)))
+    made = make_project(csv_of(desk_rows(30)), max_characters=MOST_CHARACTERS)
     return serving(Project(made.folder, change_settings(made.settings, "serve", **LIMITS)))
 
 
@@ -163,7 +164,7 @@ BAD_PREDICTIONS = {
     "NUL only": (b'{"inputs": ["\\u0000\\u0000"]}', 422, "inputs.0"),
     "half a pair": (b'{"inputs": ["\\ud800"]}', 422, "body"),
     "too many": (json.dumps({"inputs": ["card"] * 5}).encode(), 413, "inputs"),
-    "too long": (json.dumps({"inputs": ["x" * 51]}).encode(), 413, "inputs.0"),
+    "too long": (json.dumps({"inputs": ["x" * (MOST_CHARACTERS + 1)]}).encode(), 413, "inputs.0"),
     "unknown key": (b'{"inputs": ["card"], "topk": 3}', 422, "topk"),
     "half a pair as a key": (b'{"inputs": ["card"], "\\ud800": 3}', 422, "body"),
     "top_k of 0": (b'{"inputs": ["card"], "top_k": 0}', 422, "top_k"),
@@ -536,7 +537,7 @@ def test_the_openapi_page_lists_every_route(project):
     operation = {"/v1/models", "/healthz", "/readyz", "/metrics"}
     reviews = {"/v1/reviews", "/v1/reviews/next", "/v1/reviews/undo", "/v1/reviews/status"}
     users = {PREDICTIONS, FEEDBACK, "/v1/surveys/next", "/v1/experiments", "/v1/drift", "/v1/turns"}
-    assert set(paths) == {*users, *operation, *rights, *reviews}
+    assert set(paths) == {*users, *operation, *rights, *reviews, "/v1/unmask"}
     assert Path(PREDICTIONS).name in paths[PREDICTIONS]["post"]["operationId"]
 
 

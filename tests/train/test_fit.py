@@ -14,15 +14,16 @@ from millwright.data.prepare import prepare
 from millwright.errors import BadInput, CannotStore, NotFound
 from millwright.project import Project
 from millwright.records import Row
-from millwright.settings import change_settings
+from millwright.settings import FROZEN, change_settings
 from millwright.train import fit as fitting
-from millwright.train.fit import Fitted, fit, truth_of
+from millwright.train.fit import Fitted, fit
 from millwright.train.heads import log_loss
 from millwright.train.methods import METHODS
+from millwright.train.work import truth_of
 from tests.conftest import full_disk
 from tests.desk import LABELS, dataset_of, make_desk, puzzling_rows, telling_rows
 
-TUNED = [name for name in METHODS if name != "head"]
+TUNED = [name for name in METHODS if name not in FROZEN]
 
 
 def fitted(project: Project, dataset: Dataset | None = None, **train: object) -> Fitted:
@@ -53,7 +54,7 @@ def project(tmp_path, encoder) -> Project:
 
 @pytest.mark.parametrize("method", list(METHODS))
 def test_a_method_that_the_settings_name_is_taken(project, method):
-    found = fitted(project, method=method, epochs=2)
+    found = fitted(project, method=method, epochs=2, epsilon=50.0)
     assert (found.method, found.classifier.method) == (method, method)
     assert found.why == "the settings name it"
 
@@ -301,7 +302,7 @@ def test_what_moved_is_counted(project):
     moved = sum(tensor.numel() for tensor in found.classifier.tuned.values())
     assert found.facts["parameters_moved"] == moved
     # of each of 4 layers: query and value, 32 x 4 and 4 x 32; and the head
-    assert moved == 4 * 2 * 2 * 32 * 4 + 3 * 64 + 3
+    assert moved == 4 * 2 * 2 * 32 * 4 + 3 * (3 * 32) + 3
 
 
 @pytest.mark.parametrize(
@@ -328,3 +329,49 @@ def test_a_disk_that_is_full_of_curves_ends_training_instead_of_stopping_it_for_
 def test_labels_are_numbered_in_their_order_and_unknown_ones_are_minus_one():
     rows = [Row("", "", label, "train", "", "") for label in ("b", "a", "c", "b")]
     assert truth_of(rows, ("a", "b")).tolist() == [1, 0, -1, 1]
+
+
+def test_a_private_head_is_another_one_each_time_and_says_what_it_promises(project):
+    dataset = prepare(project)
+    first, second = (fitted(project, dataset, method="private-head", epsilon=20.0) for _ in range(2))
+    assert head_bytes(first) != head_bytes(second)
+    told = first.facts["privacy"]
+    assert (told["epsilon"], told["delta"]) == (20.0, 1e-6)
+    assert told["people"] == first.facts["taught_by"] == len(dataset.split("train"))
+    assert first.facts["validation_accuracy"] is None
+
+
+def test_a_private_head_learns_what_a_head_learns(project):
+    dataset = prepare(project)
+    found = fitted(project, dataset, method="private-head", epsilon=50.0).classifier
+    held = dataset.split("test")
+    said = found.probabilities([row.text for row in held]).argmax(1)
+    assert (said == truth_of(held, found.labels)).mean() > 0.8
+
+
+def test_who_teaches_a_private_head_does_not_choose_its_temperature(project):
+    """Else one person would be told of twice."""
+    dataset = prepare(project)
+    number = {row.id: n for split in ("train", "validation") for n, row in enumerate(dataset.split(split))}
+
+    def owned(row: Row, who: str) -> Row:
+        return replace(row, subject=f"{who} {number[row.id]}") if row.split != "test" else row
+
+    apart = with_rows(project, dataset, lambda row: owned(row, row.split))
+    same = with_rows(project, dataset, lambda row: owned(row, "both"))
+    strangers, teachers = (
+        fitted(project, some, method="private-head", epsilon=50.0) for some in (apart, same)
+    )
+    assert (strangers.facts["is_calibrated"], teachers.facts["is_calibrated"]) == (True, False)
+
+
+def test_a_person_is_counted_once_however_many_rows_there_are(project):
+    dataset = with_rows(project, prepare(project), lambda row: replace(row, subject=row.label))
+    with pytest.raises(BadInput, match="there are 3, 1.0 a label"):
+        fitted(project, dataset, method="private-head")
+
+
+def test_too_few_people_for_a_private_head_are_refused_before_a_text_is_run(project):
+    with pytest.raises(BadInput, match=r"epsilon = 0.05 with delta = 1e-06 needs [\d,]+ people who teach"):
+        fitted(project, method="private-head", epsilon=0.05)
+    assert not (project.kept / "cache").exists()

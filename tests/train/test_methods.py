@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from millwright.errors import BadInput, NotFound
-from millwright.settings import TrainSection
+from millwright.settings import FROZEN, TrainSection
 from millwright.train.classifier import assemble
 from millwright.train.methods import (
     METHODS,
@@ -29,7 +29,7 @@ TEXTS = [
     "forgot the pin",
 ] * 4
 TRUTH = np.array([0, 0, 0, 1, 1, 1] * 4)
-TUNED = [name for name in METHODS if name != "head"]
+TUNED = [name for name in METHODS if name not in FROZEN]
 
 
 @pytest.mark.parametrize("method", TUNED)

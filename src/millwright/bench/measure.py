@@ -96,11 +96,11 @@ def _messages(project: Project) -> list[str]:
     manifest = version_manifest(project, resolve(project, CHAMPION))
     dataset = open_dataset(project, manifest["dataset"]["id"])
     rows = dataset.split("test") or dataset.rows
-    fits = [row.text for row in rows if len(row.text) <= project.settings.serve.max_characters]
+    fits = [row.text for row in rows if len(row.text) <= project.settings.data.max_characters]
     if not fits:
         raise BadInput(
-            f"no row is within serve.max_characters = {project.settings.serve.max_characters}; raise it",
-            field="serve.max_characters",
+            f"no row is within data.max_characters = {project.settings.data.max_characters}; raise it",
+            field="data.max_characters",
         )
     return fits[:MOST_MESSAGES]
 

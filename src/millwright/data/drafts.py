@@ -18,7 +18,7 @@ from millwright.data.columns import check_text_is_not_numbers
 from millwright.data.span_rows import cleaned_spans
 from millwright.data.split import splits_of, units_of
 from millwright.data.table import ROW, Table
-from millwright.data.texts import canonical_all, clean_all, digests
+from millwright.data.texts import bare_all, canonical_all, clean_all, digests
 from millwright.errors import one_of
 from millwright.modalities.text import canonical
 from millwright.privacy.gate import Gate
@@ -54,9 +54,19 @@ class Masking:
     has_spans: bool = False
 
 
-def masking_of(project: Project) -> Masking:
-    """What a project's settings ask for."""
-    return Masking(masker(project), has_spans=project.settings.project.task == SPANS)
+def masking_of(project: Project, *, reversible: bool = False) -> Masking:
+    """What a project's settings ask for.
+
+    Args:
+        project: an open project.
+        reversible: as `masker` takes it. Where spans are to be found nothing is: a model reads placeholders
+            in the place of tokens, which would move the spans.
+
+    Returns:
+        The masking, with counts of nothing.
+    """
+    has_spans = project.settings.project.task == SPANS
+    return Masking(masker(project, reversible=reversible and not has_spans), has_spans=has_spans)
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ def group_name(data: DataSection, text: str, group: str | None, subject: str | N
     return f"g:{value}" if value else f"t:{canonical(text)}"
 
 
-def cleaned(rows: pl.DataFrame, masking: Masking) -> pl.DataFrame:
+def cleaned(rows: pl.DataFrame, masking: Masking, refused: pl.Series | None = None) -> pl.DataFrame:
     """Repair the texts and labels of rows, and replace personal data in the texts.
 
     Every row of every file and of the feedback passes through here once, before anything of it is
@@ -92,6 +102,8 @@ def cleaned(rows: pl.DataFrame, masking: Masking) -> pl.DataFrame:
     Args:
         rows: columns text, label, group, subject and slices, as they were read.
         masking: what becomes of personal data; its counts grow.
+        refused: why rows may not teach, null where they may. Of those that may not nothing is kept, so no
+            value of theirs may get a token.
 
     Returns:
         The same rows with the same columns, and `fault`: why a row's label cannot be used, else null.
@@ -99,14 +111,26 @@ def cleaned(rows: pl.DataFrame, masking: Masking) -> pl.DataFrame:
     if masking.has_spans:
         return cleaned_spans(rows, masking.masker, masking.counts)
     rows = rows.with_columns(pl.lit(None, pl.String).alias("fault"))
-    return rows.with_columns(_masked(clean_all(rows["text"]), masking), clean_all(rows["label"]))
+    texts = clean_all(rows["text"])
+    places = None if refused is None or refused.null_count() == len(refused) else refused.is_null().arg_true()
+    if places is None:
+        texts = _masked(texts, rows["subject"], masking)
+    elif len(places):
+        texts = texts.clone().scatter(
+            places, _masked(texts.gather(places), rows["subject"].gather(places), masking)
+        )
+    return rows.with_columns(texts, clean_all(rows["label"]))
 
 
-def _masked(texts: pl.Series, masking: Masking) -> pl.Series:
+def _masked(texts: pl.Series, subjects: pl.Series, masking: Masking) -> pl.Series:
     """A column of texts with personal data replaced, under its own name."""
-    if masking.masker.detector is None:
+    own = masking.masker
+    if own.detector is None:
         return texts
-    return pl.Series(texts.name, masking.masker.mask_all(texts.to_list(), masking.counts), dtype=pl.String)
+    owners = own.book.pseudonyms(subjects.to_list()) if own.book else ()
+    return pl.Series(
+        texts.name, own.mask_all(texts.to_list(), masking.counts, owners=owners), dtype=pl.String
+    )
 
 
 def file_drafts(
@@ -131,10 +155,11 @@ def file_drafts(
     Returns:
         A draft frame; and a frame of `row` and `reason`. Both in the file's order.
     """
-    rows = cleaned(_raw(table, data), masking)
+    rows = _raw(table, data)
     refused = pl.Series("refused", [None] * len(rows), dtype=pl.String)
     if wishes is not None:
         refused = wishes.gate.reasons(rows["subject"], _wishes(table, wishes.column), from_file=True)
+    rows = cleaned(rows, masking, refused)
     text, label = pl.col("text"), pl.col("label")
     too_long = pl.lit(f"longer than {data.max_characters} characters")
     rows = rows.with_columns(
@@ -142,7 +167,7 @@ def file_drafts(
         .then(pl.lit("empty text"))
         .when(label == "")
         .then(pl.lit("empty label"))
-        .when(text.str.len_chars() > data.max_characters)
+        .when(bare_all(rows["text"]).str.len_chars() > data.max_characters)
         .then(too_long)
         .when(pl.col("fault").is_not_null())
         .then(pl.col("fault"))
@@ -281,7 +306,7 @@ def ids_of(drafts: pl.DataFrame) -> np.ndarray:
     """
     says = drafts.select(
         pl.concat_str(
-            "text",
+            bare_all(drafts["text"]),
             "label",
             "group",
             pl.when(pl.col("split") == TEST).then(pl.lit("test")).otherwise(pl.lit("")),
@@ -329,7 +354,7 @@ def feedback_rows(project: Project) -> list[Row]:
     """Every row of `feedback_drafts`, without ids."""
     return [
         row
-        for drafts, predictions, _ in feedback_drafts(project, 0, masking_of(project))
+        for drafts, predictions, _ in feedback_drafts(project, 0, masking_of(project, reversible=True))
         for row in _rows(
             drafts, project.settings.data, [f"feedback:{prediction}" for prediction in predictions]
         )

@@ -1,4 +1,4 @@
-"""Takes the rows of all files and of the feedback into a spill, piece by piece, with their keys."""
+"""Takes the rows of all files, of the feedback and of labelling functions into a spill, with their keys."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +24,7 @@ from millwright.data.repeats import KEY, Parts
 from millwright.data.sources import Sources, shown_names
 from millwright.data.spill import Spill
 from millwright.data.table import Table
+from millwright.data.weak import WEAK_FILE, weak_drafts
 from millwright.errors import BadInput
 from millwright.privacy.gate import open_gate
 from millwright.project import Project
@@ -67,7 +68,8 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
     paths = [project.folder / name for name in names]
     sources = Sources(shown_names(names))
     codes: dict[str, int] = {}
-    notes, reasons, masking = [], Counter[str](), masking_of(project)
+    notes, reasons, masking = [], Counter[str](), masking_of(project, reversible=True)
+    said = Counter[str]()  # labels that aren't weak, of rows that aren't tested on
     most = None if masking.has_spans else MOST_LABELS_READ  # rows that are marked alike are few
     total, done = sum(map(_size, paths)), 0
     for number, (path, shown) in enumerate(zip(paths, sources.names, strict=True)):
@@ -77,11 +79,12 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
             seen((done + part * _size(path)) / (total or 1))
 
         encoding = "utf-8"
-        for table in _checked_pieces(path, data, part_seen, wishes.column):
+        for table in checked_pieces(path, data, part_seen, wishes.column):
             only_test = names[number] in data.test_files
             drafts, excluded = file_drafts(
                 table, data, number, only_test=only_test, masking=masking, wishes=wishes
             )
+            said.update(_clean_labels(drafts))
             _store(spill, parts, drafts, codes, most)
             reasons.update(excluded["reason"].to_list())
             spill.append("unusable", excluded_lines(excluded.with_columns(file=pl.lit(shown))))
@@ -92,8 +95,13 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
     for drafts, predictions, excluded in feedback_drafts(project, len(names), masking, wishes.gate):
         reasons.update(excluded["reason"].to_list())
         spill.append("unusable", excluded_lines(excluded.with_columns(row=pl.lit(0))))
+        said.update(_clean_labels(drafts))
         _store(spill, parts, drafts, codes, most)
         sources.predictions.extend(predictions)
+    for drafts, excluded in weak_drafts(project, len(names) + 1, masking, wishes, said):
+        reasons.update(excluded["reason"].to_list())
+        spill.append("unusable", excluded_lines(excluded.with_columns(file=pl.lit(WEAK_FILE))))
+        _store(spill, parts, drafts, codes, most)
     return Intake(sources, tuple(codes), tuple(notes), reasons, masking.counts)
 
 
@@ -105,11 +113,15 @@ def excluded_lines(excluded: pl.DataFrame) -> bytes:
     )
 
 
+def _clean_labels(drafts: pl.DataFrame) -> dict[str, int]:
+    return dict(drafts.filter(pl.col("split") != TEST)["label"].value_counts().rows())
+
+
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _checked_pieces(
+def checked_pieces(
     path: Path, data: DataSection, seen: Callable[[float], object], consent: str | None
 ) -> Iterator[Table]:
     """The pieces of a file, which is refused as soon as it shows that it cannot be used."""

@@ -3,16 +3,18 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import polars as pl
 
 from millwright.data.load import stream_table
 from millwright.data.table import ROW
+from millwright.data.weak import weak_files
 from millwright.errors import BadInput
 from millwright.privacy.detect import Detector, detector
 from millwright.privacy.mask import names_of
-from millwright.privacy.sealed import read_opinions, read_predictions, read_proposed
+from millwright.privacy.sealed import stream_opinions, stream_predictions, stream_proposed
 from millwright.privacy.vault import Vault, open_vault
 from millwright.progress import Progress, quiet
 from millwright.project import Project
@@ -20,10 +22,11 @@ from millwright.project import Project
 SAMPLES = 3
 SHOWN = 24  # characters of a sample
 STORED: tuple[tuple[str, str, Callable[[Vault], Iterable[object]]], ...] = (
-    ("predictions", "text", read_predictions),
-    ("opinions", "comment", read_opinions),
-    ("proposed_rows", "text", read_proposed),
+    ("predictions", "text", stream_predictions),
+    ("opinions", "comment", stream_opinions),
+    ("proposed_rows", "text", stream_proposed),
 )  # a table, its column, and what opens its rows
+AT_ONCE = 500  # texts of a table that are looked at together
 
 
 @dataclass(frozen=True)
@@ -89,15 +92,17 @@ def scan_project(project: Project, progress: Progress = quiet) -> list[Finding]:
         NotFound: a file of the settings is missing.
         BadInput: the project names no file, or one cannot be read.
     """
-    names = [*project.settings.data.files, *project.settings.data.test_files]
+    names = [*project.settings.data.files, *project.settings.data.test_files, *weak_files(project)]
     if not names:
         raise BadInput("data.files in millwright.toml is empty; list at least one file", field="data.files")
     model = names_of(project) or True
     found = [item for name in names for item in scan_file(project.folder / name, progress, model)]
+    vault = open_vault(project)
     for table, column, opened in STORED:
         tallies: dict[tuple[str, str], _Tally] = {}
-        texts = Counter(text for record in opened(open_vault(project)) if (text := getattr(record, column)))
-        _tally(column, texts.items(), detector(names=model), tallies)
+        texts = (text for record in opened(vault) if (text := getattr(record, column)))
+        while part := Counter(islice(texts, AT_ONCE)):
+            _tally(column, part.items(), detector(names=model), tallies)
         found += _findings(table, [column], tallies)
     return found
 

@@ -24,12 +24,13 @@ from millwright.data.repeats import Findings, Kept, Parts, count_split_groups, d
 from millwright.data.sources import Sources
 from millwright.data.span_report import check_span_labels, count_spans
 from millwright.data.spill import Spill, spilling
+from millwright.data.weak import WEAK_FILE
 from millwright.errors import BadInput
 from millwright.privacy.sealed_lines import LinesKey
 from millwright.privacy.vault import open_vault
 from millwright.progress import Progress, quiet
 from millwright.project import Project
-from millwright.records import SPLITS, JsonObject
+from millwright.records import SPLITS, WEAK, JsonObject
 from millwright.settings import SPANS
 from millwright.store.database import now
 from millwright.store.tables import datasets
@@ -38,6 +39,7 @@ MAX_LABELS = 5_000
 PART_BYTES = 8_000_000  # of the files, in each of the parts that are held in memory one by one
 MOST_PARTS = 1_024
 LISTED_AT_ONCE = 16_000_000
+OUTDONE = "weak label where another stands"
 _UNPACKED = {".gz": 4, ".parquet": 6}  # about how much larger such a file's content is
 
 
@@ -57,7 +59,7 @@ def prepare(project: Project, *, progress: Progress = quiet) -> Dataset:
         CannotStore: the disk is full or read-only.
     """
     data = project.settings.data
-    if not data.files:
+    if not data.files and not (project.folder / WEAK_FILE).is_file():
         raise BadInput("data.files in millwright.toml is empty; list at least one file", field="data.files")
     parts = Parts(_count_parts(project), len(data.files) + len(data.test_files), bool(data.test_files))
     with spilling(project.kept) as spill:
@@ -89,6 +91,7 @@ def prepare(project: Project, *, progress: Progress = quiet) -> Dataset:
             "broken_texts": _named(
                 arranged.broken, [[place] for place in arranged.broken_places], intake.sources
             ),
+            **({"weak": weak} if (weak := int(kept.labels["weak"].sum())) else {}),
             "excluded": reasons,
             "masked": dict(sorted(intake.masked.items())),
             "notes": [*intake.notes, *moves],
@@ -137,7 +140,7 @@ def _keep_every_label_in_training(kept: Kept, labels: tuple[str, ...]) -> tuple[
         f"label {labels[code]!r} had no row in training; one group of it was moved there"
         for code in movable["code"]
     ]
-    unknown = untrained.filter(pl.col("movable_unit").is_null())["code"]
+    unknown = untrained.filter(pl.col("movable_unit").is_null() & (pl.col("weak") == 0))["code"]
     notes += [
         f"label {label!r} has only test rows, so no version can learn it"
         for label in sorted(labels[code] for code in unknown)
@@ -178,7 +181,8 @@ def _reasons(intake: Intake, kept: Kept) -> dict[str, int]:
     reasons = Counter[str]()
     for reason, count in intake.excluded.items():
         reasons[reason.split(" of ")[0]] += count
-    return {**reasons, **({"exact duplicate": kept.repeats} if kept.repeats else {})}
+    dropped = {"exact duplicate": kept.repeats, OUTDONE: kept.outdone}
+    return {**reasons, **{reason: count for reason, count in dropped.items() if count}}
 
 
 def _excluded(spill: Spill, sources: Sources) -> Iterator[bytes]:
@@ -192,14 +196,20 @@ def _excluded(spill: Spill, sources: Sources) -> Iterator[bytes]:
         repeats = repeats.sort("place")
         number, row = pl.col("place") // (1 << ROW_BITS), pl.col("place") % (1 << ROW_BITS)
         own, first = (sources.column(repeats[name]) for name in ("place", "first"))
-        is_file = number < len(sources.names)
+        is_file, is_weak = number < len(sources.names), number > len(sources.names)
+        is_outdone = is_weak & ~pl.col("first").str.starts_with(WEAK)
         yield excluded_lines(
             repeats.with_columns(own=own, first=first).select(
                 file=pl.when(is_file)
                 .then(pl.col("own").str.strip_prefix("file:").str.replace(r":\d+$", ""))
+                .when(is_weak)
+                .then(pl.lit(WEAK_FILE))
                 .otherwise(pl.col("own")),
-                row=pl.when(is_file).then(row).otherwise(0),
-                reason=pl.concat_str(pl.lit("exact duplicate of "), pl.col("first")),
+                row=pl.when(is_file | is_weak).then(row).otherwise(0),
+                reason=pl.concat_str(
+                    pl.when(is_outdone).then(pl.lit(f"{OUTDONE}: ")).otherwise(pl.lit("exact duplicate of ")),
+                    pl.col("first"),
+                ),
             )
         )
 

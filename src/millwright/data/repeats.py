@@ -32,7 +32,7 @@ class Parts:
     """How rows are divided: keys by text and rows by id, into `count` parts each."""
 
     count: int
-    feedback: int  # the number of the source that is no file
+    feedback: int  # the number of the source that is no file; weak rows have the next one
     has_test_files: bool
 
     def names(self, kind: str) -> list[str]:
@@ -49,8 +49,13 @@ class Parts:
 
     @property
     def is_file(self) -> pl.Expr:
-        """False for rows of the feedback."""
-        return (pl.col("place") // (1 << ROW_BITS)) != self.feedback
+        """False for rows of the feedback and for weak ones."""
+        return (pl.col("place") // (1 << ROW_BITS)) < self.feedback
+
+    @property
+    def is_weak(self) -> pl.Expr:
+        """True for rows that labelling functions labelled."""
+        return (pl.col("place") // (1 << ROW_BITS)) > self.feedback
 
     @property
     def may_train(self) -> pl.Expr:
@@ -62,21 +67,25 @@ class Parts:
 class Kept:
     """What is left once repeats are dropped.
 
-    `labels` has a row for each label: code, how many rows it has in training, how many that may train,
-    the first place of a row that may be moved there, and the unit of the movable row of least id.
+    `labels` has a row for each label: code, how many rows it has in training that aren't weak, how many that
+    may train, how many weak ones, the first place of a row that may be moved to training, and the unit of the
+    movable row of least id. `repeats` were dropped because they say what an earlier row says, `outdone` are
+    weak rows whose text has a label that isn't weak.
     """
 
     texts: int
     repeats: int
+    outdone: int
     labels: pl.DataFrame
 
 
 def drop_repeats(spill: Spill, parts: Parts) -> Kept:
-    """Find rows that repeat text and label of an earlier one, training and test apart.
+    """Find rows that repeat text and label of an earlier one, training and test apart, and weak rows whose
+    text has another row that isn't weak.
 
     Reads the streams "keys". Writes "kept": keys without repeats; "dropped": places of repeats, by id;
-    "same": places of rows whose text an earlier kept row has, by id; "repeats": places of repeats and
-    of what they repeat, by stretches of reading.
+    "same": places of rows whose text an earlier kept row has, by id; "repeats": places of dropped rows and
+    of what stands instead, by stretches of reading.
 
     Args:
         spill: where the streams are.
@@ -85,15 +94,19 @@ def drop_repeats(spill: Spill, parts: Parts) -> Kept:
     Returns:
         What is left.
     """
-    texts = repeats = 0
+    texts = repeats = outdone = 0
     tallies: list[pl.DataFrame] = []
     for name, kept_name in zip(parts.names("keys"), parts.names("kept"), strict=True):
         keys = spill.take_frame(name)
         if keys is None:
             continue
         is_test = (pl.col("split") == TEST).alias("is_test")
-        keys = keys.with_columns(is_test).with_columns(
-            first=pl.col("place").min().over(*_TEXT, "code", "is_test")
+        keys = keys.with_columns(is_test, clean=pl.when(~parts.is_weak).then("place").min().over(*_TEXT))
+        weaker = parts.is_weak & pl.col("clean").is_not_null()
+        keys = keys.with_columns(
+            first=pl.when(weaker)
+            .then("clean")
+            .otherwise(pl.col("place").min().over(*_TEXT, "code", "is_test"))
         )
         again = keys.filter(pl.col("place") != pl.col("first"))
         kept = keys.filter(pl.col("place") == pl.col("first")).select(*KEY)
@@ -107,9 +120,10 @@ def drop_repeats(spill: Spill, parts: Parts) -> Kept:
             spill.append_frame(f"repeats-{number:014}", rows.select("place", "first"))
         spill.append_frame(kept_name, kept)
         texts += len(kept) - len(same)
+        outdone += int(again.select(weaker.sum()).item())
         repeats += len(again)
         tallies = [_tally([*tallies, _label_tally(kept, parts)])]
-    return Kept(texts, repeats, _tally(tallies))
+    return Kept(texts, repeats - outdone, outdone, _tally(tallies))
 
 
 def _label_tally(kept: pl.DataFrame, parts: Parts) -> pl.DataFrame:
@@ -125,8 +139,9 @@ def _label_tally(kept: pl.DataFrame, parts: Parts) -> pl.DataFrame:
         )
     )
     counted = kept.group_by("code").agg(
-        (pl.col("split") == TRAIN).sum().cast(pl.Int64).alias("training"),
+        ((pl.col("split") == TRAIN) & ~parts.is_weak).sum().cast(pl.Int64).alias("training"),
         parts.may_train.sum().cast(pl.Int64).alias("may_train"),
+        parts.is_weak.sum().cast(pl.Int64).alias("weak"),
     )
     return counted.join(movable, on="code", how="left")
 
@@ -134,14 +149,14 @@ def _label_tally(kept: pl.DataFrame, parts: Parts) -> pl.DataFrame:
 def _tally(tallies: list[pl.DataFrame]) -> pl.DataFrame:
     """One row a label of the tallies of several parts."""
     if not tallies:
-        names = ("code", "training", "may_train", "movable_place", "movable_id", "movable_unit")
+        names = ("code", "training", "may_train", "weak", "movable_place", "movable_id", "movable_unit")
         return pl.DataFrame(schema=dict.fromkeys(names, pl.Int64))
     return (
         pl.concat(tallies)
         .sort("movable_id", nulls_last=True)
         .group_by("code")
         .agg(
-            pl.col("training", "may_train").sum(),
+            pl.col("training", "may_train", "weak").sum(),
             pl.col("movable_place").min(),
             pl.col("movable_id", "movable_unit").first(),
         )

@@ -1,4 +1,7 @@
-"""Where rows come from, and what a row's place is called: "file:NAME:ROW" or "feedback:PREDICTION"."""
+"""Where rows come from, and what a row's place is called.
+
+That is "file:NAME:ROW", "feedback:PREDICTION" or "weak:ROW".
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from millwright.data.drafts import ROW_BITS
+from millwright.records import WEAK
 
 _ROW_MASK = (1 << ROW_BITS) - 1
 
@@ -23,17 +27,18 @@ class Sources:
         number, row = place >> ROW_BITS, place & _ROW_MASK
         if number == len(self.names):
             return f"feedback:{self.predictions[row]}"
+        if number == len(self.names) + 1:
+            return f"{WEAK}{row}"
         return f"file:{self.names[number]}:{row}"
 
     def column(self, places: pl.Series) -> pl.Series:
         """The sources of many places."""
         number, row = places // (1 << ROW_BITS), places % (1 << ROW_BITS)
+        begins = {place: f"file:{name}:" for place, name in enumerate(self.names)}
+        begins[len(self.names) + 1] = WEAK
         column = pl.select(
             pl.concat_str(
-                pl.lit("file:"),
-                number.replace_strict(dict(enumerate(self.names)), default=None, return_dtype=pl.String),
-                pl.lit(":"),
-                row.cast(pl.String),
+                number.replace_strict(begins, default=None, return_dtype=pl.String), row.cast(pl.String)
             )
         ).to_series()
         said = (number == len(self.names)).arg_true()

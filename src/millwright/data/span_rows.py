@@ -148,7 +148,7 @@ def cleaned_spans(rows: pl.DataFrame, masker: Masker, counts: Counter[str]) -> p
         found.append(spans)
         faults.append(fault)
         edits.append(rounds)
-    masked = masker.mask_all(texts, counts, edits)
+    masked = masker.mask_all(texts, counts, edits=edits)
     labels = rows["label"].to_list()
     for place, (text, spans) in enumerate(zip(masked, found, strict=True)):
         if not labels[place].strip() or faults[place]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import polars as pl
 
-from millwright.modalities.text import canonical, clean
+from millwright.modalities.text import TOKEN, canonical, clean
 
 _SPACE, _END = 32, 0
 _FOLDED = bytes(
@@ -28,8 +28,14 @@ def clean_all(texts: pl.Series) -> pl.Series:
     return _replaced(texts.str.strip_chars(" \t\n"), texts, ~is_plain, clean)
 
 
+def bare_all(texts: pl.Series) -> pl.Series:
+    """`bare` of every text of a column without nulls."""
+    return texts.str.replace_all(TOKEN, "<$1>")
+
+
 def canonical_all(texts: pl.Series) -> pl.Series:
     """`canonical` of every text of a column without nulls."""
+    texts = bare_all(texts)
     foreign = (~_is_ascii(texts)).arg_true()
     signless = texts
     if len(foreign):

@@ -87,8 +87,11 @@ def erase_datasets(work: Work) -> None:
 
 
 def erase_reports_of(work: Work, version: str) -> None:
-    """Delete the evaluations of a version."""
-    for path in sorted(work.project.reports.glob(f"evaluation-{version}[.-]*")):
+    """Delete the evaluations of a version, its audits and the cards with them."""
+    kinds = ("evaluation", "membership", "card")
+    for path in sorted(
+        path for kind in kinds for path in work.project.reports.glob(f"{kind}-{version}[.-]*")
+    ):
         _remove_report(work, path.name)
 
 

@@ -4,7 +4,7 @@ What was found and done stands in the table of erasures after each step, so a se
 first one stopped, and the receipt tells all of it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -31,6 +31,8 @@ from millwright.privacy.vault import Vault, open_vault
 from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import JsonObject
+from millwright.registry.versions import CHALLENGER, CHAMPION, alias
+from millwright.serve.available import check_runtime
 from millwright.store.database import now, scrub
 from millwright.store.files import read_json
 from millwright.store.tables import erasures
@@ -70,14 +72,19 @@ class Erased:
     path: Path
 
 
-def plan_erasure(project: Project, subject: str) -> Found:
-    """What an erasure of a person would find; nothing is changed."""
-    keys = open_vault(project).keys
+def plan_erasure(project: Project, subject: str, *, vault: Vault | None = None) -> Found:
+    """What an erasure of a person would find; nothing is changed. `vault` spares opening another one."""
+    keys = (vault or open_vault(project)).keys
     return find(project, Person(keys, keys.pseudonym(subject)))
 
 
 def erase(
-    project: Project, subject: str, *, withdraw_only: bool = False, progress: Progress = quiet
+    project: Project,
+    subject: str,
+    *,
+    withdraw_only: bool = False,
+    progress: Progress = quiet,
+    vault: Vault | None = None,
 ) -> Erased:
     """Erase a person from rows, files, features, datasets and models; or go on with an erasure.
 
@@ -87,6 +94,7 @@ def erase(
         withdraw_only: take versions whose body was tuned out of service instead of training them anew;
             a head is always trained anew, it takes seconds.
         progress: called with a step's name and the fraction done.
+        vault: the project's, where it is open already.
 
     Returns:
         The signed receipt. If nothing is left to erase, that of the last erasure.
@@ -95,8 +103,10 @@ def erase(
         NotFound: nothing is known of the person.
         BadInput: the person is under a legal hold.
         Busy: a training, a turn or another erasure runs; or the person appeared again meanwhile.
+        MissingExtra: a version must be trained anew and `serve.runtime` names a runtime whose packages are
+            missing; nothing was changed then.
     """
-    vault = open_vault(project)
+    vault = vault or open_vault(project)
     pseudonym = vault.keys.pseudonym(subject)
     return erase_pseudonym(project, vault, pseudonym, withdraw_only=withdraw_only, progress=progress)
 
@@ -113,10 +123,13 @@ def erase_pseudonym(
             )
         person = Person(vault.keys, pseudonym)
         work = Work("", project, vault, person, {}, withdraw_only, progress)
-        if not _resume(work):
+        if _resume(work):
+            _check_runtime(work, work.record["found"]["versions"])
+        else:
             found = find(project, person)
             if found.is_nothing:
                 return _last(project, pseudonym)
+            _check_runtime(work, found.versions)
             _begin(work, found)
         for place, (name, step) in enumerate(STEPS):
             progress(f"erase: {name}", place / len(STEPS))
@@ -124,6 +137,14 @@ def erase_pseudonym(
             with project.database.begin() as connection:
                 work.keep(connection)
         return _finish(work)
+
+
+def _check_runtime(work: Work, versions: Mapping[str, JsonObject]) -> None:
+    """Refuse a forced runtime that cannot be had, if a version that serves must be trained anew."""
+    serving = {alias(work.project, name) for name in (CHAMPION, CHALLENGER)}
+    methods = {about["method"] for name, about in versions.items() if name in serving}
+    if methods and not (work.withdraw_only and "head" not in methods):
+        check_runtime(work.project.settings)
 
 
 def erasures_of(project: Project, pseudonym: str) -> list[str]:

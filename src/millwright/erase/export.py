@@ -25,21 +25,22 @@ EXPORT_FORMAT = 1
 MANIFEST = "manifest.json"
 
 
-def gather(project: Project, subject: str) -> JsonObject:
+def gather(project: Project, subject: str, *, vault: Vault | None = None) -> JsonObject:
     """What a project holds of a person, as lists of rows by kind.
 
     Args:
         project: an open project.
         subject: as files and requests name the person.
+        vault: the project's, where it is open already.
 
     Returns:
         Lists of flat objects: predictions, opinions, proposed_rows, shadows, survey_asks, failures,
-        annotations, review_items, file_rows, dataset_rows, versions, consents, restrictions.
+        annotations, review_items, vault_tokens, file_rows, dataset_rows, versions, consents, restrictions.
 
     Raises:
         NotFound: nothing is known of the person.
     """
-    vault = open_vault(project)
+    vault = vault or open_vault(project)
     person = Person(vault.keys, vault.keys.pseudonym(subject))
     found = find(project, person)
     consents = [vars(one) for one in consents_of(project, person.pseudonym)]

@@ -8,14 +8,17 @@ from sqlalchemy import func, select
 
 from millwright.data.dataset import ROWS, Dataset, open_dataset
 from millwright.data.prepare import dataset_folder
+from millwright.data.weak import weak_files
 from millwright.erase.owned_files import rows_of_subject
 from millwright.errors import NotFound
 from millwright.privacy.holdings import rows_of
 from millwright.privacy.keys import KeyStore
 from millwright.project import Project
 from millwright.records import JsonObject, Row
+from millwright.settings import FROZEN, TrainSection
 from millwright.store.files import read_json, sha256_file
 from millwright.store.tables import datasets
+from millwright.train.shards import shard_count, shard_of, weights_sha256
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,9 @@ class Found:
     """What there is of a person.
 
     `rows` counts sealed rows by table. `files` has rows and sha256 by the file's name in the settings,
-    `datasets` by dataset. `versions` were made of those datasets: dataset, method, sha256 of the weights, and
-    how many of the person's rows taught each. `unknown_versions` are those whose dataset is not here.
+    `datasets` by dataset. `versions` were made of those datasets: dataset, method, sha256 of the weights, how
+    many of the person's rows taught each, and which shards saw one, if it has any. `unknown_versions` are
+    those whose dataset is not here.
     """
 
     rows: dict[str, int]
@@ -109,13 +113,17 @@ def find(project: Project, person: Person, until: str | None = None) -> Found:
 
 
 def _version(path: Path, rows: list[Row]) -> JsonObject:
-    manifest = read_json(path / "manifest.json")
-    return {
+    manifest, taught = read_json(path / "manifest.json"), [row for row in rows if row.split != "test"]
+    about = {
         "dataset": manifest["dataset"]["id"],
         "method": manifest["method"],
-        "rows_that_taught": sum(row.split != "test" for row in rows),
-        "sha256": sha256_file(path / "weights.safetensors"),
+        "rows_that_taught": len(taught),
+        "sha256": weights_sha256(path),
     }
+    if count := shard_count(path):
+        train = TrainSection.model_validate(manifest["settings"]["train"])
+        about.update(shards=count, shards_that_saw=sorted({shard_of(row, train) for row in taught}))
+    return about
 
 
 def _made_after(project: Project, hour: str | None) -> set[str]:
@@ -148,7 +156,7 @@ def is_owned(project: Project, path: Path) -> bool:
 
 def _files(project: Project, person: Person) -> dict[str, JsonObject]:
     data, found = project.settings.data, dict[str, JsonObject]()
-    for name in (*data.files, *data.test_files):
+    for name in (*data.files, *data.test_files, *weak_files(project)):
         if data.subject is None:
             break
         try:
@@ -178,11 +186,11 @@ def _bodies(project: Project, ids: set[str], versions: list[str]) -> set[str]:
         if ids & set(read_json(path).get("rows", ())):
             found.add(path.parent.name)
     tuned = [project.kept / "versions" / name for name in versions]
-    tuned = [path for path in tuned if read_json(path / "manifest.json")["method"] != "head"]
+    tuned = [path for path in tuned if read_json(path / "manifest.json")["method"] not in FROZEN]
     if tuned:
-        from millwright.serve.torch_body import open_torch_body  # PyTorch, only where it must be
+        from millwright.serve.torch_body import read_body_key  # PyTorch, only where it must be
 
         for path in tuned:
-            _, key = open_torch_body(path)
+            key = read_body_key(path)
             found |= {body.name for body in (project.kept / "bodies").glob(f"{key}-*")}
     return found

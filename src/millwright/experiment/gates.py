@@ -17,7 +17,8 @@ class Changes:
 
     Calibration errors are those on the same held-out rows; `slowdown` is seconds a text and `growth` bytes
     of the version's files, each over the champion's; `barred_rows` taught it though the people whose they
-    are may not teach any more.
+    are may not teach any more. `members_found` is the share of its rows that an audit of membership found at
+    1 % false accusations, None without an audit; more than `most_found` are too many.
     """
 
     calibration_before: float
@@ -25,6 +26,8 @@ class Changes:
     slowdown: float
     growth: float
     barred_rows: int
+    members_found: float | None = None
+    most_found: float = 1.0
 
 
 def blocked_by(comparison: Comparison, changes: Changes, alpha: float) -> tuple[str, ...]:
@@ -55,4 +58,7 @@ def blocked_by(comparison: Comparison, changes: Changes, alpha: float) -> tuple[
         found.append(f"size: {changes.growth:.1f} times as large, {limit}")
     if changes.barred_rows:
         found.append(f"privacy: {changes.barred_rows} rows of people who may not teach any more taught it")
+    if changes.members_found is not None and changes.members_found > changes.most_found:
+        limit = f"at most {changes.most_found:.1%} may be"
+        found.append(f"membership: {changes.members_found:.1%} of its rows are found at 1 % false, {limit}")
     return tuple(found)

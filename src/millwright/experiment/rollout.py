@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import timedelta
 
-import numpy as np
 from sqlalchemy import insert, select, update
 
 from millwright.errors import BadInput
@@ -26,7 +25,7 @@ from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.traffic import current_traffic, end_traffic
 from millwright.serve.promotion import promote
-from millwright.store.database import now
+from millwright.store.database import now, time_between
 from millwright.store.tables import decisions
 from millwright.webhooks import DECISION, announce
 
@@ -117,7 +116,8 @@ def review(project: Project, at: str | None = None) -> DecisionRecord | None:
         if (champion := champion_of(project)) != experiment.plan.champion:
             return _apply(project, experiment, _overtaken(experiment.plan, champion), {})
         found = analyse(project, experiment, at)
-        decision = decide(experiment.plan, found, _days(experiment.started_at, at))
+        days = max(0.0, time_between(experiment.started_at, at) / timedelta(days=1))
+        decision = decide(experiment.plan, found, days)
         figures = {**asdict(found), "version": decision.version, "shares": decision.shares}
         if decision.kind in ASKS_FIRST and not experiment.plan.is_automatic:
             return _keep(project, experiment, decision, figures, is_applied=False)
@@ -285,8 +285,3 @@ def _words(effect: Effect) -> str:
 
 def _all_words(primary: dict[str, Effect]) -> str:
     return "; ".join(f"{arm}: {_words(effect)}" for arm, effect in primary.items())
-
-
-def _days(start: str, end: str) -> float:
-    passed = datetime.fromisoformat(end) - datetime.fromisoformat(start)
-    return float(np.maximum(passed.total_seconds() / 86_400, 0))

@@ -1,6 +1,6 @@
 """Opinions from a file, as a call centre or a survey tool exports them: checked row by row, kept once."""
 
-import hashlib
+import hmac
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +11,12 @@ from millwright.data.load import read_table
 from millwright.data.table import ROW
 from millwright.errors import BadInput, MillwrightError
 from millwright.feedback import check_opinion
-from millwright.opinions.keys import kept_under_key
+from millwright.opinions.keys import FROM_FILE, kept_under_key
 from millwright.opinions.surveys import asked_with
 from millwright.privacy.mask import Masker, masker
-from millwright.privacy.sealed import store_opinions, take_write_lock
+from millwright.privacy.sealed import owner_of, store_opinions, take_write_lock
 from millwright.privacy.vault import open_vault
+from millwright.privacy.vault_tokens import VaultToken, store_tokens
 from millwright.project import Project
 from millwright.records import Excluded, Opinion
 from millwright.registry.versions import CHAMPION, version_manifest
@@ -24,6 +25,8 @@ from millwright.store.tables import predictions
 
 WORDS, NUMBERS = ("label", "comment", "outcome", "key"), ("rating", "csat", "nps")
 AT_ONCE = 500
+ID_DIGITS = 32
+PURPOSE = "rows of opinions"  # of the key that is derived from the pepper
 COLUMNS = ("prediction", *WORDS, *NUMBERS, "created_at")
 
 
@@ -64,7 +67,8 @@ def import_opinions(project: Project, path: Path) -> Imported:
             field="file",
         )
     labels = set(version_manifest(project, CHAMPION)["labels"])
-    vault, masking = open_vault(project), masker(project)
+    vault, masking = open_vault(project), masker(project, reversible=True)
+    own = vault.keys.derived_key(PURPOSE)
     new, repeated, refused = 0, 0, list(table.unreadable)
     for part in table.frame.iter_slices(AT_ONCE):  # a server that runs writes between them
         with project.database.begin() as connection:
@@ -72,20 +76,26 @@ def import_opinions(project: Project, path: Path) -> Imported:
             for row in part.iter_rows(named=True):
                 number = row.pop(ROW)
                 try:
-                    opinion = _checked(connection, row, labels, masking)
+                    opinion = _checked(connection, row, labels, own)
+                    opinion, tokens = _masked(connection, opinion, masking)
                     if kept_under_key(connection, vault, opinion) is not None:
                         repeated += 1
                         continue
                 except MillwrightError as error:
                     refused.append(Excluded(path.name, number, str(error)))
                     continue
+                store_tokens(connection, vault, tokens, of_service=True)
                 store_opinions(connection, vault, [opinion])
                 new += 1
     return Imported(path.name, new, repeated, tuple(refused))
 
 
-def _checked(connection: Connection, row: dict[str, str], labels: set[str], masking: Masker) -> Opinion:
-    """The opinion of a row, its comment masked; raises BadInput naming the field that cannot be used."""
+def _checked(connection: Connection, row: dict[str, str], labels: set[str], own: bytes) -> Opinion:
+    """The opinion of a row as it came; raises BadInput naming the field that cannot be used.
+
+    What a row says, before anything in it is masked, is its name: another policy, or a better detector, does
+    not make the same row another one. The hash is keyed, else one could try values until it fits.
+    """
     given = {name: (row.get(name) or "").strip() or None for name in COLUMNS}
     numbers = {name: _number(name, given[name]) for name in NUMBERS}
     opinion = Opinion(
@@ -106,18 +116,26 @@ def _checked(connection: Connection, row: dict[str, str], labels: set[str], mask
             f"no prediction {opinion.prediction!r}; name an id that the service returned", field="prediction"
         )
     hour = _hour(given["created_at"], answered)
-    if given["comment"] is not None:
-        given["comment"] = masking.mask(given["comment"])
-    content = "\0".join(given[name] or "" for name in COLUMNS)  # a hash of what was masked would tell it
-    digest = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+    content = "\0".join(given[name] or "" for name in COLUMNS)
+    digest = hmac.digest(own, content.encode(), "sha256").hex()[:ID_DIGITS]
     return replace(
         opinion,
         id=digest,
-        comment=given["comment"],
-        key=given["key"] or f"file:{digest}",
+        key=given["key"] or f"{FROM_FILE}{digest}",
         created_at=hour,
         asked_with=asked_with(connection, opinion),
     )
+
+
+def _masked(connection: Connection, opinion: Opinion, masking: Masker) -> tuple[Opinion, list[VaultToken]]:
+    """The opinion with personal data replaced in its comment, and the tokens that this needs."""
+    if opinion.comment is None:
+        return opinion, []
+    taken: dict[str, VaultToken] = {}
+    owners = [owner_of(connection, opinion.prediction)]
+    (comment,) = masking.mask_all([opinion.comment], owners=owners, taken=taken)
+    used = [replace(token, created_at=opinion.created_at) for token in taken.values()]
+    return replace(opinion, comment=comment), used
 
 
 def _number(name: str, text: str | None) -> int | None:

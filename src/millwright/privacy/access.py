@@ -1,7 +1,7 @@
 """Keys for the HTTP service: hashed, scoped, expiring, limited in rate.
 
 A key is "mw_ID_SECRET" with 256 random bits of secret, so a plain SHA-256 of it cannot be guessed back; the
-database has nothing else. Scopes: what a key may do; "admin" may do everything.
+database has nothing else. Scopes: what a key may do; "admin" may do everything but what EXPRESS names.
 """
 
 import hashlib
@@ -22,8 +22,10 @@ from millwright.project import Project
 from millwright.store.database import hour_of, now
 from millwright.store.tables import api_keys
 
-ADMIN = "admin"
-SCOPES = ("predict", "feedback", "review", ADMIN)
+ADMIN, UNMASK = "admin", "unmask"
+SCOPES = ("predict", "feedback", "review", ADMIN, UNMASK)
+CLOSED = (ADMIN, UNMASK)  # to everybody, also where no key was ever made
+EXPRESS = (UNMASK,)  # given by its own name alone: who may run the service need not see what people wrote
 PREFIX = "mw"
 ID_DIGITS = 12
 READ_SECONDS = 1.0
@@ -165,7 +167,7 @@ class _Bucket:
 
 @dataclass
 class Guard:
-    """Decides who may do what. Where no key was ever made, all but the admin's routes are open."""
+    """Decides who may do what. Where no key was ever made, all but the routes of CLOSED scopes are open."""
 
     project: Project
     clock: Callable[[], float] = time.monotonic
@@ -209,9 +211,9 @@ class Guard:
             TooOften: the key has used up its rate.
         """
         if token is None:
-            if not self._keys and scope != ADMIN:
+            if not self._keys and scope not in CLOSED:
                 return None
-            need = "an admin key" if scope == ADMIN else "a key"
+            need = f"an {scope} key" if scope in CLOSED else "a key"
             raise Unauthorised(
                 f"this needs {need}; send Authorization: Bearer KEY, see `millwright keys create`"
             )
@@ -220,7 +222,7 @@ class Guard:
         is_right = hmac.compare_digest(_hash(token), sha256)
         if key is None or not is_right or not _is_live(key, now()):
             raise Unauthorised("the key is unknown, expired or revoked; ask for another one")
-        if scope and scope not in key.scopes and ADMIN not in key.scopes:
+        if scope and scope not in key.scopes and (ADMIN not in key.scopes or scope in EXPRESS):
             raise Forbidden(f"the key may {', '.join(key.scopes)}, this needs {scope}; use a key that may")
         self._spend(key)
         self._used[key.id] = now()

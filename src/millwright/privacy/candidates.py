@@ -7,10 +7,17 @@ a given name in lower case, or words by which people say their names or addresse
 import re
 from functools import cache
 
+from millwright.privacy.patterns_places import STREET_WORDS
 from millwright.privacy.tokens import word_list
 
 _CAPITAL = re.compile(r"[^\W\d_a-z\u3400-\u9fff]\w*(?:['’]\w+)?")
 _CHINESE = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
+# A house's number before a name, or after one; neither within an amount.
+_HOUSE = re.compile(
+    r"(?<![\w.,£$€])\d{1,5}[A-Za-z]?(?:[\-/]\d{1,4})?,? (?:[a-z]{2,4} )?[A-ZÀ-ÞŠŽ][^\W\d_]{2,}"
+    r"|[A-ZÀ-ÞŠŽ][^\W\d_]*[a-zà-þ]{4,}\.?,? \d{1,4}[A-Za-z]?(?![\w.,]*\d)"
+)
+_NAME = re.compile(r"\W*[A-ZÀ-ÞŠŽ][a-zà-þ'’]+-?(?: [A-ZÀ-ÞŠŽ][a-zà-þ'’\-]+){1,3}\W*")
 _SAID = re.compile(
     r"(?i:\bname\b|\baddress\b|\blive|\bi am\b|\bi'm\b|\bthis is\b|\bcalled\b|\bsigned\b|\bregards\b)"
 )
@@ -40,6 +47,38 @@ def _names() -> frozenset[str]:
 def is_common(word: str) -> bool:
     """True for a word in small letters that is a common one or the code of a currency, and no name."""
     return word in word_list("codes") or (word in word_list("common") and word not in _names())
+
+
+def plausible_kind(value: str, entity: str) -> str | None:
+    """What the tagger marked, as a second look at its words sees it.
+
+    An address has the word of a street, or a house's number beside a name; without either it is a person's
+    name where it is written as one. A name has a word that is neither common nor of those by which letters
+    begin and end.
+
+    Args:
+        value: the characters that the tagger marked.
+        entity: as which of NAMED.
+
+    Returns:
+        The kind to take it for; None for nothing.
+    """
+    low = value.lower().replace("’", "'")
+    words = re.findall(r"[^\W\d_]+", low)
+    if entity == "ADDRESS":
+        if _is_address(value, low):
+            return entity
+        return "PERSON" if _NAME.fullmatch(value) and not all(map(is_common, words)) else None
+    if word_list("letters").issuperset(words):
+        return None
+    common = (entity == "PERSON" or " " not in low) and all(is_common(word) for word in low.split())
+    return None if common else entity
+
+
+def _is_address(value: str, low: str) -> bool:
+    words = re.findall(r"[\w']+", low)
+    street = not STREET_WORDS.isdisjoint(words) and not all(map(is_common, words[:-1]))
+    return street or _HOUSE.search(value) is not None or _CHINESE.search(value) is not None
 
 
 def may_hold_a_name(text: str) -> bool:

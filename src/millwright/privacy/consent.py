@@ -9,7 +9,7 @@ from sqlalchemy import Row, Update, delete, insert, select, update
 
 from millwright.errors import BadInput, choice, one_of
 from millwright.privacy.audit import record
-from millwright.privacy.vault import open_vault
+from millwright.privacy.vault import Vault, open_vault
 from millwright.project import Project
 from millwright.store.database import now
 from millwright.store.tables import consents, restrictions
@@ -46,13 +46,14 @@ class ConsentGiven:
     withdrawn_at: str | None = None
 
 
-def grant(project: Project, subject: str, consent: ConsentGiven) -> None:
+def grant(project: Project, subject: str, consent: ConsentGiven, *, vault: Vault | None = None) -> None:
     """Note that a person consents to a purpose; an older consent to it is withdrawn with that.
 
     Args:
         project: an open project.
         subject: as users and files name the person.
         consent: what to, on which basis, how and when.
+        vault: the project's, where it is open already.
 
     Raises:
         BadInput: the person, the purpose or the channel is empty or too long, or the basis is unknown.
@@ -61,7 +62,7 @@ def grant(project: Project, subject: str, consent: ConsentGiven) -> None:
     _check_named(consent.purpose, "purpose")
     _check_named(consent.channel, "channel")
     choice("legal basis", consent.legal_basis, BASES, field="legal_basis")
-    pseudonym = open_vault(project).keys.pseudonym(subject)
+    pseudonym = (vault or open_vault(project)).keys.pseudonym(subject)
     with project.database.begin() as connection:
         connection.execute(_withdrawing(pseudonym, consent.purpose, consent.granted_at))
         connection.execute(insert(consents).values(subject=pseudonym, **vars(consent)))
@@ -69,7 +70,7 @@ def grant(project: Project, subject: str, consent: ConsentGiven) -> None:
         record(project, "consent granted", subject=pseudonym, details=details)
 
 
-def withdraw(project: Project, subject: str, purpose: str) -> int:
+def withdraw(project: Project, subject: str, purpose: str, *, vault: Vault | None = None) -> int:
     """Note that a person withdraws consent to a purpose, also where none was noted.
 
     Rows of the person enter no dataset that is built from now on; what was trained before stays as it is
@@ -79,13 +80,14 @@ def withdraw(project: Project, subject: str, purpose: str) -> int:
         project: an open project.
         subject: as users and files name the person.
         purpose: what consent was given to.
+        vault: the project's, where it is open already.
 
     Returns:
         How many consents were withdrawn.
     """
     _check_named(subject, "subject")
     _check_named(purpose, "purpose")
-    pseudonym, hour = open_vault(project).keys.pseudonym(subject), now()
+    pseudonym, hour = (vault or open_vault(project)).keys.pseudonym(subject), now()
     with project.database.begin() as connection:
         count = connection.execute(_withdrawing(pseudonym, purpose, hour)).rowcount
         if not count:
@@ -99,7 +101,9 @@ def withdraw(project: Project, subject: str, purpose: str) -> int:
     return count
 
 
-def restrict(project: Project, subject: str, kind: str, *, lift: bool = False) -> bool:
+def restrict(
+    project: Project, subject: str, kind: str, *, lift: bool = False, vault: Vault | None = None
+) -> bool:
     """Restrict what is done with a person's data, or lift that.
 
     Args:
@@ -108,13 +112,14 @@ def restrict(project: Project, subject: str, kind: str, *, lift: bool = False) -
         kind: RESTRICTED and OBJECTED keep the person's rows out of datasets; HELD, a legal hold, keeps
             them from being erased.
         lift: whether to end it.
+        vault: the project's, where it is open already.
 
     Returns:
         Whether anything changed.
     """
     _check_named(subject, "subject")
     one_of("restriction", kind, KINDS)
-    pseudonym = open_vault(project).keys.pseudonym(subject)
+    pseudonym = (vault or open_vault(project)).keys.pseudonym(subject)
     own = (restrictions.c.subject == pseudonym) & (restrictions.c.kind == kind)
     with project.database.begin() as connection:
         there = connection.execute(select(restrictions).where(own)).first() is not None

@@ -6,12 +6,13 @@ What is right for a text does not depend on other texts: `find_all` gives what `
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
 from operator import itemgetter
 
 from millwright.errors import one_of
+from millwright.modalities.text import TOKEN_CHARACTERS, TOKEN_SIGNS
 from millwright.privacy import (
     patterns_contact,
     patterns_finance,
@@ -20,7 +21,7 @@ from millwright.privacy import (
     patterns_places,
     patterns_secrets,
 )
-from millwright.privacy.candidates import is_common, may_hold_a_name
+from millwright.privacy.candidates import may_hold_a_name, plausible_kind
 from millwright.privacy.entities import ENTITIES, MODELLED, NAMED, Span
 from millwright.privacy.names_model import open_names_model
 from millwright.privacy.patterns import STRONG, Pattern
@@ -41,7 +42,9 @@ PATTERNS: tuple[Pattern, ...] = tuple(
 )
 TAGGED_TOGETHER = 2_048  # texts
 # What `mask` writes; nothing inside is looked at again.
-PLACEHOLDER = re.compile(rf"<(?:{'|'.join(ENTITIES)})(?::[0-9a-f]{{16}})?>")
+PLACEHOLDER = re.compile(
+    rf"<(?:{'|'.join(ENTITIES)})(?::(?:[0-9a-f]{{16}}|[{TOKEN_SIGNS}]{{{TOKEN_CHARACTERS}}}))?>"
+)
 _HOUSE = re.compile(r"(?<![\w.,$€£¥/\-])\d{1,5}[A-Za-z]?,? \Z")  # before a street
 _DIGIT = re.compile(r"\d")
 _DIGITS = re.compile(r"\d(?:[^\d\n]{0,3}\d){4}")
@@ -102,9 +105,8 @@ class Detector:
                 part = places[start : start + TAGGED_TOGETHER]
                 named = shipped_tagger().spans([texts[place] for place in part])
                 for place, spans in zip(part, named, strict=True):
-                    found[place] += [
-                        span for span in spans if self._tagger_finds(span) and _is_name(texts[place], span)
-                    ]
+                    wanted = [span for span in spans if self._tagger_finds(span)]
+                    found[place] += _looked_at_again(texts[place], wanted)
             if isinstance(self.names, str):
                 for own, spans in zip(found, open_names_model(self.names).spans(texts), strict=True):
                     own += spans
@@ -193,15 +195,10 @@ def _whole(text: str, span: Span) -> Span:
     )
 
 
-def _is_name(text: str, span: Span) -> bool:
-    """False where the tagger took a common word, or what has no letter, for a name."""
-    value = text[span.start : span.end]
-    if not any(sign.isalpha() for sign in value):
-        return False
-    low = value.lower().replace("’", "'")
-    if span.entity == "PERSON" or " " not in low:
-        return not all(is_common(word) for word in low.split())
-    return True
+def _looked_at_again(text: str, spans: Iterable[Span]) -> list[Span]:
+    """The tagger's spans that hold at a second look, as the kind that they then are."""
+    kinds = [(span, plausible_kind(text[span.start : span.end], span.entity)) for span in spans]
+    return [replace(span, entity=kind) for span, kind in kinds if kind]
 
 
 def _outside(text: str, span: Span, written: Sequence[tuple[int, int]]) -> list[Span]:

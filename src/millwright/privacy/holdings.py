@@ -11,6 +11,7 @@ from millwright.store.tables import (
     review_items,
     shadows,
     survey_asks,
+    vault_tokens,
 )
 
 Rows = list[tuple[Table, ColumnElement[bool]]]
@@ -34,6 +35,7 @@ def rows_of(subject: str, until: str | None = None) -> Rows:
     return [
         *hanging.items(),
         (failures, _own(failures, subject, until)),
+        (vault_tokens, _own(vault_tokens, subject, until)),
         (predictions, predictions.c.id.in_(own)),
     ]
 

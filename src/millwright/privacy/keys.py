@@ -41,6 +41,7 @@ from millwright.store.files import make_folder
 
 PROJECT, PEPPER, SIGNING = "project", "pepper", "signing"  # owners that are no person
 MOST_CACHED = 20_000
+AT_ONCE = 500  # SQLite bounds how many values a statement may have
 KEYS_FORMAT = "1"
 PSEUDONYM_DIGITS = 32
 
@@ -102,6 +103,11 @@ class KeyStore:
         self._wrapping_secret = self._master.unwrap(wrapped, _about(self.project_id, number))
         self._wrapping, self._wrapping_id = AESGCM(self._wrapping_secret), number
 
+    @property
+    def generation(self) -> str:
+        """Changes as soon as this process knows that keys were destroyed."""
+        return self._generation
+
     def pseudonym(self, subject: str) -> str:
         """The keyed pseudonym of a person: 32 hex digits of an HMAC that needs the pepper.
 
@@ -138,12 +144,17 @@ class KeyStore:
             if not new:
                 return
             self._make_room(len(new))
-            about = {owner: secrets.token_bytes(KEY_BYTES) for owner in new}
-            fresh = list(_wrapped(about.items(), self._wrapping, self.project_id))
-            with self._engine.begin() as connection:
-                connection.execute(insert(keys).prefix_with("OR IGNORE"), fresh)
-            for owner in new:  # another process may have made one before
-                self._cached[owner] = AESGCM(self._secret(owner))
+            with self._engine.connect() as connection:
+                there = _rows_of(connection, new)
+            if len(there) < len(new):
+                missing = {owner: secrets.token_bytes(KEY_BYTES) for owner in new if owner not in there}
+                fresh = list(_wrapped(missing.items(), self._wrapping, self.project_id))
+                with self._engine.begin() as connection:
+                    connection.execute(insert(keys).prefix_with("OR IGNORE"), fresh)
+                    there |= _rows_of(connection, missing)  # another process may have made one before
+            for owner, wrapped in there.items():
+                secret = decrypt(self._wrapping, wrapped, _about(self.project_id, owner))
+                self._cached[owner] = AESGCM(secret)
 
     def refresh(self) -> None:
         """Forget cached keys if another process destroyed or rewrapped some since."""
@@ -254,6 +265,18 @@ class KeyStore:
                 f"there is no key for {owner}: it was destroyed, and what it sealed cannot be read"
             )
         return decrypt(self._wrapping, wrapped, about)
+
+
+def _rows_of(connection: Connection, owners: Iterable[str]) -> dict[str, bytes]:
+    """The wrapped keys of those owners that have one."""
+    named, found = list(owners), dict[str, bytes]()
+    for start in range(0, len(named), AT_ONCE):
+        chosen = keys.c.owner.in_(named[start : start + AT_ONCE])
+        found |= {
+            row.owner: row.wrapped
+            for row in connection.execute(select(keys.c.owner, keys.c.wrapped).where(chosen))
+        }
+    return found
 
 
 def make_key_store(path: Path, master: MasterKey) -> None:

@@ -1,7 +1,8 @@
 """Where the master key lives, which wraps the key that wraps all others: a file, the environment, or a KMS.
 
-A master key is named in `privacy.master_key`: "file:PATH", "env:NAME", or "transit:URL/KEY" for HashiCorp
-Vault's transit engine, whose token is read from VAULT_TOKEN. The first two hold 64 hexadecimal digits.
+A master key is named in `privacy.master_key`: "file:PATH", "env:NAME", "transit:URL/KEY" for HashiCorp
+Vault's transit engine, whose token is read from VAULT_TOKEN, or "pkcs11:…" for a module (`hsm.py`). The first
+two hold 64 hexadecimal digits.
 """
 
 import base64
@@ -18,12 +19,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from millwright.errors import BadInput, Corrupt, NotFound, Unavailable
+from millwright.privacy.hsm import FORM, hsm_key
 from millwright.records import JsonObject
 from millwright.store.files import write_secret
 
 KEY_BYTES, NONCE_BYTES = 32, 12
 TRANSIT_SECONDS = 10.0
-FORMS = '"file:PATH", "env:NAME" or "transit:https://HOST:PORT/KEY"'
+FORMS = f'"file:PATH", "env:NAME" or "transit:https://HOST:PORT/KEY", or {FORM}'
 
 
 class MasterKey(Protocol):
@@ -116,7 +118,7 @@ def read_master_key(spec: str, folder: Path) -> MasterKey:
         The key.
 
     Raises:
-        BadInput: the setting has none of the three forms, what it names is no key, or others than its
+        BadInput: the setting has none of the four forms, what it names is no key, or others than its
             owner may read the file.
         NotFound: there is no such file or variable.
     """
@@ -127,6 +129,8 @@ def read_master_key(spec: str, folder: Path) -> MasterKey:
         return LocalKey(_read_variable(rest))
     if kind == "transit" and rest:
         return _transit(rest)
+    if kind == "pkcs11":
+        return hsm_key(rest)
     raise BadInput(f"privacy.master_key = {spec!r} names no key; write {FORMS}", field="privacy.master_key")
 
 

@@ -12,6 +12,7 @@ _STREETS = (
     "|Mews|"
     "Quay|Hill|Heights|Broadway|Turnpike|Esplanade|Strand"
 )
+STREET_WORDS = frozenset(f"{_STREETS}|rue|via|calle|rua|avenida|chemin|viale|corso".lower().split("|"))
 _WORD = r"(?:[A-ZÀ-ÞŠŽ][\w'’.\-]*|\d{1,3}(?:st|nd|rd|th))"
 _UNIT = r"(?:Apt|Apartment|Suite|Ste|Unit|Flat|Room|Floor|Fl|Box)\.? ?#?\d[\w\-]*|#\d+[A-Z]?"
 _ABROAD = (

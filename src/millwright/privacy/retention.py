@@ -6,17 +6,22 @@ its id, emptied, as long as the row stands. Datasets that exist are not rewritte
 without the rows.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, false, func, or_, select, update
 
 from millwright.privacy.audit import record
 from millwright.privacy.consent import HELD
 from millwright.privacy.holdings import hanging_on
+from millwright.privacy.sealed import open_proposed
+from millwright.privacy.spent_tokens import EXPIRED, remember_spent
+from millwright.privacy.unmask import tokens_in
+from millwright.privacy.vault import Vault, open_vault
 from millwright.project import Project
 from millwright.store.database import hour_of, now, scrub
-from millwright.store.tables import failures, opinions, predictions, proposed_rows, restrictions
+from millwright.store.tables import failures, opinions, predictions, proposed_rows, restrictions, vault_tokens
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Expired:
     predictions: int
     opinions: int
     proposed_rows: int
+    tokens: int
     held: int
     is_dry_run: bool
 
@@ -44,8 +50,10 @@ def expire(project: Project, *, dry_run: bool = False, hour: str | None = None) 
     settings, hour = project.settings.privacy, hour or now()
     service = _before(hour, settings.keep_service_days)
     training = _before(hour, settings.keep_training_days)
+    vault = _vault_of_tokens(project)
     with project.database.begin() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+        old_tokens = _old_tokens(connection, vault, service, training)
         old_rows = _old_rows(training)
         old_opinions = (opinions.c.created_at < service) & opinions.c.sealed.is_not(None)
         old_predictions = (predictions.c.created_at < service) & predictions.c.sealed.is_not(None)
@@ -53,6 +61,7 @@ def expire(project: Project, *, dry_run: bool = False, hour: str | None = None) 
             predictions=_count(connection, old_predictions & _free(predictions.c.subject)),
             opinions=_count(connection, old_opinions & _free(opinions.c.subject)),
             proposed_rows=_count(connection, old_rows & _free(proposed_rows.c.subject)),
+            tokens=_count(connection, old_tokens),
             held=sum(
                 _count(connection, old & ~_free(subject))
                 for old, subject in (
@@ -63,8 +72,10 @@ def expire(project: Project, *, dry_run: bool = False, hour: str | None = None) 
             ),
             is_dry_run=dry_run,
         )
-        if dry_run or not (found.predictions or found.opinions or found.proposed_rows):
+        if dry_run or not (found.predictions or found.opinions or found.proposed_rows or found.tokens):
             return found
+        remember_spent(connection, old_tokens, EXPIRED)
+        connection.execute(delete(vault_tokens).where(old_tokens))
         connection.execute(delete(proposed_rows).where(old_rows, _free(proposed_rows.c.subject)))
         connection.execute(
             update(opinions).where(old_opinions, _free(opinions.c.subject)).values(sealed=None)
@@ -96,6 +107,34 @@ def _before(hour: str, days: int | None) -> str:
 def _old_rows(training: str) -> ColumnElement[bool]:
     said = select(opinions.c.id).where(opinions.c.created_at < training)
     return proposed_rows.c.opinion.in_(said)
+
+
+def _vault_of_tokens(project: Project) -> Vault | None:
+    """The vault, opened before the transaction that needs it; None where no token waits for its end."""
+    with project.database.connect() as connection:
+        if not _count(connection, vault_tokens.c.used_at.is_not(None)):
+            return None
+    vault = open_vault(project)
+    _ = vault.keys
+    return vault
+
+
+def _old_tokens(
+    connection: Connection, vault: Vault | None, service: str, training: str
+) -> ColumnElement[bool]:
+    """Tokens that the service used last before an hour, and that no row holds which may stay."""
+    if vault is None:
+        return false()
+    old = (vault_tokens.c.used_at < service) & _free(vault_tokens.c.subject)
+    if not _count(connection, old):
+        return old
+    going = _old_rows(training) & _free(proposed_rows.c.subject)
+    staying = select(proposed_rows).where(~going, proposed_rows.c.sealed.is_not(None))
+    held = set[str]()
+    for row in connection.execute(staying):
+        held |= tokens_in(open_proposed(vault, row).text)
+    listed = func.json_each(json.dumps(sorted(held))).table_valued("value")  # one parameter, however many
+    return old & vault_tokens.c.token.not_in(select(listed.c.value))
 
 
 def _free(subject: ColumnElement[str | None]) -> ColumnElement[bool]:

@@ -1,6 +1,6 @@
 """Writes and reads the sealed tables of what was said: predictions, shadows, opinions, proposed rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, insert, select
@@ -9,6 +9,7 @@ from millwright.privacy.vault import Place, Vault
 from millwright.records import Failure, JsonObject, Opinion, Prediction, ProposedRow, Shadow
 from millwright.store.tables import failures, opinions, predictions, proposed_rows, shadows
 
+STREAMED_ROWS = 500
 SAID = ("label", "rating", "comment", "csat", "nps", "outcome", "key")
 SHOWN = ("traffic", "arm", "propensity", "unit", "seconds")  # of a prediction: they say nothing of a person
 
@@ -104,6 +105,12 @@ def _owners(connection: Connection, records: Sequence[Opinion | Shadow]) -> dict
     return {row.id: row.subject for row in connection.execute(chosen)} if named else {}
 
 
+def owner_of(connection: Connection, prediction: str) -> str | None:
+    """The pseudonym behind a prediction; None if it is nobody's, or is not there."""
+    found: str | None = connection.scalar(select(predictions.c.subject).where(predictions.c.id == prediction))
+    return found
+
+
 def store_proposed(connection: Connection, vault: Vault, record: ProposedRow) -> None:
     """Seal a proposed row in place of an older one of the same prediction."""
     subject = vault.pseudonym(record.subject)
@@ -165,6 +172,28 @@ def read_opinions(vault: Vault, subject: str | None = None) -> list[Opinion]:
 def read_proposed(vault: Vault, subject: str | None = None) -> list[ProposedRow]:
     """Proposed rows by prediction, of one pseudonym if it is named."""
     return [open_proposed(vault, row) for row in _rows(vault, _of(proposed_rows, subject, "prediction"))]
+
+
+def stream_predictions(vault: Vault) -> Iterator[Prediction]:
+    """Predictions one after the other, in no order; few are in memory at once."""
+    return (open_prediction(vault, row) for row in _streamed(vault, predictions))
+
+
+def stream_opinions(vault: Vault) -> Iterator[Opinion]:
+    """Opinions one after the other, in no order; few are in memory at once."""
+    return (open_opinion(vault, row) for row in _streamed(vault, opinions))
+
+
+def stream_proposed(vault: Vault) -> Iterator[ProposedRow]:
+    """Proposed rows one after the other, in no order; few are in memory at once."""
+    return (open_proposed(vault, row) for row in _streamed(vault, proposed_rows))
+
+
+def _streamed(vault: Vault, table: Any) -> Iterator[Row[Any]]:
+    _ = vault.keys  # before anything is read: it seals what an older Millwright left
+    chosen = select(table).where(table.c.sealed.is_not(None))
+    with vault.project.database.connect() as connection:
+        yield from connection.execute(chosen, execution_options={"yield_per": STREAMED_ROWS})
 
 
 def _of(table: Any, subject: str | None, order: str) -> Select[Any]:

@@ -20,7 +20,7 @@ _CHINESE = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 
 @cache
 def word_list(name: str) -> frozenset[str]:
-    """The entries of a list of the package: `given`, `surnames`, `places` and the Chinese ones."""
+    """The entries of a list of the package, by the name of its file."""
     text = (LISTS / f"{name}.txt").read_text(encoding="utf-8")
     entries = text.replace("\n", ",").split(",") if name == "places" else text.split()
     return frozenset(entry.strip() for entry in entries if entry.strip())

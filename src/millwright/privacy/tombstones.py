@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from sqlalchemy import Engine, delete, func, select
 
 from millwright.privacy.holdings import rows_of
-from millwright.store.tables import annotations, failures, predictions, review_items
+from millwright.privacy.spent_tokens import ERASED, remember_spent
+from millwright.store.tables import annotations, failures, predictions, review_items, vault_tokens
 
 AT_ONCE = 500  # SQLite bounds how many values a statement may have
 
@@ -23,6 +24,7 @@ def delete_said(database: Engine, subject: str, until: str) -> int:
     """
     with database.begin() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+        remember_spent(connection, dict(rows_of(subject, until))[vault_tokens], ERASED)
         deleted = [connection.execute(delete(table).where(which)) for table, which in rows_of(subject, until)]
     return deleted[-1].rowcount  # predictions go last
 
@@ -41,7 +43,7 @@ def replay_tombstones(database: Engine, tombstones: Mapping[str, str]) -> dict[s
     with database.connect() as connection:
         back = {
             row.subject
-            for table in (predictions, failures, annotations, review_items)
+            for table in (predictions, failures, annotations, review_items, vault_tokens)
             for start in range(0, len(names), AT_ONCE)
             for row in connection.execute(
                 select(table.c.subject, func.min(table.c.created_at).label("first"))

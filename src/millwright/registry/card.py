@@ -7,11 +7,12 @@ from millwright.records import JsonObject
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "calibration_error", "log_loss")
 
 
-def model_card(manifest: JsonObject) -> str:
+def model_card(manifest: JsonObject, membership: JsonObject | None = None) -> str:
     """The card as Markdown with the YAML front matter that the Hugging Face Hub reads.
 
     Args:
         manifest: a version's manifest.
+        membership: what an audit of membership found, if there was one.
 
     Returns:
         The text of README.md.
@@ -30,6 +31,7 @@ def model_card(manifest: JsonObject) -> str:
         "",
         "## How it was made",
         f"- Method: `{manifest['method']}`; {manifest['why']}.",
+        *_shards(manifest),
         f"- Backbone: `{manifest['backbone']['name']}`, weights sha256 `{manifest['backbone']['sha256']}`.",
         f"- Dataset `{manifest['dataset']['id']}`: {splits['train']} training, {splits['validation']} "
         f"validation and {splits['test']} test rows.",
@@ -37,6 +39,8 @@ def model_card(manifest: JsonObject) -> str:
         "",
         "## What was measured",
     ]
+    if "weak" in manifest["facts"]:
+        lines.insert(-2, f"- Weak rows: {manifest['facts']['weak']['why']}.")
     metrics = manifest["metrics"]
     if metrics is None:
         lines.append("Nothing: the dataset has no test rows.")
@@ -46,9 +50,67 @@ def model_card(manifest: JsonObject) -> str:
         for name in METRICS:
             figure = metrics[name]
             lines.append(f"| {name} | {figure['value']:.4f} | {figure['low']:.4f} | {figure['high']:.4f} |")
+    lines += _privacy(manifest)
+    lines += [] if membership is None else _membership(membership)
     lines += ["", "## What it costs", "", "| stage | seconds | rows/s |", "|---|---|---|"]
     for stage, cost in manifest["facts"]["stages"].items():
         lines.append(f"| {stage} | {cost['seconds']} | {cost['rows_per_second']} |")
     lines += ["", f"Peak memory: {manifest['facts']['peak_memory_bytes'] / 1e6:.0f} MB.", "", "## Labels", ""]
     lines += [f"- `{' '.join(label.split())}`" for label in manifest["labels"]]
     return "\n".join(lines) + "\n"
+
+
+def _shards(manifest: JsonObject) -> list[str]:
+    shards = manifest["facts"].get("shards")
+    if not shards:
+        return []
+    sizes = ", ".join(str(shard["rows"]) for shard in shards)
+    return [f"- {len(shards)} shards by person, of {sizes} rows, learnt apart; their answers are averaged."]
+
+
+def _privacy(manifest: JsonObject) -> list[str]:
+    """What a differentially private version promises, and what the promise leaves out."""
+    if (privacy := manifest["facts"].get("privacy")) is None:
+        return []
+    spent = manifest["spent"]
+    return [
+        "",
+        "## Differential privacy",
+        f"- ε = {privacy['epsilon']:g}, δ = {privacy['delta']:g} (μ = {privacy['mu']:.4f}), for "
+        f"{privacy['people']:,} people.",
+        f"- Unit: {privacy['unit']}. Neighbours: {privacy['neighbours']}.",
+        f"- {privacy['mechanism']}."
+        + ("" if manifest["facts"]["is_calibrated"] else " People were too few to choose a temperature by."),
+        f"- Covered: {'; '.join(privacy['covered'])}.",
+        f"- Not covered: {'; '.join(privacy['not_covered'])}.",
+        f"- Private versions that the project has released, this one included: {spent['releases']:,}. To a "
+        f"person who taught all of them they promise ε = {spent['epsilon']:.3g} with δ = {spent['delta']:g}.",
+    ]
+
+
+def _membership(audit: JsonObject) -> list[str]:
+    """How well attacks tell who taught the version."""
+    rates = " | ".join(f"found at {rate:.1%} false" for rate in audit["rates"])
+    lines = [
+        "",
+        "## Membership inference",
+        f"{audit['members']:,} rows that taught against {audit['others']:,} that did not, {audit['shadows']} "
+        "shadow heads; 95 % intervals.",
+        "",
+        f"| attack | area under ROC | {rates} |",
+        "|---|---|" + "---|" * len(audit["rates"]),
+    ]
+    for attack in audit["attacks"]:
+        points = [
+            "others too few" if point is None else _interval(point["true_positives"])
+            for point in attack["points"]
+        ]
+        lines.append(f"| {attack['name']} | {_interval(attack['area'])} | {' | '.join(points)} |")
+    if audit["promised"] is not None:
+        promised = " | ".join(f"{most:.4f}" for most in audit["promised"])
+        lines.append(f"| the most that its promise allows | | {promised} |")
+    return [*lines, *(f"\n{note[0].upper()}{note[1:]}." for note in audit["notes"])]
+
+
+def _interval(figure: JsonObject) -> str:
+    return f"{figure['value']:.4f} ({figure['low']:.4f} to {figure['high']:.4f})"

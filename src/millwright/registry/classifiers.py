@@ -1,7 +1,7 @@
 """Puts a trained classifier into a version's folder, and takes it out again.
 
-A folder holds weights.safetensors, classifier.json, tokenizer.json, manifest.json and the model card
-README.md. It is sealed and never changes; which versions there are is in versions.py.
+A folder holds weights.safetensors (or a file a shard), classifier.json, tokenizer.json, manifest.json and
+the model card README.md. It is sealed and never changes; which versions there are is in versions.py.
 """
 
 import shutil
@@ -14,13 +14,14 @@ from millwright.data.dataset import Dataset
 from millwright.errors import MillwrightError
 from millwright.project import Project
 from millwright.records import JsonObject
+from millwright.registry.budget import spend
 from millwright.registry.card import model_card
 from millwright.registry.signatures import drop_signature, sign_version, verify_version
 from millwright.registry.versions import VersionInfo, resolve, retired_versions
 from millwright.store.database import now
 from millwright.store.files import sealed_folder, write_json, write_text
 from millwright.store.tables import versions
-from millwright.train.classifier import Classifier, open_classifier
+from millwright.train.ensemble import Trained, open_trained
 from millwright.train.fit import Fitted
 from millwright.train.metrics import Evaluation
 
@@ -37,7 +38,7 @@ LIBRARIES = (
 )
 
 
-def load_classifier(project: Project, name: str) -> Classifier:
+def load_classifier(project: Project, name: str) -> Trained:
     """Load a version by name or alias.
 
     Args:
@@ -51,7 +52,7 @@ def load_classifier(project: Project, name: str) -> Classifier:
         NotFound: no such version.
         Corrupt: a file of it was truncated, edited, added or removed; the message names the file.
     """
-    return open_classifier(verify_version(project, resolve(project, name)))
+    return open_trained(verify_version(project, resolve(project, name)))
 
 
 def register(
@@ -82,6 +83,8 @@ def register(
             created_at=now(),
         )
         manifest = _manifest(project, info, dataset, fitted, evaluation)
+        if (privacy := fitted.facts.get("privacy")) is not None:
+            manifest["spent"] = spend(project, info.name, privacy)
         target = project.kept / "versions" / info.name
         with sealed_folder(target) as folder:
             fitted.classifier.save(folder)

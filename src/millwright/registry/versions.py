@@ -110,6 +110,27 @@ def find_made(project: Project, dataset: str, settings: Settings, but: Collectio
     return None
 
 
+def made_in_one_piece(project: Project, manifest: JsonObject) -> str | None:
+    """The newest version of the same dataset and method as a version of shards, but without shards.
+
+    Args:
+        project: an open project.
+        manifest: that of the version of shards.
+
+    Returns:
+        The version's name; None if there is none, or only damaged ones.
+    """
+    for info in reversed(list_versions(project)):
+        if (info.dataset, info.method) == (manifest["dataset"]["id"], manifest["method"]):
+            try:
+                facts = version_manifest(project, info.name)["facts"]
+            except Corrupt:
+                continue
+            if "shards" not in facts:
+                return info.name
+    return None
+
+
 def promote(project: Project, name: str, reason: str, alias_name: str = CHAMPION) -> str:
     """Point an alias at a version; servers notice within about a second.
 

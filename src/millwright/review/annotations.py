@@ -18,7 +18,7 @@ from millwright.privacy.vault import Place, Vault, open_vault
 from millwright.project import Project
 from millwright.records import JsonObject, Opinion
 from millwright.review.agreement import adjudicated, krippendorff_alpha
-from millwright.review.items import Item, label_names, read_queue
+from millwright.review.items import NO_QUEUE, Item, label_names, read_queue
 from millwright.store.database import now
 from millwright.store.tables import annotations, gold, opinions, predictions, review_items
 
@@ -88,13 +88,28 @@ def annotate(project: Project, item: str, annotator: str, label: str | None) -> 
     """
     if not 0 < len(annotator) <= MAX_NAME:
         raise BadInput(f"annotator must have 1 to {MAX_NAME} characters, got {len(annotator)}", "annotator")
-    known = {one.id: one.reason for one in [*read_queue(project), *_gold_items(open_vault(project))]}
-    one_of("row", item, known)
+    reason = _reason(project, item)
     if label is not None:
         one_of("label", label, label_names(project))
-    made = Annotation(item, annotator, label, known[item], now())
+    made = Annotation(item, annotator, label, reason, now())
     keep_all(project, [made])
     return made
+
+
+def _reason(project: Project, item: str) -> str:
+    """Why a row is in the queue; NotFound if it is not. No other row is opened for that."""
+    with project.database.connect() as connection:
+        reason: str | None = connection.scalar(
+            select(review_items.c.reason).where(review_items.c.item == item)
+        )
+        if reason is not None:
+            return reason
+        queued = connection.scalars(select(review_items.c.item)).all()
+        golden = connection.scalars(select(gold.c.item)).all()
+    if not queued:
+        raise NotFound(NO_QUEUE)
+    one_of("row", item, [*queued, *golden])
+    return "gold"
 
 
 def keep_all(project: Project, made: Sequence[Annotation]) -> None:
@@ -176,7 +191,7 @@ def add_gold(project: Project, path: Path) -> int:
     if not {"text", "label"} <= set(table.columns):
         raise BadInput(f"{path.name} must have the columns text and label, got {', '.join(table.columns)}")
     given = table.frame.select("text", "label").rows()
-    texts = masker(project).mask_all(clean(text) for text, _ in given)
+    texts = masker(project, reversible=True).mask_all(clean(text) for text, _ in given)
     rows = [(text, one_of("label", label, labels)) for text, (_, label) in zip(texts, given, strict=True)]
     vault = open_vault(project)
     with project.database.begin() as connection:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 from millwright.data.dataset import open_dataset
 from millwright.errors import BadInput, NotFound, one_of
@@ -26,6 +27,8 @@ FROM, TO = "label", "text"
 def export_queue(project: Project, path: Path, tool: str) -> int:
     """Write the queue for a labelling tool, the model's guesses as its suggestions.
 
+    Beside tasks for Label Studio stands the labelling configuration that they need, with the ending .xml.
+
     Args:
         project: a project whose queue was built.
         path: the JSON file to write.
@@ -41,7 +44,18 @@ def export_queue(project: Project, path: Path, tool: str) -> int:
     write, _ = TOOLS[one_of("tool", tool, TOOLS)]
     queue = read_queue(project)
     write_json(path, [write(item) for item in queue])
+    if tool == "label-studio":
+        write_text(path.with_suffix(".xml"), labelling_config(label_names(project)))
     return len(queue)
+
+
+def labelling_config(labels: Sequence[str]) -> str:
+    """The labelling configuration of Label Studio for texts with one label each."""
+    choices = "".join(f"    <Choice value={quoteattr(label)}/>\n" for label in labels)
+    return (
+        f'<View>\n  <Text name="{TO}" value="${TO}"/>\n'
+        f'  <Choices name="{FROM}" toName="{TO}" choice="single">\n{choices}  </Choices>\n</View>\n'
+    )
 
 
 def import_labels(project: Project, path: Path, tool: str) -> int:

@@ -15,6 +15,8 @@ from millwright.registry.versions import CHAMPION, version_manifest
 from millwright.store.database import now
 from millwright.store.tables import predictions, review_items
 
+NO_QUEUE = "no rows wait for review; run `millwright review build`"
+
 
 @dataclass(frozen=True)
 class Item:
@@ -87,7 +89,7 @@ def read_queue(project: Project) -> list[Item]:
     with project.database.connect() as connection:
         rows = connection.execute(select(review_items).order_by(review_items.c.place)).all()
     if not rows:
-        raise NotFound("no rows wait for review; run `millwright review build`")
+        raise NotFound(NO_QUEUE)
     return [_item(vault, row) for row in rows]
 
 

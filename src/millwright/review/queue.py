@@ -57,7 +57,7 @@ def _build(project: Project, count: int, progress: Progress) -> list[Item]:
     name, vault = resolve(project, CHAMPION), open_vault(project)
     model = Loader(project).load(name)
     dataset = open_dataset(project, version_manifest(project, name)["dataset"]["id"])
-    rows = dataset.split("train", "validation")
+    rows = [row for row in dataset.split("train", "validation") if not row.is_weak]  # nobody looked at those
     row_feature_MD = _features(model, [row.text for row in rows], progress, 0.0)
     others = round(OTHERS_SHARE * count)
     kinds = [

@@ -1,7 +1,7 @@
 """Whether a turn or a check for drift is due, by what the tables say: so a kill loses nothing."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 
 from millwright.drift.records import list_drifts
 from millwright.experiment.plans import running
@@ -10,7 +10,7 @@ from millwright.project import Project
 from millwright.records import TurnRecord
 from millwright.registry.versions import CHAMPION, alias
 from millwright.settings import RunSection
-from millwright.store.database import now
+from millwright.store.database import now, time_between
 from millwright.turns import list_turns
 
 DRIFT_HOURS = 24.0
@@ -95,6 +95,4 @@ def awaits_users(project: Project) -> TurnRecord | None:
 
 
 def _hours(since: str | None, at: str) -> float | None:
-    if since is None:
-        return None
-    return (datetime.fromisoformat(at) - datetime.fromisoformat(since)).total_seconds() / 3_600
+    return None if since is None else time_between(since, at) / timedelta(hours=1)

@@ -11,6 +11,7 @@ import logging
 import re
 import warnings
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,16 @@ from millwright.errors import MissingExtra
 from millwright.records import Row
 from millwright.serve.openvino_body import BODY_FORMAT, import_openvino
 from millwright.store.files import sealed_folder, write_json
-from millwright.train.classifier import Classifier, assemble
-from millwright.train.network import Network
+from millwright.train.classifier import assemble
+from millwright.train.ensemble import Ensemble, Trained, assemble_shards
+from millwright.train.network import Featuring
 from millwright.train.states import tokenize
 
-CALIBRATION_ROWS = 300
+CALIBRATION_ROWS, CALIBRATION_TOKENS = 300, 8_000  # whichever is reached first: long texts cost minutes
 SMOOTHING = 0.8  # of SmoothQuant; agreed best with float32 on Banking77 among .15, .5, .8, .95
 
 
-def convert_body(classifier: Classifier, folder: Path) -> None:
+def convert_body(classifier: Trained, folder: Path) -> None:
     """Write a body for OpenVINO in float32; it can run in bfloat16 too.
 
     Args:
@@ -44,12 +46,12 @@ def convert_body(classifier: Classifier, folder: Path) -> None:
         _write(_converted(classifier), classifier, folder, ())
 
 
-def quantise_body(classifier: Classifier, rows: Sequence[Row], folder: Path) -> None:
+def quantise_body(classifier: Trained, rows: Sequence[Row], folder: Path) -> None:
     """Write a body for OpenVINO in int8.
 
     Args:
         classifier: whose body to convert.
-        rows: training rows; 300 of them calibrate, the same ones each time.
+        rows: training rows; the first by id calibrate, up to 300 and to 8,000 tokens.
         folder: the sealed folder to make; one that is there already stays. It names the rows.
 
     Raises:
@@ -63,11 +65,13 @@ def quantise_body(classifier: Classifier, rows: Sequence[Row], folder: Path) -> 
         import nncf
     except ImportError:
         raise MissingExtra("NNCF is missing; run: pip install nncf") from None
-    nncf.set_log_level(logging.ERROR)
-    chosen = sorted(rows, key=lambda row: row.id)[:CALIBRATION_ROWS]
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own set_log_level silences everybody's handlers
+    first = sorted(rows, key=lambda row: row.id)[:CALIBRATION_ROWS]
+    token_ids = tokenize(classifier.backbone, [row.text for row in first])
+    chosen = first[: sum(total <= CALIBRATION_TOKENS for total in accumulate(map(len, token_ids))) or 1]
     inputs = [
         (ids[None].numpy(), torch.ones(1, len(ids), dtype=torch.int64).numpy())
-        for ids in tokenize(classifier.backbone, [row.text for row in chosen])
+        for ids in token_ids[: len(chosen)]
     ]
     converted = _converted(classifier)
     alphas = nncf.AdvancedSmoothQuantParameters(matmul=SMOOTHING)
@@ -83,8 +87,17 @@ def quantise_body(classifier: Classifier, rows: Sequence[Row], folder: Path) -> 
     _write(quantised, classifier, folder, tuple(row.id for row in chosen))
 
 
-def in_float32(classifier: Classifier) -> Classifier:
+def in_float32(classifier: Trained) -> Trained:
     """The same version with its whole network in float32."""
+    if isinstance(classifier, Ensemble):
+        return assemble_shards(
+            classifier.method,
+            classifier.backbone,
+            classifier.settings,
+            classifier.temperature,
+            classifier.members,
+            torch.float32,
+        )
     return assemble(
         classifier.labels,
         classifier.method,
@@ -99,7 +112,7 @@ def in_float32(classifier: Classifier) -> Classifier:
 class _Features(nn.Module):
     """A network without its head, as the converter wants it."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Featuring) -> None:
         super().__init__()
         self.network = network
 
@@ -108,7 +121,7 @@ class _Features(nn.Module):
         return self.network.features(ids, mask)
 
 
-def _converted(classifier: Classifier) -> Any:
+def _converted(classifier: Trained) -> Any:
     openvino = import_openvino()
     network = in_float32(classifier).network.cpu().eval()
     example = torch.ones(2, 8, dtype=torch.int64)
@@ -120,7 +133,7 @@ def _converted(classifier: Classifier) -> Any:
         )
 
 
-def _feed_forward_outputs(classifier: Classifier, model: Any) -> list[str]:
+def _feed_forward_outputs(classifier: Trained, model: Any) -> list[str]:
     """The products, by name, whose results leave the feed-forward blocks."""
     path = re.escape(classifier.backbone.family.sublayer_outputs[1])
     wanted = re.compile(rf".*\.\d+\.{path}/.*")
@@ -128,14 +141,14 @@ def _feed_forward_outputs(classifier: Classifier, model: Any) -> list[str]:
     return [name for name in names if wanted.fullmatch(name)]
 
 
-def _write(model: Any, classifier: Classifier, folder: Path, rows: tuple[str, ...]) -> None:
+def _write(model: Any, classifier: Trained, folder: Path, rows: tuple[str, ...]) -> None:
     with sealed_folder(folder) as target:
         import_openvino().save_model(model, str(target / "model.xml"), compress_to_fp16=False)
         about = {
             "format": BODY_FORMAT,
             "backbone": classifier.backbone.name,
             "pad_id": classifier.backbone.pad_id,
-            "features": classifier.network.head.in_features,
+            "features": classifier.network.width,
             "rows": list(rows),
         }
         write_json(target / "body.json", about)

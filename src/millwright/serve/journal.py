@@ -16,9 +16,10 @@ from millwright.privacy.sealed import (
     take_write_lock,
 )
 from millwright.privacy.vault import Vault
+from millwright.privacy.vault_tokens import VaultToken, store_tokens
 from millwright.records import Failure, Opinion, Prediction, Shadow
 
-Record = Prediction | Shadow | Failure | Opinion
+Record = VaultToken | Prediction | Shadow | Failure | Opinion
 Entry = tuple[Sequence[Record], Future[None]]
 
 
@@ -82,6 +83,8 @@ class Journal:
         with self._vault.project.database.begin() as connection:
             take_write_lock(connection, self._vault)
             records = [record for group, _ in entries for record in group]
+            tokens = [record for record in records if isinstance(record, VaultToken)]
+            store_tokens(connection, self._vault, tokens, of_service=True)  # no text has one without a value
             predictions = [record for record in records if isinstance(record, Prediction)]
             store_predictions(connection, self._vault, predictions)  # nothing about one precedes it
             store_shadows(connection, self._vault, [one for one in records if isinstance(one, Shadow)])

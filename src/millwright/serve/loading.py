@@ -7,18 +7,22 @@ import logging
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
 from millwright.errors import Corrupt, MissingExtra
 from millwright.project import Project
+from millwright.records import JsonObject
 from millwright.registry.signatures import verify_version
 from millwright.registry.versions import resolve
 from millwright.serve.engine import Body
 from millwright.serve.openvino_body import OpenVinoBody
 from millwright.serve.runtime_record import TORCH, RuntimeRecord, body_folder, processor, read_runtime
-from millwright.serve.served import Served
+from millwright.serve.served import Served, ServedShards
 from millwright.store.files import read_json
+from millwright.train.averaging import Heads, ShardHead
+from millwright.train.shards import WEIGHTS, shard_file
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +34,7 @@ class Loader:
         self.project = project
         self._bodies: WeakValueDictionary[str, Body] = WeakValueDictionary()
 
-    def load(self, name: str) -> Served:
+    def load(self, name: str) -> Served | ServedShards:
         """Load a version with the runtime that was chosen for it.
 
         Args:
@@ -48,12 +52,11 @@ class Loader:
         record = read_runtime(self.project, version)
         body, runtime = self._body(folder, record)
         about = read_json(folder / "classifier.json")
-        try:
-            with safe_open(folder / "weights.safetensors", "np") as file:
-                weight_CD, bias_C = file.get_tensor("head.weight"), file.get_tensor("head.bias")
-        except (SafetensorError, OSError) as error:
-            raise Corrupt(f"{folder / 'weights.safetensors'} is damaged ({error}); restore it") from None
-        return Served(tuple(about["labels"]), body, weight_CD, bias_C, float(about["temperature"]), runtime)
+        labels, temperature = tuple(about["labels"]), float(about["temperature"])
+        if "shards" in about:
+            heads = [_shard_head(folder, shard, labels, own) for shard, own in enumerate(about["shards"])]
+            return ServedShards(labels, body, Heads(tuple(heads), len(labels), temperature), runtime)
+        return Served(labels, body, *_read_head(folder / WEIGHTS), temperature, runtime)
 
     def _body(self, folder: Path, record: RuntimeRecord | None) -> tuple[Body, str]:
         if record is not None and record.body is not None:
@@ -77,6 +80,20 @@ class Loader:
 
         body, key = open_torch_body(folder)
         return self._bodies.setdefault(key, body)
+
+
+def _read_head(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [C, D] and bias [C] of the head in a file of weights; Corrupt if it is damaged."""
+    try:
+        with safe_open(path, "np") as file:
+            return file.get_tensor("head.weight"), file.get_tensor("head.bias")
+    except (SafetensorError, OSError) as error:
+        raise Corrupt(f"{path} is damaged ({error}); restore it") from None
+
+
+def _shard_head(folder: Path, shard: int, labels: tuple[str, ...], about: JsonObject) -> ShardHead:
+    head = _read_head(folder / shard_file(shard))
+    return ShardHead.of(about["labels"], labels, head, float(about["temperature"]))
 
 
 def _converted(project: Project, folder: Path, record: RuntimeRecord) -> OpenVinoBody:

@@ -13,6 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from millwright.errors import Corrupt, MissingExtra, one_of
+from millwright.modalities.text import bare
 from millwright.store.files import read_json, verify
 
 BODY_FORMAT = 1
@@ -63,7 +64,7 @@ class OpenVinoBody:
 
     def features(self, texts: Sequence[str]) -> np.ndarray:
         """Features [N, D] in float32, in the order of the texts."""
-        ids = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
+        ids = [encoding.ids for encoding in self.tokenizer.encode_batch_fast([bare(text) for text in texts])]
         feature_ND = np.empty((len(ids), self.width), np.float32)
         for group in groups_by_length([len(one) for one in ids]):
             steps = -(-max(len(ids[place]) for place in group) // STEP_TOKENS) * STEP_TOKENS

@@ -38,9 +38,9 @@ from millwright.serve.runtime_record import (
     write_runtime,
 )
 from millwright.serve.torch_body import TorchBody, body_key
-from millwright.train.classifier import Classifier
-from millwright.train.fit import truth_of
+from millwright.train.ensemble import Trained
 from millwright.train.states import device
+from millwright.train.work import truth_of
 
 LEAST_AGREEMENT = 0.995
 NOISE = 0.05  # a candidate is worse if an exact paired test says so at this level
@@ -136,7 +136,7 @@ def _measured_before(
     return record if 1 / LIKE_LENGTH <= ratio <= LIKE_LENGTH else None
 
 
-def _made(project: Project, classifier: Classifier, dataset: Dataset, name: str) -> Body | Candidate:
+def _made(project: Project, classifier: Trained, dataset: Dataset, name: str) -> Body | Candidate:
     """The body of a runtime, or why there is none."""
     try:
         return _body(project, classifier, dataset, name)
@@ -179,7 +179,7 @@ def _speeds(bodies: Mapping[str, Body], texts: Sequence[str]) -> dict[str, float
 
 
 def _first_that_agrees(
-    make: Make, classifier: Classifier, judge: _Judge, timed: Sequence[Candidate]
+    make: Make, classifier: Trained, judge: _Judge, timed: Sequence[Candidate]
 ) -> tuple[list[Candidate], str | None]:
     """Judge candidates from the fastest on, until one may serve; their figures, and its name."""
     judged = {candidate.name: candidate for candidate in timed}
@@ -193,7 +193,7 @@ def _first_that_agrees(
     return list(judged.values()), None
 
 
-def _judge(classifier: Classifier, dataset: Dataset, most: int) -> _Judge:
+def _judge(classifier: Trained, dataset: Dataset, most: int) -> _Judge:
     held = tuple(row for row in dataset.split("validation") if row.label in classifier.labels)[:MOST_HELD]
     # Validation rows teach in the end, and a model is surer of what taught it; whether two runtimes
     # agree needs no label, so the texts of test rows may judge that.
@@ -206,7 +206,7 @@ def _judge(classifier: Classifier, dataset: Dataset, most: int) -> _Judge:
     )
 
 
-def _judged(candidate: Candidate, body: Body, classifier: Classifier, judge: _Judge) -> Candidate:
+def _judged(candidate: Candidate, body: Body, classifier: Trained, judge: _Judge) -> Candidate:
     agreement = float((_arg_max(classifier, _features(body, judge.texts)) == judge.exact_N).mean())
     measured = replace(candidate, agreement=agreement)
     if agreement < LEAST_AGREEMENT:
@@ -223,10 +223,12 @@ def _judged(candidate: Candidate, body: Body, classifier: Classifier, judge: _Ju
     return measured
 
 
-def _body(project: Project, classifier: Classifier, dataset: Dataset, name: str) -> Body:
+def _body(project: Project, classifier: Trained, dataset: Dataset, name: str) -> Body:
     if name == TORCH:
         return TorchBody(classifier)
     folder = body_folder(project, _body_name(classifier, name))
+    if name == "openvino-int8" and classifier.method == "private-head":
+        raise BadInput("its scales would be taken from rows, which differential privacy does not allow")
     if name == "openvino-int8":
         quantise_body(classifier, dataset.split("train"), folder)
     else:
@@ -234,7 +236,7 @@ def _body(project: Project, classifier: Classifier, dataset: Dataset, name: str)
     return OpenVinoBody(folder, classifier.backbone.tokenizer, name.removeprefix("openvino-"))
 
 
-def _body_name(classifier: Classifier, runtime: str) -> str:
+def _body_name(classifier: Trained, runtime: str) -> str:
     return f"{body_key(classifier)}-{'int8' if runtime == 'openvino-int8' else 'float32'}"
 
 
@@ -250,7 +252,6 @@ def _features(body: Body, texts: Sequence[str]) -> np.ndarray:
     return feature_ND
 
 
-def _arg_max(classifier: Classifier, feature_ND: np.ndarray) -> np.ndarray:
-    weight_CD = classifier.tuned["head.weight"].float().numpy()
-    best_N: np.ndarray = (feature_ND @ weight_CD.T + classifier.tuned["head.bias"].float().numpy()).argmax(1)
+def _arg_max(classifier: Trained, feature_ND: np.ndarray) -> np.ndarray:
+    best_N: np.ndarray = classifier.of_features(feature_ND).argmax(1)
     return best_N

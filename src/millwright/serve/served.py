@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from millwright.serve.engine import Body
+from millwright.train.averaging import Heads, head_probabilities
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,18 @@ class Served:
 
     def probabilities(self, feature_ND: np.ndarray) -> np.ndarray:
         """Calibrated probabilities [N, C] in float64; each row sums to one."""
-        logit_NC = (feature_ND @ self.weight_CD.T + self.bias_C).astype(np.float64) / self.temperature
-        raised_NC: np.ndarray = np.exp(logit_NC - logit_NC.max(axis=1, keepdims=True))
-        probability_NC: np.ndarray = raised_NC / raised_NC.sum(axis=1, keepdims=True)
-        return probability_NC
+        return head_probabilities(feature_ND, self.weight_CD, self.bias_C, self.temperature)
+
+
+@dataclass(frozen=True, eq=False)
+class ServedShards:
+    """A version of shards: one body makes the features of all of them, `heads` answer together."""
+
+    labels: tuple[str, ...]
+    body: Body
+    heads: Heads
+    runtime: str
+
+    def probabilities(self, feature_ND: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities [N, C] in float64; each row sums to one."""
+        return self.heads.probabilities(feature_ND)

@@ -2,15 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from millwright.train.classifier import Classifier, open_classifier
-from millwright.train.network import pad
-from millwright.train.states import batches_by_length, device, tokenize
+from millwright.records import JsonObject
+from millwright.settings import TrainSection
+from millwright.store.files import read_json
+from millwright.train.classifier import backbone_facts, read_tensors, text_features
+from millwright.train.ensemble import Trained, named_by_shard, open_trained, read_members
+from millwright.train.network import POOLS
+from millwright.train.shards import WEIGHTS
 
 
 class TorchBody:
@@ -18,36 +23,57 @@ class TorchBody:
 
     streams = 1  # PyTorch spreads one batch over all cores by itself
 
-    def __init__(self, classifier: Classifier) -> None:
+    def __init__(self, classifier: Trained) -> None:
         self.classifier = classifier
 
     def features(self, texts: Sequence[str]) -> np.ndarray:
         """Features [N, D] in float32, in the order of the texts."""
-        network, backbone = self.classifier.network, self.classifier.backbone
-        token_ids = tokenize(backbone, texts)
-        feature_ND = np.empty((len(texts), network.head.in_features), np.float32)
-        with torch.inference_mode():
-            for batch in batches_by_length([len(ids) for ids in token_ids]):
-                ids_BT, mask_BT = pad([token_ids[place] for place in batch], backbone.pad_id)
-                feature_BD = network.features(ids_BT.to(device()), mask_BT.to(device()))
-                feature_ND[batch] = feature_BD.float().cpu().numpy()
-        return feature_ND
+        return text_features(self.classifier.network, self.classifier.backbone, texts)
 
 
 def open_torch_body(folder: Path) -> tuple[TorchBody, str]:
     """Load a version's body, and the key that it shares with versions that have the same one."""
-    classifier = open_classifier(folder)
+    classifier = open_trained(folder)
     return TorchBody(classifier), body_key(classifier)
 
 
-def body_key(classifier: Classifier) -> str:
+def body_key(classifier: Trained) -> str:
     """16 hex digits, the same for versions whose networks differ in their heads alone."""
-    digest = hashlib.sha256(f"{classifier.backbone.sha256} {classifier.backbone.max_tokens}".encode())
-    moved = {name: tensor for name, tensor in classifier.tuned.items() if not name.startswith("head.")}
+    backbone = backbone_facts(classifier.backbone)
+    return _key(backbone, classifier.method, classifier.settings, classifier.tuned)
+
+
+def read_body_key(folder: Path) -> str:
+    """What `body_key` says of the version in a folder, without its backbone, which may be gone.
+
+    Args:
+        folder: the version's.
+
+    Returns:
+        16 hex digits.
+
+    Raises:
+        Corrupt: a file of it is damaged.
+    """
+    about = read_json(folder / "classifier.json")
+    members = [member.tuned for member in read_members(folder)]
+    tuned = named_by_shard(members) if members else read_tensors(folder / WEIGHTS)
+    return _key(about["backbone"], about["method"], TrainSection.model_validate(about["train"]), tuned)
+
+
+def _key(backbone: JsonObject, method: str, settings: TrainSection, tuned: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(f"{backbone['sha256']} {backbone['max_tokens']} {POOLS}".encode())
+    moved = {name: tensor for name, tensor in tuned.items() if not _is_of_head(name)}
     if moved:
-        shape = {"method": classifier.method, "train": classifier.settings.model_dump()}
+        # Without what came later, so that a body that an earlier release converted keeps its name.
+        shape = {"method": method, "train": settings.model_dump(exclude={"shards"})}
         digest.update(json.dumps(shape, sort_keys=True).encode())
     for name, tensor in sorted(moved.items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _is_of_head(name: str) -> bool:
+    """True for tensors of heads, those of shards too: "SHARD/head.weight"."""
+    return name.rpartition("/")[2].startswith("head.")

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,11 @@ def now() -> str:
 def hour_of(moment: datetime) -> str:
     """A moment in UTC as it stands in every table, where the order of texts is that of hours."""
     return moment.isoformat(timespec="milliseconds")
+
+
+def time_between(start: str, end: str) -> timedelta:
+    """How long it is from one hour of a table to another; below 0 if the second comes first."""
+    return datetime.fromisoformat(end) - datetime.fromisoformat(start)
 
 
 def _check_length(connection: Connection, path: Path) -> None:

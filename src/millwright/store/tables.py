@@ -113,6 +113,28 @@ clear_rows = Table(
     Column("content", JSON, nullable=False),
 )
 
+# What stands in texts in place of a value, where `privacy.policies` says "tokenise".
+vault_tokens = Table(
+    "vault_tokens",
+    metadata,
+    Column("token", String, primary_key=True),
+    Column("lookup", String, nullable=False),  # a keyed hash of person, kind and value
+    Column("subject", String),
+    Column("created_at", String, nullable=False),
+    Column("used_at", String),  # last by the service; null for what files hold
+    Column("sealed", LargeBinary, nullable=False),  # entity, value
+    Index("vault_tokens_by_lookup", "lookup"),
+    Index("vault_tokens_by_subject", "subject"),
+)
+
+# Tokens whose value is gone: nothing tells whose they were.
+spent_tokens = Table(
+    "spent_tokens",
+    metadata,
+    Column("token", String, primary_key=True),
+    Column("reason", String, nullable=False),
+)
+
 consents = Table(
     "consents",
     metadata,

@@ -31,6 +31,7 @@ from millwright.surfaces import (
     serve_cli,
     subject_cli,
     versions_cli,
+    weak_cli,
     webhooks_cli,
 )
 from millwright.surfaces.options import AsJson, Gently, ProjectFolder, Version, open_at, project_option
@@ -44,7 +45,7 @@ app = typer.Typer(
     rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 GROUPS = (
-    *(versions_cli, backbones_cli, experiment_cli, feedback_cli, review_cli, privacy_cli),
+    *(versions_cli, backbones_cli, experiment_cli, feedback_cli, review_cli, weak_cli, privacy_cli),
     *(subject_cli, receipt_cli, audit_cli, keys_cli, webhooks_cli),
 )
 for group in GROUPS:
@@ -173,10 +174,14 @@ def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
 
 @app.command(rich_help_panel=WHEEL)
 def train(
-    method: Annotated[str | None, typer.Option(help="auto, head, top, full, lora, adalora, adapter.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="auto, head, private-head, top, full, …: see settings.")
+    ] = None,
     search: Annotated[int, typer.Option(min=0, help="Try so many settings first.")] = 0,
     epochs: Annotated[int | None, typer.Option(help="Most passes over the rows.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="What a private-head may tell of a person.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    shards: Annotated[int | None, typer.Option(help="Parts by person that learn apart.")] = None,
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
@@ -185,7 +190,15 @@ def train(
     Example: millwright train --project desk --method lora --search 10
     """
     opened = open_at(project)
-    settings = change_settings(opened.settings, "train", method=method, epochs=epochs, seed=seed)
+    settings = change_settings(
+        opened.settings,
+        "train",
+        method=method,
+        epochs=epochs,
+        epsilon=epsilon,
+        seed=seed,
+        shards=shards,
+    )
 
     from millwright.registry.versions import version_manifest
     from millwright.steps import train as train_version
@@ -282,6 +295,10 @@ def turn(
     decide_by: Annotated[
         str, typer.Option(help="rows promotes on held-out rows, users leaves it to an experiment.")
     ] = "rows",
+    max_membership: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Audit it; at most so many of its rows may be found at 1 % false."),
+    ] = None,
     gently: Gently = False,
     project: ProjectFolder = Path("."),
     json: AsJson = False,
@@ -297,7 +314,12 @@ def turn(
     from millwright.loop import turn as turn_wheel
 
     with screen.progress_bars(json) as progress:
-        record = turn_wheel(opened, decide_by="users" if decide_by == "users" else "rows", progress=progress)
+        record = turn_wheel(
+            opened,
+            decide_by="users" if decide_by == "users" else "rows",
+            max_membership=max_membership,
+            progress=progress,
+        )
     if json:
         screen.show_json(record)
         return

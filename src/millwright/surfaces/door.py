@@ -14,7 +14,7 @@ from secrets import token_hex
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millwright.errors import MillwrightError, TooLarge
-from millwright.privacy.access import ADMIN, Guard
+from millwright.privacy.access import ADMIN, UNMASK, Guard
 from millwright.surfaces.metrics import Metrics
 from millwright.surfaces.refusals import fault, refusal
 
@@ -29,6 +29,7 @@ NEEDED = {  # by how a path begins; other routes want any key
     "/v1/drift": "review",
     "/v1/turns": "review",
     "/v1/subjects/": ADMIN,
+    "/v1/unmask": UNMASK,
 }
 PAGES = ("/docs", "/redoc")  # they load scripts
 HEADERS = (
@@ -88,7 +89,7 @@ class Door:
             await send(message)
 
         try:
-            refused = await self._refused(scope["path"], headers)
+            refused = await self._refused(scope, headers)
             body = None if refused else await self._body(headers, receive)
             if refused is not None:
                 await refusal(refused)(scope, receive, answer)
@@ -106,8 +107,9 @@ class Door:
         finally:
             self._note(scope, request_id, status, time.perf_counter() - start)
 
-    async def _refused(self, path: str, headers: dict[bytes, bytes]) -> MillwrightError | None:
-        """Why the key of a request does not let it in, None if it may come in."""
+    async def _refused(self, scope: Scope, headers: dict[bytes, bytes]) -> MillwrightError | None:
+        """Why the key of a request does not let it in; None lets it in, with the key's id in the scope."""
+        path: str = scope["path"]
         if path in OPEN:
             return None
         kind, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
@@ -115,7 +117,8 @@ class Door:
         try:
             if self.guard.is_stale:
                 await asyncio.to_thread(self.guard.read)
-            self.guard.check(given, _needed(path))
+            key = self.guard.check(given, _needed(path))
+            scope["api_key"] = key and key.id
         except MillwrightError as error:  # also that the keys cannot be read: then nobody comes in
             return error
         return None

@@ -45,7 +45,7 @@ def rotate(
 def create(
     name: Annotated[str, typer.Argument(help="For whom the key is.")],
     scope: Annotated[
-        list[str] | None, typer.Option(help="predict, feedback, review or admin; may be given again.")
+        list[str] | None, typer.Option(help="predict, feedback, review, admin or unmask; may be given again.")
     ] = None,
     days: Annotated[int | None, typer.Option(help="How long it lasts.")] = None,
     rate: Annotated[int | None, typer.Option(help="The most requests a minute.")] = None,

@@ -127,6 +127,7 @@ def data_table(report: JsonObject) -> Table:
     rows: list[tuple[str, object]] = [
         ("rows", f"{report['rows']:,}: {splits}"),
         ("labels", f"{len(report['labels']):,}; {balance}"),
+        *([("weakly labelled", f"{report['weak']:,} of the training rows")] if report.get("weak") else []),
         ("characters", f"median {characters['median']:,}, longest {characters['max']:,}"),
         ("left out", ", ".join(f"{count:,} {why}" for why, count in report["excluded"].items()) or "none"),
         (
@@ -189,6 +190,15 @@ def version_table(manifest: JsonObject, aliases: Sequence[str]) -> RenderableTyp
         ("backbone", manifest["backbone"]["name"]),
         ("method", f"{manifest['method']}: {manifest['why']}"),
     ]
+    if shards := manifest["facts"].get("shards"):
+        sizes = ", ".join(f"{shard['rows']:,}" for shard in shards)
+        rows.append(("shards", f"{len(shards)} that learnt apart, of {sizes} rows"))
+    if "weak" in manifest["facts"]:
+        rows.append(("weak rows", manifest["facts"]["weak"]["why"]))
+    if (privacy := manifest["facts"].get("privacy")) is not None:
+        spent = manifest["spent"]
+        told = f"epsilon {privacy['epsilon']:g}, delta {privacy['delta']:g}, of {privacy['people']:,} people"
+        rows.append(("private", f"{told}; {spent['epsilon']:.3g} in all {spent['releases']} releases"))
     parts: list[RenderableType] = [table(("", ""), rows), ""]
     metrics = manifest["metrics"]
     if metrics is None:
@@ -207,6 +217,25 @@ def version_table(manifest: JsonObject, aliases: Sequence[str]) -> RenderableTyp
     parts += ["", table(("stage", *numbers), costs, right=numbers)]
     parts.append(f"peak memory {facts['peak_memory_bytes'] / 1e6:,.0f} MB")
     return Group(*parts)
+
+
+def membership_table(audit: JsonObject) -> Table:
+    """How well attacks tell who taught a version: a line an attack and a rate of false accusations."""
+    rows = []
+    for attack in audit["attacks"]:
+        for place, (rate, point) in enumerate(zip(audit["rates"], attack["points"], strict=True)):
+            found = ("others too few", "") if point is None else _with_interval(point["true_positives"])
+            promised = "" if audit["promised"] is None else f"{audit['promised'][place]:.4f}"
+            area = f"{attack['area']['value']:.3f}"
+            rows.append((attack["name"], area, f"{rate:.1%}", *found, promised))
+    numbers = ("area", "false", "found", "promised at most")
+    return table(
+        ("attack", "area", "false", "found", "95 % interval", "promised at most"), rows, right=numbers
+    )
+
+
+def _with_interval(figure: JsonObject) -> tuple[str, str]:
+    return f"{figure['value']:.4f}", f"{figure['low']:.4f} to {figure['high']:.4f}"
 
 
 def runtime_table(record: "RuntimeRecord") -> RenderableType:
@@ -357,7 +386,8 @@ def found_lines(found: JsonObject) -> str:
         lines.append(f"file {name}: {about['rows']} rows{left}")
     lines += [f"dataset {name}: {about['rows']} rows" for name, about in found["datasets"].items()]
     for name, about in found["versions"].items():
-        lines.append(f"version {name} ({about['method']}): {about['rows_that_taught']} rows taught it")
+        saw = f", in {len(about['shards_that_saw'])} of {about['shards']} shards" if "shards" in about else ""
+        lines.append(f"version {name} ({about['method']}): {about['rows_that_taught']} rows taught it{saw}")
     lines += [
         f"version {name}: its dataset is not here, nobody can tell" for name in found["unknown_versions"]
     ]

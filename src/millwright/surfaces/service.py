@@ -17,7 +17,9 @@ from millwright.modalities.text import clean
 from millwright.opinions.keys import kept_under_key
 from millwright.opinions.surveys import Survey, asked_with, next_survey
 from millwright.privacy.mask import masker
+from millwright.privacy.sealed import owner_of
 from millwright.privacy.vault import open_vault
+from millwright.privacy.vault_tokens import VaultToken
 from millwright.project import Project
 from millwright.records import Failure, Opinion, Prediction
 from millwright.registry.traffic import Traffic, current_traffic
@@ -54,12 +56,12 @@ class Service:
     def __init__(self, project: Project, load: Load) -> None:
         self.project = project
         self.limits: ServeSection = project.settings.serve
-        self._masker = masker(project)
+        self._masker = masker(project, reversible=True)
         self.metrics = Metrics()
         self.leading = Leading()
+        self._max_characters = project.settings.data.max_characters
         self.engine = Engine(
             Limits(
-                max_batch=self.limits.max_batch,
                 queue_size=self.limits.queue_size,
                 deadline_s=self.limits.deadline_s,
                 workers=os.cpu_count() or 1,
@@ -67,7 +69,7 @@ class Service:
             ),
             self.metrics.batch.observe,
         )
-        self._vault = open_vault(project)
+        self.vault = open_vault(project)
         self._journal: Journal | None = None
         self._watching: asyncio.Task[None] | None = None
         self._load = load
@@ -78,8 +80,8 @@ class Service:
     async def start(self) -> None:
         """Load what the aliases mean, then take requests and follow the aliases."""
         await self.refresh()
-        await asyncio.to_thread(lambda: self._vault.keys)  # a missing master key should be known at once
-        self._journal = Journal(self._vault)
+        await asyncio.to_thread(lambda: self.vault.keys)  # a missing master key should be known at once
+        self._journal = Journal(self.vault)
         await self.engine.start()
         self._watching = asyncio.create_task(self._watch())
 
@@ -123,7 +125,9 @@ class Service:
 
     async def predict(self, request: PredictionRequest) -> PredictionsAnswer:
         """Answer a request and hand its predictions to the journal."""
-        texts = self._checked(request.inputs)
+        tokens: dict[str, VaultToken] = {}
+        owner = self.vault.pseudonym(request.subject) if self._masker.book else None
+        texts = self._checked(request.inputs, owner, tokens)
         drawn = self._draw(request)
         version, model = self.engine.model(drawn.version)
         start = time.perf_counter()
@@ -153,7 +157,11 @@ class Service:
             )
             records.append(record)
             answers.append(_answer(record, top if request.top_k else None))
-        stored = self._open_journal.write(records)  # not waited for: what follows it on disk comes after it
+        hour = records[-1].created_at  # a token is as old as what holds it: an erasure takes both or neither
+        used = [replace(token, created_at=hour) for token in tokens.values()]
+        stored = self._open_journal.write(
+            [*used, *records]
+        )  # not waited for: what follows it on disk comes after it
         stored.add_done_callback(lambda done: self._count_unstored(done, len(records)))
         self.metrics.predictions.labels(version).inc(len(records))
         if drawn.traffic is not None and self._traffic is not None:
@@ -166,15 +174,14 @@ class Service:
         opinion = Opinion(id=token_hex(16), created_at=now(), **request.model_dump())
         _, model = self.engine.model(CHAMPION)
         check_opinion(opinion, set(model.labels))
-        if opinion.comment is not None:
-            opinion = replace(opinion, comment=self._masker.mask(opinion.comment))
         journal = self._open_journal
         await asyncio.wrap_future(journal.write([]))  # the prediction itself may still be on its way
+        opinion, used = await asyncio.to_thread(self._masked, opinion)
         opinion, kept = await asyncio.to_thread(self._looked_up, opinion)
         if kept is not None:
             return FeedbackAnswer(id=kept)
         try:
-            await asyncio.wrap_future(journal.write([opinion]))
+            await asyncio.wrap_future(journal.write([*used, opinion]))
         except CannotStore:  # a message under the same key that came at the same time was first
             _, kept = await asyncio.to_thread(self._looked_up, opinion)
             if kept is None:
@@ -217,11 +224,22 @@ class Service:
         assert self._journal is not None, "the service was not started"
         return self._journal
 
+    def _masked(self, opinion: Opinion) -> tuple[Opinion, list[VaultToken]]:
+        """The opinion with personal data replaced in its comment, and the tokens that this needs."""
+        if opinion.comment is None:
+            return opinion, []
+        with self.project.database.connect() as connection:
+            owner = owner_of(connection, opinion.prediction)
+        taken: dict[str, VaultToken] = {}
+        (comment,) = self._masker.mask_all([opinion.comment], owners=[owner], taken=taken)
+        used = [replace(token, created_at=opinion.created_at) for token in taken.values()]
+        return replace(opinion, comment=comment), used
+
     def _looked_up(self, opinion: Opinion) -> tuple[Opinion, str | None]:
         """The opinion with the probability of its survey, and what is kept already under its key."""
         with self.project.database.connect() as connection:
             check_prediction(connection, opinion.prediction)
-            kept = kept_under_key(connection, self._vault, opinion)
+            kept = kept_under_key(connection, self.vault, opinion)
             return replace(opinion, asked_with=asked_with(connection, opinion)), kept
 
     async def _model(self, name: str) -> Answering:
@@ -258,7 +276,7 @@ class Service:
         if done.exception() is not None:
             self.metrics.unstored.inc(count)
 
-    def _checked(self, inputs: list[str]) -> list[str]:
+    def _checked(self, inputs: list[str], owner: str | None, tokens: dict[str, VaultToken]) -> list[str]:
         limits = self.limits
         if len(inputs) > limits.max_inputs:
             raise TooLarge(
@@ -267,17 +285,18 @@ class Service:
                 field="inputs",
             )
         for place, text in enumerate(inputs):
-            if len(text) > limits.max_characters:
+            if len(text) > self._max_characters:
                 raise TooLarge(
-                    f"inputs.{place} has {len(text)} characters, the limit serve.max_characters is "
-                    f"{limits.max_characters}; shorten it",
+                    f"inputs.{place} has {len(text)} characters, the limit data.max_characters is "
+                    f"{self._max_characters}; shorten it",
                     field=f"inputs.{place}",
                 )
         texts = [clean(text) for text in inputs]
         for place, text in enumerate(texts):
             if not text:
                 raise BadInput(f"inputs.{place} is blank; send text with words", field=f"inputs.{place}")
-        return self._masker.mask_all(texts)  # from here on, nobody sees what came
+        # From here on, nobody sees what came.
+        return self._masker.mask_all(texts, owners=[owner] * len(texts), taken=tokens)
 
 
 def _ranked(labels: tuple[str, ...], probability_C: np.ndarray, count: int) -> list[LabelProbability]:

@@ -104,7 +104,10 @@ def expire(
     from millwright.privacy.retention import expire as expire_rows
 
     found = expire_rows(opened, dry_run=dry_run)
-    counted = f"{found.predictions} predictions, {found.opinions} opinions, {found.proposed_rows} rows"
+    counted = (
+        f"{found.predictions} predictions, {found.opinions} opinions, {found.proposed_rows} rows, "
+        f"{found.tokens} tokens"
+    )
     said = f"{'would delete' if dry_run else 'deleted'} {counted}; a legal hold keeps {found.held}"
     _show({"expired": found}, said, json)
 

@@ -14,7 +14,7 @@ from millwright.erase.export import gather
 from millwright.errors import NotFound
 from millwright.privacy.audit import record
 from millwright.privacy.consent import ConsentGiven, grant, restrict, withdraw
-from millwright.privacy.vault import open_vault
+from millwright.privacy.vault import Vault
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.store.database import now
@@ -63,8 +63,8 @@ class EraseRequest(SubjectRequest):
     withdraw_only: StrictBool = Field(False, description="Take tuned versions out of service, train none.")
 
 
-def subject_routes(project: Project) -> APIRouter:
-    """The routes over a project."""
+def subject_routes(project: Project, vault: Vault) -> APIRouter:
+    """The routes over a project, with the vault that the application has open."""
     router = APIRouter()
 
     @router.post("/v1/subjects/consent", status_code=201)
@@ -79,41 +79,46 @@ def subject_routes(project: Project) -> APIRouter:
             request.text_version,
             request.separate,
         )
-        await asyncio.to_thread(grant, project, request.subject, given)
+        await asyncio.to_thread(grant, project, request.subject, given, vault=vault)
         return {"consent": vars(given)}
 
     @router.post("/v1/subjects/withdraw", status_code=201)
     async def withdrawal(request: WithdrawRequest) -> JsonObject:
         """Note that a person withdraws consent to a purpose."""
-        count = await asyncio.to_thread(withdraw, project, request.subject, request.purpose)
+        count = await asyncio.to_thread(withdraw, project, request.subject, request.purpose, vault=vault)
         return {"withdrawn": count}
 
     @router.post("/v1/subjects/restrict", status_code=201)
     async def restriction(request: RestrictRequest) -> JsonObject:
         """Restrict what is done with a person's data, or lift that."""
-        changed = await asyncio.to_thread(restrict, project, request.subject, request.kind, lift=request.lift)
+        changed = await asyncio.to_thread(
+            restrict, project, request.subject, request.kind, lift=request.lift, vault=vault
+        )
         return {"changed": changed}
 
     @router.post("/v1/subjects/export")
     async def export(request: SubjectRequest) -> JsonObject:
         """Everything that the project holds of a person."""
-        gathered = await asyncio.to_thread(gather, project, request.subject)
-        await asyncio.to_thread(_note_export, project, request.subject)
-        return gathered
+        return await asyncio.to_thread(_export, project, vault, request.subject)
 
     @router.post("/v1/subjects/erase")
     async def erasure(request: EraseRequest) -> JsonObject:
         """Erase a person and answer with the signed receipt; it takes as long as a training."""
         if request.dry_run:
-            found = await asyncio.to_thread(plan_erasure, project, request.subject)
+            found = await asyncio.to_thread(plan_erasure, project, request.subject, vault=vault)
             if found.is_nothing:
                 raise NotFound("nothing in this project belongs to that person; check the name")
             return {"found": found.to_json()}
-        erased = await asyncio.to_thread(erase, project, request.subject, withdraw_only=request.withdraw_only)
+        erased = await asyncio.to_thread(
+            erase, project, request.subject, withdraw_only=request.withdraw_only, vault=vault
+        )
         return {"receipt": erased.receipt}
 
     return router
 
 
-def _note_export(project: Project, subject: str) -> None:
-    record(project, "exported", subject=open_vault(project).keys.pseudonym(subject), details={"over": "http"})
+def _export(project: Project, vault: Vault, subject: str) -> JsonObject:
+    vault.refresh()  # a key that another process destroyed must not open anything from memory
+    gathered = gather(project, subject, vault=vault)
+    record(project, "exported", subject=vault.keys.pseudonym(subject), details={"over": "http"})
+    return gathered

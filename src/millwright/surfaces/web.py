@@ -44,6 +44,7 @@ from millwright.surfaces.reviews_http import reviews_router
 from millwright.surfaces.service import Load, Service
 from millwright.surfaces.steering import steer
 from millwright.surfaces.subjects import subject_routes
+from millwright.surfaces.unmask_http import unmask_router
 
 DRAIN_SECONDS = 30
 SWITCH_S = 0.0005
@@ -98,7 +99,8 @@ def create_app(project: Project, load: Load | None = None, *, turns: bool = Fals
     app.include_router(reviews_router(project))
     _add_routes(app, service)
     _add_operation(app, service)
-    app.include_router(subject_routes(project))
+    app.include_router(subject_routes(project, service.vault))
+    app.include_router(unmask_router(service.vault))
     add_refusals(app)
     return app
 

@@ -14,9 +14,9 @@ from millwright.progress import Progress
 from millwright.records import Interval
 from millwright.settings import Settings
 from millwright.train.backbones import Backbone, load_backbone
-from millwright.train.fit import truth_of
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.states import cached_features, checked_precision
+from millwright.train.work import truth_of
 
 FOLDS = 3
 MOST_ROWS = 5_000
@@ -56,7 +56,7 @@ def compare_backbones(
     """
     from sklearn.model_selection import StratifiedGroupKFold  # here: no other verb needs scikit-learn
 
-    rows = dataset.split("train", "validation")[:MOST_ROWS]
+    rows = [row for row in dataset.split("train", "validation") if not row.is_weak][:MOST_ROWS]
     truth_N = truth_of(rows, dataset.labels)
     if len(rows) < 10 * FOLDS:
         raise BadInput(f"comparing backbones needs {10 * FOLDS} rows, there are {len(rows)}; add rows")

@@ -16,6 +16,7 @@ def cross_validate(
     *,
     strength: float,
     also: tuple[np.ndarray, np.ndarray],
+    also_group: Sequence[str] = (),
 ) -> np.ndarray:
     """Whether a head that never saw a row's group is right on the row, for each row.
 
@@ -24,22 +25,25 @@ def cross_validate(
         truth_N: label numbers in [0, C).
         group_N: rows of one group are judged by the same head.
         strength: inverse of the penalty, over 0.
-        also: features and label numbers that teach every head and are not judged (labels' names); they
-            may be empty.
+        also: features and label numbers that teach every head and are not judged (labels' names, weak rows);
+            they may be empty.
+        also_group: their groups; those of a group teach no head that judges rows of it. None if empty.
 
     Returns:
         Booleans [N].
     """
-    fold_N = _folds(truth_N, group_N)
+    fold_N, groups_N = _folds(truth_N, group_N), np.asarray(group_N, dtype=object)
+    groups_A = np.asarray(also_group or [""] * len(also[1]), dtype=object)
     labels = int(max(truth_N.max(), also[1].max(initial=0))) + 1
     right_N = np.zeros(len(truth_N), dtype=bool)
     for fold in np.unique(fold_N):
         judged_N = fold_N == fold
         if judged_N.all():  # one group alone: nobody is left to teach
             break
+        others_A = ~np.isin(groups_A, groups_N[judged_N])
         weight_CD, bias_C = fit_head(
-            np.concatenate([feature_ND[~judged_N], also[0]]),
-            np.concatenate([truth_N[~judged_N], also[1]]),
+            np.concatenate([feature_ND[~judged_N], also[0][others_A]]),
+            np.concatenate([truth_N[~judged_N], also[1][others_A]]),
             labels,
             strength,
         )

@@ -23,6 +23,15 @@ def words_of(label: str) -> str:
     return " ".join(_BOUNDARY.sub(" ", label).lower().split()) or label
 
 
+def with_names(
+    feature_ND: np.ndarray, truth_N: np.ndarray, name_CD: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features and label numbers of rows, and after them those of the names that teach, if any do."""
+    if not len(name_CD):
+        return feature_ND, truth_N
+    return np.concatenate([feature_ND, name_CD]), np.concatenate([truth_N, np.arange(len(name_CD))])
+
+
 def may_teach(name_CD: np.ndarray, feature_ND: np.ndarray, truth_N: np.ndarray) -> bool:
     """Whether labels' names say what their rows are about.
 

@@ -2,6 +2,7 @@
 
 | method  | what moves                                   | source                                   |
 | head    | the head alone, solved and not descended     | heads.py                                 |
+| private-head | the same, of noisy statistics           | private_head.py                          |
 | top     | the last layers, over cached states          |                                          |
 | full    | everything                                   |                                          |
 | lora    | low-rank updates of the attention            | Hu et al. 2021, arXiv:2106.09685         |
@@ -166,6 +167,7 @@ def _frozen(network: Network) -> Network:
 
 METHODS = {
     "head": Method(_head, 0.0),
+    "private-head": Method(_head, 0.0),
     "top": Method(_top, 3e-4),
     "full": Method(_full, 2e-4),
     "lora": Method(_lora, 2e-3),

@@ -1,17 +1,16 @@
-"""The network that is trained and served: an encoder, two mean-pooled states, one linear head.
+"""The network that is trained and served: an encoder, pooled states, one linear head.
 
-The features of a text are the means over its tokens of the last state and of the state two layers
-below, each scaled to length one. (Two states instead of one changed the accuracy of a frozen head in
-cross-validation by -0.0 points on Banking77, +0.7 on SST-2, +2.7 on CR, +2.8 on IMDB and +0.2 on MedQuAD;
-the intervals of the first two hold zero. benchmarks/pooling.py measures it.) What a method moves is marked
-by `requires_grad`; see methods.py.
+The features of a text are means over its tokens, each scaled to length one: of the last state, of the state
+two layers below, and, where the network reads tokens, of the first state, the words by themselves. What the
+second and the third add is measured by benchmarks/pooling.py. What a method moves is marked by
+`requires_grad`; see methods.py.
 
-Shape suffixes: B texts, T tokens, H hidden width, D = 2 H features, C labels.
+Shape suffixes: B texts, T tokens, H hidden width, D = 3 H features, C labels.
 """
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from millwright.train.backbones import Backbone, Family
 
 POOLED_BELOW = 2  # how many layers below the last the second pooled state lies
+POOLS = "first, two below, last"  # part of the names of what is cached and converted
 
 
 class StatesInPlaceOfTokens(nn.Module):
@@ -37,14 +37,37 @@ class StatesInPlaceOfTokens(nn.Module):
         return inputs_embeds
 
 
-class Network(nn.Module):
-    """Logits from tokens, or from the states that the layers below `depth` made of them."""
+class Featuring(Protocol):
+    """What makes features of token ids."""
 
-    def __init__(self, encoder: Any, features: int, labels: int, depth: int = 0) -> None:
+    @property
+    def width(self) -> int:
+        """How many features a text has."""
+
+    def features(self, input_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """Features [B, D] in float32 of token ids [B, T] and their mask."""
+
+
+class Network(nn.Module):
+    """Logits from tokens, or from the states that the layers below `depth` made of them.
+
+    `words` says whether the first state is among the features; a network that is trained over cached states
+    never sees it.
+    """
+
+    def __init__(
+        self, encoder: Any, features: int, labels: int, depth: int = 0, *, words: bool = True
+    ) -> None:
         super().__init__()
+        self.words = words
         self.encoder: Any = encoder
         self.head = nn.Linear(features, labels)
         self.depth = depth
+
+    @property
+    def width(self) -> int:
+        """How many features a text has, D."""
+        return self.head.in_features
 
     def forward(self, input_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Logits [B, C] of token ids [B, T], or of states [B, T, H] where `depth` is over 0."""
@@ -58,6 +81,8 @@ class Network(nn.Module):
         states = [out.last_hidden_state]
         if len(out.hidden_states) > POOLED_BELOW:
             states.insert(0, out.hidden_states[-1 - POOLED_BELOW])
+        if self.words:
+            states.insert(0, out.hidden_states[0])
         return torch.cat([mean_pool(state, mask_BT) for state in states], dim=1)
 
 
@@ -68,21 +93,21 @@ def mean_pool(state_BTH: Tensor, mask_BT: Tensor) -> Tensor:
     return nn.functional.normalize(mean_BH, dim=1)
 
 
-def feature_count(backbone: Backbone) -> int:
-    """How many features a text has, D."""
-    return backbone.hidden * (2 if backbone.layers >= POOLED_BELOW else 1)
+def feature_count(backbone: Backbone, words: bool = True) -> int:
+    """How many features a text has, D; `words` as of the network."""
+    return backbone.hidden * (1 + (backbone.layers >= POOLED_BELOW) + words)
 
 
-def whole_network(backbone: Backbone, labels: int) -> Network:
+def whole_network(backbone: Backbone, labels: int, *, words: bool = True) -> Network:
     """A network over a copy of the whole encoder, reading tokens."""
-    return Network(copy.deepcopy(backbone.model), feature_count(backbone), labels)
+    return Network(copy.deepcopy(backbone.model), feature_count(backbone, words), labels, words=words)
 
 
 def upper_network(backbone: Backbone, labels: int, depth: int) -> Network:
     """A network over copies of the layers from `depth` up, reading cached states."""
     encoder = _cut(backbone, depth, backbone.layers)
     encoder.embeddings = StatesInPlaceOfTokens()
-    return Network(encoder, feature_count(backbone), labels, depth)
+    return Network(encoder, feature_count(backbone, words=False), labels, depth, words=False)
 
 
 def lower_encoder(backbone: Backbone, depth: int) -> Any:

@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from millwright.modalities.text import bare
 from millwright.train.backbones import Backbone
 from millwright.train.cache import Made, fetch, text_key
-from millwright.train.network import Network, lower_encoder, pad, whole_network
+from millwright.train.network import POOLS, Network, lower_encoder, pad, whole_network
 from millwright.train.solver import one_thread_each
 
 TOKENS_A_BATCH = 4_096
@@ -58,7 +59,8 @@ def checked_precision(backbone: Backbone, texts: Sequence[str]) -> torch.dtype:
 
 def tokenize(backbone: Backbone, texts: Sequence[str]) -> list[Tensor]:
     """Token ids [T] of each text, special tokens included, cut at the backbone's `max_tokens`."""
-    return [torch.tensor(encoding.ids) for encoding in backbone.tokenizer.encode_batch_fast(list(texts))]
+    read = [bare(text) for text in texts]
+    return [torch.tensor(encoding.ids) for encoding in backbone.tokenizer.encode_batch_fast(read)]
 
 
 def batches_by_length(lengths: Sequence[int], tokens_a_batch: int = TOKENS_A_BATCH) -> Iterator[list[int]]:
@@ -103,7 +105,7 @@ def cached_features(
         run = _feature_run(backbone, precision)
         return _run(run, backbone, [texts[place] for place in places], places, progress)
 
-    folder = cache / maker_key(backbone, "features", precision)
+    folder = cache / maker_key(backbone, "features", precision, POOLS)
     found, made = fetch(folder, [text_key(text) for text in texts], make, most_bytes)
     return torch.cat(found), made
 
@@ -135,9 +137,9 @@ def cached_states(
     return fetch(folder, [text_key(text) for text in texts], make, most_bytes)
 
 
-def maker_key(backbone: Backbone, kind: str, precision: torch.dtype) -> str:
+def maker_key(backbone: Backbone, kind: str, precision: torch.dtype, pools: str = "") -> str:
     """The name of the folder of what a backbone makes, so that nothing made otherwise is taken for it."""
-    made_by = f"{backbone.sha256} {kind} {backbone.max_tokens} {precision}"
+    made_by = f"{backbone.sha256} {kind} {backbone.max_tokens} {precision} {pools}"
     return f"{kind}-{hashlib.sha256(made_by.encode()).hexdigest()[:16]}"
 
 

@@ -1,0 +1,218 @@
+"""What differential privacy costs a head, and what attacks find. `python benchmarks/private_head.py`
+
+Accuracy: rows a label teach, other rows measure, delta is the product's. "no noise" is the same ridge
+regression without any, "head" the logistic regression that `--method head` trains. Kept is the accuracy over
+chance (always the commonest label) as a share of that without noise. Nameless is the same with labels' names
+dealt out anew, so that they say nothing. Needed are the people below whom the product refuses.
+
+Membership: a random half of Banking77's rows teaches a head, the other half does not; 32 shadows of the same
+making. Shape suffixes: N rows, C labels, D features.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from labelled import DATASETS, banking77, desk, sample
+from record import Row, print_table, read_rows, write_record
+from transformers.utils.logging import disable_progress_bar
+
+from millwright.membership import RATES, attacked
+from millwright.privacy.gaussian_mechanism import most_true_positives, mu_of
+from millwright.train.attacks import likelihood_ratios, margins, shadow_margins
+from millwright.train.backbones import MINILM, load_backbone
+from millwright.train.heads import DEFAULT_STRENGTH, fit_head
+from millwright.train.label_names import words_of
+from millwright.train.private_head import DELTA, fit_private_head, people_needed
+from millwright.train.states import cached_features, checked_precision
+
+EPSILONS, SHOTS, DRAWS, MAX_TOKENS, SHADOWS = (1.0, 3.0, 8.0), (10, 20, 50), 3, 128, 32
+BANKING = "Banking77, official split"
+ALL = (BANKING, "MedQuAD question types", "SST-2", "IMDB", "customer-desk")
+COLUMNS = (
+    "dataset",
+    "people",
+    "labels",
+    "epsilon",
+    "needed",
+    "refused",
+    "accuracy",
+    "low",
+    "high",
+    "kept",
+    "nameless",
+    "kept_nameless",
+)
+FOUND = ("what", "attack", "area", "false", "found", "found_low", "found_high", "promised")
+
+
+def accuracies(name: str) -> list[Row]:
+    """Accuracy on one dataset, a row for each number of people and each epsilon."""
+    texts, truth_N, labels, taught = labelled(name)
+    feature_ND, name_CD = features(texts, labels)
+    rows: list[Row] = []
+    sizes = [shots for shots in SHOTS if shots * len(labels) < taught]
+    for shots in (*sizes, None):
+        drawn = [draw(truth_N, taught, shots, len(labels), seed) for seed in range(DRAWS)]
+        found = {
+            epsilon: [
+                measure(feature_ND, truth_N, name_CD, some, taught, epsilon, seed)
+                for seed, some in enumerate(drawn)
+            ]
+            for epsilon in ("head", None, *EPSILONS)
+        }
+        dealt_CD = name_CD[np.random.default_rng(4).permutation(len(labels))]
+        nameless = {
+            epsilon: [
+                measure(feature_ND, truth_N, dealt_CD, some, taught, epsilon, seed)
+                for seed, some in enumerate(drawn)
+            ]
+            for epsilon in (None, *EPSILONS)
+        }
+        above_nameless = np.mean(nameless[None])
+        commonest = np.bincount(truth_N[taught:]).max() / len(truth_N[taught:])
+        above = np.mean(found[None]) - commonest
+        for epsilon, measured in found.items():
+            mean, people = float(np.mean(measured)), len(drawn[0])
+            row: Row = {
+                "part": "accuracy",
+                "dataset": name,
+                "people": people,
+                "people_a_label": round(people / len(labels), 1),
+                "labels": len(labels),
+                "epsilon": {None: "no noise"}.get(epsilon, epsilon),  # type: ignore[call-overload]
+                "accuracy": round(mean, 4),
+                "low": round(min(measured), 4),
+                "high": round(max(measured), 4),
+                "kept": round((mean - commonest) / above, 3),
+            }
+            if isinstance(epsilon, float):
+                needed = people_needed(len(labels), feature_ND.shape[1], epsilon)
+                bare = float(np.mean(nameless[epsilon]))
+                row |= {"needed": needed, "refused": people < needed, "nameless": round(bare, 4)}
+                row["kept_nameless"] = round((bare - commonest) / (above_nameless - commonest), 3)
+            rows.append(row)
+    return rows
+
+
+def labelled(name: str) -> tuple[list[str], np.ndarray, list[str], int]:
+    """Texts, label numbers, names of labels, and how many of the first rows may teach."""
+    if name == BANKING:
+        train, test = list(banking77("train.csv")), list(banking77("test.csv"))
+        labels = sorted({label for _, label in train})
+        truth_N = np.array([labels.index(label) for _, label in (*train, *test)])
+        return [text for text, _ in (*train, *test)], truth_N, labels, len(train)
+    texts, truth_N, labels = sample({**DATASETS, "customer-desk": desk}[name]())
+    return texts, truth_N, labels, len(texts) * 3 // 4
+
+
+def features(texts: list[str], labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Features of the texts, and of the labels' names."""
+    backbone = load_backbone(MINILM, MAX_TOKENS)
+    names = [words_of(label) for label in labels]
+    with TemporaryDirectory() as folder:
+        precision = checked_precision(backbone, names)
+        found, _ = cached_features(backbone, [*texts, *names], precision, Path(folder), lambda done: None)
+    return found[: len(texts)].numpy(), found[len(texts) :].numpy()
+
+
+def draw(truth_N: np.ndarray, taught: int, shots: int | None, labels: int, seed: int) -> np.ndarray:
+    """Places of `shots` rows a label among those that may teach, all of them without `shots`."""
+    order = np.random.default_rng(seed).permutation(taught)
+    if shots is None:
+        return np.sort(order)
+    return np.concatenate([order[truth_N[order] == label][:shots] for label in range(labels)])
+
+
+def measure(
+    feature_ND: np.ndarray,
+    truth_N: np.ndarray,
+    name_CD: np.ndarray,
+    drawn: np.ndarray,
+    taught: int,
+    epsilon: float | str | None,
+    seed: int,
+) -> float:
+    """Accuracy of a head of the drawn rows on those that may not teach."""
+    weight_CD, bias_C = teacher(feature_ND, truth_N, name_CD, epsilon)(drawn, np.random.default_rng(seed))
+    said_N = (feature_ND[taught:] @ weight_CD.T + bias_C).argmax(1)
+    return float((said_N == truth_N[taught:]).mean())
+
+
+def teacher(
+    feature_ND: np.ndarray, truth_N: np.ndarray, name_CD: np.ndarray, epsilon: float | str | None
+) -> Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]:
+    """What makes a head of rows: private with an epsilon, without noise for None, logistic for "head"."""
+
+    def teach(places: np.ndarray, chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        if isinstance(epsilon, str):
+            return fit_head(feature_ND[places], truth_N[places], len(name_CD), DEFAULT_STRENGTH)
+        mu = 1e9 if epsilon is None else mu_of(epsilon, DELTA)
+        people = [str(place) for place in places]
+        made = fit_private_head(
+            feature_ND[places], truth_N[places], people, name_CD, mu, chance.standard_normal
+        )
+        return made.weight_CD, made.bias_C
+
+    return teach
+
+
+def membership(epsilon: float | str | None) -> list[Row]:
+    """What both attacks find of a head that half of Banking77's rows taught."""
+    texts, truth_N, labels, _ = labelled(BANKING)
+    order = np.random.default_rng(0).permutation(len(texts))
+    feature_ND, name_CD = features(texts, labels)
+    feature_ND, truth_N, half = feature_ND[order], truth_N[order], len(texts) // 2
+    teach = teacher(feature_ND, truth_N, name_CD, epsilon)
+    weight_CD, bias_C = teach(np.arange(half), np.random.default_rng(1))
+    margin_N = margins(feature_ND @ weight_CD.T + bias_C, truth_N)
+    people = [str(place) for place in range(len(texts))]
+    shadows = shadow_margins(feature_ND, truth_N, people, teach, SHADOWS, lambda done: None)
+    scores = {"margin": margin_N, "shadows": likelihood_ratios(margin_N, *shadows)}
+    what = {"head": "head", None: "private-head without noise"}.get(
+        epsilon, f"private-head, epsilon {epsilon}"
+    )  # type: ignore[call-overload]
+    rows: list[Row] = []
+    for attack in attacked(scores, half):
+        for rate, point in zip(RATES, attack.points, strict=True):
+            assert point is not None
+            row: Row = {"part": "membership", "what": what, "attack": attack.name, "false": rate}
+            row |= {"area": round(attack.area.value, 4), "found": round(point.true_positives.value, 5)}
+            row |= {
+                "found_low": round(point.true_positives.low, 5),
+                "found_high": round(point.true_positives.high, 5),
+            }
+            if isinstance(epsilon, float):
+                row["promised"] = round(most_true_positives(mu_of(epsilon, DELTA), rate), 4)
+            rows.append(row)
+    return rows
+
+
+def main() -> None:
+    """Measure; parts that were not asked for stay as they stand in the record."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--part", choices=("accuracy", "membership"), nargs="*", default=["accuracy", "membership"]
+    )
+    wanted = parser.parse_args().part
+    disable_progress_bar()
+    rows = [row for row in read_rows("private_head") if row["part"] not in wanted]
+    if "accuracy" in wanted:
+        for name in ALL:
+            found = accuracies(name)
+            print_table(found, COLUMNS)
+            rows += found
+    if "membership" in wanted:
+        for epsilon in ("head", None, 8.0, 1.0):
+            found = membership(epsilon)
+            print_table(found, FOUND)
+            rows += found
+    write_record("private_head", sorted(rows, key=lambda row: str(row["part"])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Tunes a network on rows: starts the head, stops early, calibrates, then lets validation rows teach too.
+
+Shape suffixes: N rows, M validation rows, C labels.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from millwright.records import JsonObject
+from millwright.train.calibrate import fit_temperature, softmax
+from millwright.train.heads import DEFAULT_STRENGTH, fit_head, log_loss
+from millwright.train.methods import METHODS, build_network, state_depth, tuned_tensors
+from millwright.train.network import Network
+from millwright.train.states import cached_states, checked_precision, tokenize
+from millwright.train.tune import Plan, Rows, features, logits, tune
+from millwright.train.work import Work
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What tuning moved, the temperature that fits it, and what was found.
+
+    `held_MC` are logits of validation rows before these taught too.
+    """
+
+    tensors: dict[str, Tensor]
+    temperature: float
+    held_MC: np.ndarray
+    precision: torch.dtype
+    facts: JsonObject
+
+
+def fit_tuned(work: Work, method: str) -> Tuned:
+    """Tune by any method but head; the checkpoints stay until `drop_checkpoints`.
+
+    Args:
+        work: its training rows teach, its validation rows say when to stop and calibrate, then teach too.
+        method: a key of METHODS.
+
+    Returns:
+        What moved. It is a function of rows, settings and backbone alone.
+
+    Raises:
+        BadInput: a setting does not fit the backbone or the number of rows.
+    """
+    train_texts, train_truth = work.rows("train")
+    held_texts, held_truth = work.rows("validation")
+    texts = train_texts + held_texts
+    settings, cut = work.settings.train, len(train_texts)
+    steps = settings.epochs * -(-cut // settings.batch_size)
+    network = build_network(method, work.backbone, len(work.labels), settings, steps)
+    precision = checked_precision(work.backbone, texts)
+    inputs = _inputs(work, texts, precision, network.depth)
+    train, validation = Rows(inputs[:cut], train_truth), Rows(inputs[cut:], held_truth)
+    run = work.run_folder(method)
+    with work.stage("first head", cut):
+        _start_head(network, train, work.backbone.pad_id)
+    plan = Plan(
+        method=method,
+        learning_rate=settings.learning_rate or METHODS[method].learning_rate,
+        epochs=settings.epochs,
+        patience=settings.patience,
+        batch_size=settings.batch_size,
+        label_smoothing=settings.label_smoothing,
+        seed=settings.seed,
+        pad_id=work.backbone.pad_id,
+    )
+    with work.stage("tune", cut):
+        tuned, best_epoch = tune(network, train, validation, plan, run, work.teller("tune"))
+    network.load_state_dict(tuned, strict=False)
+    logit_MC = (
+        logits(network, validation.inputs, plan.pad_id) if held_texts else np.zeros((0, len(work.labels)))
+    )
+    temperature = fit_temperature(logit_MC, held_truth) if len(held_truth) > 1 else 1.0
+    moved = sum(tensor.numel() for tensor in tuned_tensors(network).values())
+    if held_texts:
+        # Epochs and temperature are chosen, so validation rows have done their work and may teach.
+        everything = Rows(inputs, np.concatenate([train_truth, held_truth]))
+        tuned = _tune_from_start(work, method, everything, replace(plan, epochs=best_epoch), run / "all")
+    facts = {
+        "learning_rate": plan.learning_rate,
+        "best_epoch": best_epoch,
+        "parameters_moved": moved,
+        "validation_accuracy": float((logit_MC.argmax(1) == held_truth).mean()) if held_texts else None,
+        "validation_log_loss": log_loss(softmax(logit_MC, temperature), held_truth) if held_texts else None,
+        "taught_by": len(texts),
+    }
+    return Tuned(tuned, temperature, logit_MC.astype(np.float32), precision, facts)
+
+
+def drop_checkpoints(work: Work, method: str) -> None:
+    """Delete the checkpoints of a training whose result is at hand."""
+    for done in work.run_folder(method).rglob("checkpoint.safetensors"):
+        done.unlink()
+
+
+def _tune_from_start(work: Work, method: str, rows: Rows, plan: Plan, run: Path) -> dict[str, Tensor]:
+    steps = plan.epochs * -(-len(rows.truth_N) // plan.batch_size)
+    network = build_network(method, work.backbone, len(work.labels), work.settings.train, max(steps, 10))
+    _start_head(network, rows, plan.pad_id)
+    nobody = Rows([], rows.truth_N[:0])
+    with work.stage("tune on all", len(rows.truth_N)):
+        tuned, _ = tune(network, rows, nobody, plan, run, work.teller("tune on all"))
+    return tuned
+
+
+def _start_head(network: Network, rows: Rows, pad_id: int) -> None:
+    """Solve the head for the untouched backbone first, so that early steps don't distort the layers."""
+    feature = features(network, rows.inputs, pad_id)
+    weight, bias = fit_head(feature, rows.truth_N, network.head.out_features, DEFAULT_STRENGTH)
+    network.head.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
+
+
+def _inputs(work: Work, texts: list[str], precision: torch.dtype, depth: int) -> list[Tensor]:
+    if not depth:
+        return tokenize(work.backbone, texts)
+    assert depth == state_depth(work.backbone, work.settings.train)
+    with work.stage("states", len(texts)):
+        states, _ = cached_states(
+            work.backbone,
+            texts,
+            depth,
+            precision,
+            work.kept / "cache",
+            work.teller("states"),
+            work.settings.train.cache_bytes,
+        )
+    return states

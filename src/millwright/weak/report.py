@@ -1,0 +1,208 @@
+"""What labelling functions are worth: how much they cover, how often they differ, how often they are right.
+
+Accuracy is told twice: as the label model estimates it from the functions' agreement, and as it is on
+labelled rows, where there are any. Test rows are never looked at.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from scipy.stats import binomtest
+
+from millwright.data.prepare import prepare
+from millwright.data.weak import LEAST_PROBABILITY, LabelModel, learn_votes, pattern_of
+from millwright.progress import Progress, quiet
+from millwright.project import Project
+from millwright.records import Interval, JsonObject, Row
+from millwright.weak.functions import LabellingFunction
+from millwright.weak.votes import cast_votes, count_sides, votes_on
+
+
+@dataclass(frozen=True)
+class FunctionReport:
+    """One labelling function.
+
+    `coverage`, `overlaps` and `conflicts` are shares of the unlabelled rows: it voted; others did too; others
+    gave another label. `chance` is the accuracy of guessing the labels that it gives. `right` of `judged`
+    labelled rows had the label that it gave; `measured` is that share with Wilson's 95 % interval.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    coverage: float
+    overlaps: float
+    conflicts: float
+    estimated: float | None
+    chance: float | None
+    judged: int
+    right: int
+    measured: Interval | None
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WeakReport:
+    """All functions, and what they come to together.
+
+    `covered` of `rows` got a vote and `labelled` a label that is likely enough. `excluded` counts rows that
+    may not teach by reason. On labelled rows with a vote, the combined label was right on `right` of
+    `judged`, and that of the majority on `majority_right`.
+    """
+
+    rows: int
+    covered: int
+    labelled: int
+    labels: dict[str, int]
+    excluded: dict[str, int]
+    functions: tuple[FunctionReport, ...]
+    judged: int
+    right: int
+    majority_right: int
+
+    def to_json(self) -> JsonObject:
+        """Everything, as JSON."""
+        return asdict(self)
+
+
+def report_weak(
+    project: Project,
+    files: Sequence[Path],
+    functions: Sequence[LabellingFunction],
+    progress: Progress = quiet,
+) -> WeakReport:
+    """Ask the functions about unlabelled files and about labelled rows, and compare.
+
+    Args:
+        project: an open project; its training and validation rows that aren't weak judge, if it has any.
+        files: unlabelled files.
+        functions: what to ask.
+        progress: called with a stage's name and the fraction done.
+
+    Returns:
+        The report.
+
+    Raises:
+        NotFound: a file or a column is missing.
+        BadInput: a file or a function cannot be used.
+    """
+    counts, excluded, rows = Counter[str](), Counter[str](), 0
+    for piece in cast_votes(project, files, functions, lambda done: progress("ask functions", done)):
+        counts.update(pattern_of(votes) for votes in piece.votes)
+        excluded.update(piece.excluded)
+        rows += len(piece.votes)
+    known = labelled_rows(project, progress)
+    return summarise(rows, counts, excluded, functions, known)
+
+
+def labelled_rows(project: Project, progress: Progress = quiet) -> list[Row]:
+    """Training and validation rows that somebody labelled; none if the project has no labelled file."""
+    if not project.settings.data.files:
+        return []
+    dataset = prepare(project, progress=progress)
+    return [row for row in dataset.split("train", "validation") if not row.is_weak]
+
+
+def summarise(
+    rows: int,
+    counts: Mapping[str, int],
+    excluded: Mapping[str, int],
+    functions: Sequence[LabellingFunction],
+    known: Sequence[Row],
+) -> WeakReport:
+    """The report of votes that were cast.
+
+    Args:
+        rows: how many rows the functions looked at.
+        counts: how many have each pattern of votes.
+        excluded: how many rows may not teach, by reason.
+        functions: the functions.
+        known: labelled rows.
+
+    Returns:
+        The report.
+    """
+    clean = Counter(row.label for row in known)
+    voted = {pattern: count for pattern, count in counts.items() if pattern != "{}"}
+    parsed: dict[str, dict[str, str]] = {pattern: json.loads(pattern) for pattern in voted}
+    on_known = votes_on(functions, [row.text for row in known])
+    truth = [row.label for row in known]
+    judged = [(votes, label) for votes, label in zip(on_known, truth, strict=True) if votes]
+    # Labelled rows judge; the label model counts patterns that they alone have as if no row had them.
+    model = learn_votes({**dict.fromkeys((pattern_of(votes) for votes, _ in judged), 0), **voted}, clean)
+    made = tuple(
+        _one(function.name, rows, parsed, voted, model, list(zip(on_known, truth, strict=True)), set(clean))
+        for function in functions
+    )
+    labels = Counter[str]()
+    for pattern, (label, share) in model.said.items():
+        labels[label] += voted.get(pattern, 0) if share > LEAST_PROBABILITY else 0
+    return WeakReport(
+        rows=rows,
+        covered=sum(voted.values()),
+        labelled=sum(labels.values()),
+        labels={label: count for label, count in labels.most_common() if count},
+        excluded=dict(excluded),
+        functions=made,
+        judged=len(judged),
+        right=sum(model.said[pattern_of(votes)][0] == label for votes, label in judged),
+        majority_right=sum(majority(votes) == label for votes, label in judged),
+    )
+
+
+def majority(votes: Mapping[str, str]) -> str:
+    """The label that most functions gave; of several the first in the alphabet."""
+    counts = Counter(votes.values())
+    return min(counts, key=lambda label: (-counts[label], label))
+
+
+def _one(
+    name: str,
+    rows: int,
+    parsed: Mapping[str, Mapping[str, str]],
+    counts: Mapping[str, int],
+    model: LabelModel,
+    known: Sequence[tuple[Mapping[str, str], str]],
+    clean: set[str],
+) -> FunctionReport:
+    sides = count_sides(parsed, counts, name)
+    labels = Counter[str]()
+    for pattern, said in parsed.items():
+        if name in said:
+            labels[said[name]] += counts[pattern]
+    judged = [said[name] == truth for said, truth in known if name in said]
+    chance = sum(model.prior[label] * count for label, count in labels.items()) / max(1, sides["votes"])
+    estimated = model.accuracy[name] if sides["votes"] else None
+    measured = _interval(sum(judged), len(judged)) if judged else None
+    flags = []
+    if not sides["votes"]:
+        flags.append("never votes")
+    elif measured is not None and measured.high < chance:
+        flags.append("worse than chance on labelled rows")
+    elif estimated is not None and estimated < chance:
+        flags.append("worse than chance by the label model")
+    elif estimated is not None and estimated < LEAST_PROBABILITY:
+        flags.append("wrong more often than right by the label model: alone it gives no label")
+    if clean and (new := sorted(set(labels) - clean)):
+        flags.append(f"no labelled row has {', '.join(map(repr, new))}")
+    return FunctionReport(
+        name=name,
+        labels=tuple(sorted(labels)),
+        coverage=sides["votes"] / max(1, rows),
+        overlaps=sides["overlaps"] / max(1, rows),
+        conflicts=sides["conflicts"] / max(1, rows),
+        estimated=estimated,
+        chance=chance if sides["votes"] else None,
+        judged=len(judged),
+        right=sum(judged),
+        measured=measured,
+        flags=tuple(flags),
+    )
+
+
+def _interval(right: int, judged: int) -> Interval:
+    """Wilson 1927, doi:10.1080/01621459.1927.10502953."""
+    found = binomtest(right, judged).proportion_ci(method="wilson")
+    return Interval(right / judged, float(found.low), float(found.high))
