@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
-from millwright.errors import BadSetting, NotFound, one_of
+from millwright.errors import BadInput, BadSetting, NotFound, one_of
 from millwright.records import JsonObject
 
 FILENAME = "millwright.toml"
@@ -384,3 +384,21 @@ def _explain(error: ValidationError, where: str) -> str:
         prefix = f"[{first['loc'][0]}]: " if len(first["loc"]) > 1 else ""
         return f"{where}: {prefix}{unknown}"
     raise AssertionError(f"{key} is known and yet forbidden")
+
+
+def refuse_spans(settings: Settings, verb: str) -> None:
+    """Refuse what knows texts with one label each only where spans are to be found.
+
+    Args:
+        settings: `project.task` matters.
+        verb: what was asked for, as its user writes it.
+
+    Raises:
+        BadInput: the task is to find spans.
+    """
+    if settings.project.task == SPANS:
+        raise BadInput(
+            f"{verb} knows texts with one label each, and project.task is {SPANS!r} here; instead, correct "
+            "the spans in the files of data.files and run `millwright train`",
+            field="project.task",
+        )

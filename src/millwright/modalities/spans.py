@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from millwright.errors import BadInput
+from millwright.modalities.places import Round, go_back
 from millwright.modalities.words import Place, join_tags, join_words
 
 NOT_SPANS = "spans are not a JSON list, each with start, end and label"
@@ -25,6 +26,38 @@ class LabelledSpan:
     start: int
     end: int
     label: str
+
+
+@dataclass(frozen=True)
+class FoundSpans:
+    """What a model found in a text: spans in order, the probability of each, and that of the whole answer.
+
+    `probability` is that all of the text's words are marked right, those in no span too.
+    """
+
+    spans: tuple[LabelledSpan, ...]
+    probabilities: tuple[float, ...]
+    probability: float
+
+
+def as_it_came(found: FoundSpans, rounds: Sequence[Round]) -> FoundSpans:
+    """What was found in a text that was edited, by the places of the text that came.
+
+    Args:
+        found: spans of the edited text.
+        rounds: the edits; where they made one part of several spans, the surest of these is told.
+
+    Returns:
+        The spans of the text that came.
+    """
+    told: list[tuple[LabelledSpan, float]] = []
+    for span, sure in zip(found.spans, found.probabilities, strict=True):
+        moved = LabelledSpan(*go_back(rounds, span.start, span.end), span.label)
+        if told and told[-1][0].end > moved.start:
+            told[-1] = max(told[-1], (moved, sure), key=lambda one: one[1])
+        elif moved.start < moved.end:
+            told.append((moved, sure))
+    return FoundSpans(tuple(span for span, _ in told), tuple(sure for _, sure in told), found.probability)
 
 
 def write_spans(spans: Iterable[LabelledSpan]) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from millwright.modalities.places import Edit, Round
+from millwright.modalities.places import Edit, Round, clean_with_edits
 from millwright.privacy.detect import Detector, detector
 from millwright.privacy.entities import ENTITIES, Span
 from millwright.privacy.surrogates import SURROGATED, surrogate
@@ -178,6 +178,21 @@ def names_of(project: Project) -> bool | str:
     if isinstance(names, str) and (project.folder / names).is_dir():
         return str(project.folder / names)
     return names
+
+
+def read_in(own: Masker, texts: Iterable[str]) -> tuple[list[str], list[list[Round]]]:
+    """Texts as a model reads them, and the edits by which each became so.
+
+    Args:
+        own: what becomes of personal data.
+        texts: as they came.
+
+    Returns:
+        Clean texts with personal data replaced, and the rounds of edits of each.
+    """
+    pairs = [clean_with_edits(text) for text in texts]
+    edits = [rounds for _, rounds in pairs]
+    return own.mask_all([text for text, _ in pairs], edits=edits), edits
 
 
 def keyed_hash(key: bytes, entity: str, value: str) -> bytes:

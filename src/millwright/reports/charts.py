@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from millwright.records import TurnRecord
 from millwright.train.metrics import ClassScore, Confusion, ReliabilityBin
+from millwright.train.span_metrics import SpanScore
 
 ACCENT, QUIET, INK, GRID, PAPER = "#0f766e", "#94a3b8", "#334155", "#e2e8f0", "#ffffff"
 THEME = {ACCENT: "accent", QUIET: "quiet", INK: "ink", GRID: "grid", PAPER: "paper"}
@@ -80,6 +81,24 @@ def per_class_f1(classes: Sequence[ClassScore]) -> str:
     axes.barh(range(len(worst)), [score.f1 for score in worst], color=ACCENT, height=0.65)
     _name_bars(axes, names)
     axes.set(xlim=(0, 1), xlabel="F1 (rows in brackets)")
+    return _svg(figure)
+
+
+def per_label_f1(scores: Sequence[SpanScore]) -> str:
+    """F1 with its interval a label that has spans, the lowest on top; at most 40 labels."""
+    worst = sorted((score for score in scores if score.spans), key=lambda score: score.f1.value)[:MOST_LABELS]
+    figure, axes = _bars(len(worst), 0.24)
+    names = [f"{_short(score.label)} ({score.spans})" for score in worst]
+    ends = [
+        [score.f1.value - score.f1.low for score in worst],
+        [score.f1.high - score.f1.value for score in worst],
+    ]
+    axes.barh(range(len(worst)), [score.f1.value for score in worst], color=ACCENT, height=0.65)
+    axes.errorbar(
+        [score.f1.value for score in worst], range(len(worst)), xerr=ends, fmt="none", ecolor=INK, lw=1
+    )
+    _name_bars(axes, names)
+    axes.set(xlim=(0, 1), xlabel="F1 with its 95 % interval (spans in brackets)")
     return _svg(figure)
 
 

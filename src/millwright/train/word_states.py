@@ -8,7 +8,7 @@ Shape suffixes: B windows of a batch, T tokens, H hidden width, W words, S = 2 H
 """
 
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,12 +104,29 @@ def state_run(backbone: Backbone, precision: torch.dtype) -> Run:
 def run_words(
     run: Run, reader: WordReader, pad_id: int, texts: Sequence[str], progress: Callable[[float], None]
 ) -> Iterator[tuple[int, Tensor]]:
-    """The number of each text and the states [W, S] of its words, as all of its windows are done."""
+    """The number of each text and the states [W, S] of its words, each window in a batch of its own shape."""
     words = reader.words(texts)
     windows = list(reader.windows(texts, words))
-    left = np.bincount([window.text for window in windows], minlength=len(texts))
+    made = run_all(run, pad_id, [window.ids for window in windows], progress)
+    return gather_words(words, windows, made)
+
+
+def gather_words(
+    words: Sequence[Sequence[Place]], windows: Sequence[Window], made: Iterable[tuple[int, Tensor]]
+) -> Iterator[tuple[int, Tensor]]:
+    """States of words from states of windows.
+
+    Args:
+        words: places of each text's words.
+        windows: of all texts.
+        made: the number of each window and the states of its tokens, in any order.
+
+    Yields:
+        The number of each text and the states [W, S] of its words, as all of its windows are done.
+    """
+    left = np.bincount([window.text for window in windows], minlength=len(words))
     found: dict[int, Tensor] = {}
-    for number, state_TS in run_all(run, pad_id, [window.ids for window in windows], progress):
+    for number, state_TS in made:
         window = windows[number]
         if window.text not in found:  # a word without a token keeps zeros
             found[window.text] = state_TS.new_zeros(len(words[window.text]), state_TS.shape[1])
