@@ -13,9 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
+from millwright.records import JsonObject
+from millwright.settings import SPANS
+
 PENALTY = 1.0  # on half the squared moves: rows that never show a pair of tags say little about it
 MOST_STEPS = 200
 OUTSIDE = "O"
+
+
+def finds_spans(about: JsonObject) -> bool:
+    """True if this is what classifier.json says of a version that finds spans."""
+    return bool(about.get("task") == SPANS)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A trained model that finds spans: states of words, a linear head over them, a chain over the tags.
 
-Saved as safetensors and JSON like a classifier; its format number tells it from one.
+Saved as safetensors and JSON like a classifier, from which the task in classifier.json tells it.
 
 Shape suffixes: W words of a text, S state, D features, K tags, T tokens.
 """
@@ -19,17 +19,25 @@ from torch import Tensor
 from millwright.errors import Corrupt
 from millwright.modalities.spans import FoundSpans, LabelledSpan
 from millwright.modalities.words import word_places
-from millwright.settings import TrainSection
+from millwright.settings import SPANS, TrainSection
 from millwright.store.files import read_json, write_bytes, write_json, write_text
 from millwright.train.backbones import Backbone
-from millwright.train.chain import Chain, believe, best_tags, path_score, span_probability, tag_names
+from millwright.train.chain import (
+    Chain,
+    believe,
+    best_tags,
+    finds_spans,
+    path_score,
+    span_probability,
+    tag_names,
+)
 from millwright.train.classifier import backbone_facts, backbone_of, read_tensors
 from millwright.train.network import pad
 from millwright.train.shards import WEIGHTS
 from millwright.train.states import Run, batches_by_length, device
 from millwright.train.word_states import Window, WordReader, gather_words, state_run, word_features
 
-SPANS_FORMAT = 100  # of classifier.json
+SPANS_FORMAT = 1  # of classifier.json, beside the task
 LEAST_LOG_PROBABILITY = -25.0  # no tag is so unlikely that a chain could not allow it
 
 
@@ -110,6 +118,7 @@ class SpanModel:
         write_text(folder / "tokenizer.json", self.backbone.tokenizer.to_str(pretty=True))
         about = {
             "format": SPANS_FORMAT,
+            "task": SPANS,
             "labels": list(head.labels),
             "method": self.method,
             "scale": chain.scale,
@@ -122,7 +131,7 @@ class SpanModel:
 
 def is_span_model(folder: Path) -> bool:
     """True if a version's folder holds a model that finds spans."""
-    return bool(read_json(folder / "classifier.json").get("format") == SPANS_FORMAT)
+    return finds_spans(read_json(folder / "classifier.json"))
 
 
 def open_span_model(folder: Path) -> SpanModel:
@@ -139,6 +148,11 @@ def open_span_model(folder: Path) -> SpanModel:
         NotFound: the backbone cannot be loaded.
     """
     about, tensors = read_json(folder / "classifier.json"), read_tensors(folder / WEIGHTS)
+    if about["format"] != SPANS_FORMAT:
+        raise Corrupt(
+            f"{folder / 'classifier.json'} has format {about['format']!r}, this Millwright reads {SPANS_FORMAT}; "
+            "open it with the version that wrote it"
+        )
     labels = tuple(about["labels"])
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     tags = len(tag_names(labels))
