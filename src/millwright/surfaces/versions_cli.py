@@ -129,5 +129,6 @@ def show_figures(project: "Project", manifest: JsonObject) -> None:
 
     aliases = [info.aliases for info in list_versions(project) if info.name == manifest["name"]]
     screen.out.print(screen.version_table(manifest, aliases[0]))
-    if (record := read_runtime(project, manifest["name"])) is not None:
+    record = read_runtime(project, manifest["name"])
+    if record is not None and record.candidates:
         screen.out.print(screen.runtime_table(record))

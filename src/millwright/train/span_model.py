@@ -150,8 +150,8 @@ def open_span_model(folder: Path) -> SpanModel:
     about, tensors = read_json(folder / "classifier.json"), read_tensors(folder / WEIGHTS)
     if about["format"] != SPANS_FORMAT:
         raise Corrupt(
-            f"{folder / 'classifier.json'} has format {about['format']!r}, this Millwright reads {SPANS_FORMAT}; "
-            "open it with the version that wrote it"
+            f"{folder / 'classifier.json'} has format {about['format']!r}, this Millwright reads "
+            f"{SPANS_FORMAT}; open it with the version that wrote it"
         )
     labels = tuple(about["labels"])
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
