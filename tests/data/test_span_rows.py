@@ -14,7 +14,6 @@ from millwright.modalities.places import Edit, clean_with_edits, follow, go_back
 from millwright.modalities.spans import read_spans, write_spans
 from millwright.modalities.text import clean
 from millwright.scaffold import new_project
-from millwright.steps import train
 
 NAMES = ("Zorgon", "Quibble", "Fizzwick", "Blatter")
 
@@ -115,13 +114,6 @@ def test_rows_without_spans_cannot_be_a_task_of_spans(tmp_path):
     path = lines(tmp_path, [{"text": "a b", "label": "x"}])
     with pytest.raises(BadInput, match=r"no two columns of rows\.jsonl hold texts and spans \(text, label\)"):
         new_project(tmp_path / "desk", data=path, task="token-classification")
-
-
-def test_training_is_refused_until_there_is_one(tmp_path):
-    rows = many(lambda text, name: {"text": text, "spans": spans_of(text, name)})
-    project, _ = new_project(tmp_path / "desk", data=lines(tmp_path, rows))
-    with pytest.raises(BadInput, match=r"project\.task is 'token-classification', which can be prepared"):
-        train(project)
 
 
 few = settings(max_examples=150, derandomize=True, deadline=None, database=None)
