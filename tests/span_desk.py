@@ -17,8 +17,12 @@ SpanRow = dict[str, object]
 
 def span_row(chance: random.Random, person: str = "") -> SpanRow:
     """Filling words, with up to three spans of one or two words among them."""
-    text, spans = "", []
-    parts = [(None, (word,)) for word in chance.choices(FILLING, k=chance.randint(2, 5))]
+    text, spans = "", list[dict[str, object]]()
+    parts: list[tuple[str | None, tuple[str, ...]]] = [
+        (None, (word,)) for word in chance.choices(FILLING, k=chance.randint(2, 5))
+    ]
+    if chance.random() < 0.3:
+        parts.insert(0, (None, ("ada@example.com",)))  # it is masked, and what follows it moves
     for label in chance.choices(sorted(SPANS), k=chance.randint(0, 3)):
         parts.insert(chance.randint(0, len(parts)), (label, chance.choice(SPANS[label])))
     for label, words in parts:

@@ -91,7 +91,8 @@ def test_probabilities_are_the_chains_own_marginals(made):
         own = [
             share
             for path, share in paths.items()
-            if any(
+            if share
+            and any(
                 (word_places(text)[first][0], word_places(text)[last - 1][1], head.labels[label])
                 == (span.start, span.end, span.label)
                 for first, last, label in joined(path)

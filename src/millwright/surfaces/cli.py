@@ -285,7 +285,7 @@ def predict(
     if screen.out.is_terminal:
         screen.out.print(shows.answers_table(given, answers))
     else:
-        screen.out.print(shows.answer_lines(given, answers), markup=False, soft_wrap=True)
+        screen.show_as_it_is(shows.answer_lines(given, answers))
 
 
 def _lines_of_stdin() -> list[str]:

@@ -50,6 +50,12 @@ def show_json(value: object) -> None:
     sys.stdout.flush()
 
 
+def show_as_it_is(text: str) -> None:
+    """Write lines for a program to stdout, tabs as they are."""
+    sys.stdout.write(f"{text}\n" if text else "")
+    sys.stdout.flush()
+
+
 def show_line(text: str) -> None:
     """Write one line of text to stdout, not wrapped, markup as it is written."""
     out.print(text, soft_wrap=True)
