@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from millwright.project import Project, open_project
 from millwright.settings import FILENAME, check_settings, dump_settings
@@ -12,12 +13,12 @@ from tests.desk import FILLING
 SPANS = {"ITEM": (("card",), ("pin",)), "MOVE": (("transfer", "pending"), ("money", "sent"))}
 PEOPLE = ("alma", "bob", "cyd", "dan", "eve")
 
-SpanRow = dict[str, object]
+SpanRow = dict[str, Any]
 
 
 def span_row(chance: random.Random, person: str = "") -> SpanRow:
     """Filling words, with up to three spans of one or two words among them."""
-    text, spans = "", list[dict[str, object]]()
+    text, spans = "", []
     parts: list[tuple[str | None, tuple[str, ...]]] = [
         (None, (word,)) for word in chance.choices(FILLING, k=chance.randint(2, 5))
     ]

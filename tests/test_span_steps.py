@@ -118,6 +118,12 @@ def test_a_person_can_be_erased_down_to_the_model(trained, encoder, tmp_path):
 
 def test_on_the_command_line(trained, capsys, tmp_path):
     at = ("--project", trained.folder)
+    assert run("prepare", "--json", *at) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert "<h2>Spans a label</h2>" in Path(report["page"]).read_text()
+    rows = span_rows(240)
+    assert report["spans"]["count"] == sum(len(row["spans"]) for row in rows)
+    assert report["spans"]["rows_without"] == sum(not row["spans"] for row in rows)
     assert run("evaluate", *at) == 0
     said = capsys.readouterr().out
     assert "rows all right" in said

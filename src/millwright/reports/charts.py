@@ -113,8 +113,8 @@ def confusions_chart(confused: Sequence[Confusion]) -> str:
     return _svg(figure)
 
 
-def label_balance(labels: Mapping[str, Mapping[str, int]]) -> str:
-    """Rows a label and split, the largest on top; at most 40 labels."""
+def label_balance(labels: Mapping[str, Mapping[str, int]], unit: str = "rows") -> str:
+    """How many of a unit a label and split has, the largest on top; at most 40 labels."""
     largest = sorted(labels.items(), key=lambda item: -sum(item[1].values()))[:MOST_LABELS]
     figure, axes = _bars(len(largest), 0.24)
     left = [0] * len(largest)
@@ -124,7 +124,7 @@ def label_balance(labels: Mapping[str, Mapping[str, int]]) -> str:
         left = [a + b for a, b in zip(left, counts, strict=True)]
     _name_bars(axes, [_short(name) for name, _ in largest])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("rows")
+    axes.set_xlabel(unit)
     figure.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=3, loc="outside upper right")
     return _svg(figure)
 

@@ -47,8 +47,13 @@ def data_page(report: JsonObject, name: str) -> str:
     Returns:
         HTML.
     """
+    unit = "spans" if "spans" in report else "rows"
     return _pages.get_template("data.html").render(
-        title=name, report=report, balance=charts.label_balance(report["labels"]), shown=charts.MOST_LABELS
+        title=name,
+        report=report,
+        unit=unit,
+        balance=charts.label_balance(report["labels"], unit),
+        shown=charts.MOST_LABELS,
     )
 
 

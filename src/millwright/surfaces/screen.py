@@ -135,11 +135,14 @@ def data_table(report: JsonObject) -> Table:
     """The figures of a dataset's report that a person looks at first."""
     splits = ", ".join(f"{count:,} {split}" for split, count in report["splits"].items())
     near, across = report["near_duplicates"], report["texts_in_more_than_one_split"]["count"]
-    balance = f"the largest has {report['largest_over_smallest_label']} times the rows of the smallest"
+    spans = report.get("spans")
+    unit = "rows" if spans is None else "spans"
+    balance = f"the largest has {report['largest_over_smallest_label']} times the {unit} of the smallest"
     characters = report["characters"]
     rows: list[tuple[str, object]] = [
         ("rows", f"{report['rows']:,}: {splits}"),
         ("labels", f"{len(report['labels']):,}; {balance}"),
+        *([("spans", f"{spans['count']:,}; {spans['rows_without']:,} rows have none")] if spans else []),
         *([("weakly labelled", f"{report['weak']:,} of the training rows")] if report.get("weak") else []),
         ("characters", f"median {characters['median']:,}, longest {characters['max']:,}"),
         ("left out", ", ".join(f"{count:,} {why}" for why, count in report["excluded"].items()) or "none"),
