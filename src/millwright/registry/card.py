@@ -19,8 +19,7 @@ def model_card(manifest: JsonObject, membership: JsonObject | None = None) -> st
     Returns:
         The text of README.md.
     """
-    splits, task = manifest["dataset"]["splits"], manifest["settings"]["project"].get("task", "")
-    has_spans = task == SPANS
+    splits, has_spans = manifest["dataset"]["splits"], manifest.get("task") == SPANS
     pipeline = SPANS if has_spans else "text-classification"
     does = "Finds spans of {} labels in text." if has_spans else "Classifies text into {} labels."
     lines = [

@@ -137,6 +137,7 @@ def _manifest(
         "format": MANIFEST_FORMAT,
         "name": info.name,
         "project": project.settings.project.name,
+        "task": project.settings.project.task,
         "created_at": info.created_at,
         "dataset": {"id": dataset.id, "splits": dataset.report["splits"]},
         "backbone": {"name": fitted.classifier.backbone.name, "sha256": fitted.classifier.backbone.sha256},
