@@ -31,11 +31,22 @@ MAX_KEY = 100
 MAX_COMMENT = 2_000
 
 
-def check_opinion(opinion: Opinion, labels: set[str]) -> None:
-    """Raise BadInput naming the field if an opinion says nothing or something impossible."""
+def check_opinion(opinion: Opinion, labels: set[str] | None) -> None:
+    """Raise BadInput naming the field if an opinion says nothing or something impossible.
+
+    Args:
+        opinion: what a user said.
+        labels: those that may be named; None where spans are to be found, for none is that of a text.
+    """
     if all(getattr(opinion, field) is None for field in SAYS):
         raise BadInput(f"feedback says nothing; give at least one of {', '.join(SAYS)}", field="label")
-    if opinion.label is not None and opinion.label not in labels:
+    if opinion.label is not None and labels is None:
+        raise BadInput(
+            f"label is {opinion.label!r}, and spans are found here, which feedback cannot correct yet; send "
+            "rating, comment or outcome, and correct the spans in the files of data.files",
+            field="label",
+        )
+    if opinion.label is not None and labels is not None and opinion.label not in labels:
         choice("label", opinion.label, sorted(labels), field="label")
     low, high = RATINGS
     if opinion.rating is not None and not low <= opinion.rating <= high:

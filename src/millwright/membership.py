@@ -23,7 +23,7 @@ from millwright.records import Interval, JsonObject, Row
 from millwright.registry.card import model_card
 from millwright.registry.classifiers import load_classifier
 from millwright.registry.versions import CHAMPION, resolve, version_manifest
-from millwright.settings import FROZEN, PRIVATE
+from millwright.settings import FROZEN, PRIVATE, refuse_spans
 from millwright.store.files import write_json, write_text
 from millwright.train.attacks import (
     OperatingPoint,
@@ -105,6 +105,7 @@ def audit_membership(
         NotFound: no such version.
         BadInput: fewer than 100 rows that taught nothing, or too few shadows.
     """
+    refuse_spans(project.settings, "an audit of membership")
     name = resolve(project, version)
     manifest = version_manifest(project, name)
     members, others = _rows(project, manifest)

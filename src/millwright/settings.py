@@ -10,10 +10,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
-from millwright.errors import BadSetting, NotFound, one_of
+from millwright.errors import BadInput, BadSetting, NotFound, one_of
 from millwright.records import JsonObject
 
 FILENAME = "millwright.toml"
+
+Task = Literal["text-classification", "token-classification"]
+SPANS: Task = "token-classification"
 
 Method = Literal["auto", "head", "private-head", "private-lora", "top", "full", "lora", "adalora", "adapter"]
 FROZEN = ("head", "private-head")  # methods that leave the backbone as it was
@@ -42,14 +45,10 @@ class ProjectSection(Section):
     """[project]: what the project is."""
 
     name: str = Field("project", description="What the project is called, in reports and model cards.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_task(cls, tree: Any) -> Any:
-        """Read files of earlier releases, which named the only task that there was."""
-        if isinstance(tree, dict) and tree.get("task") == "text-classification":
-            return {key: value for key, value in tree.items() if key != "task"}
-        return tree
+    task: Task = Field(
+        "text-classification",
+        description='What a model does: "text-classification", or "token-classification", which finds spans.',
+    )
 
 
 class DataSection(Section):
@@ -132,7 +131,6 @@ class ServeSection(Section):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest request body.")
     max_inputs: int = Field(256, ge=1, description="Most inputs in one request.")
-    max_batch: int = Field(64, ge=1, le=4096, description="Most inputs that go through the network together.")
     queue_size: int = Field(2_048, ge=1, description="Inputs that may wait; more are refused with 429.")
     deadline_s: float = Field(
         30.0, gt=0, le=3600, description="A request without an answer by then is refused with 504."
@@ -146,6 +144,14 @@ class ServeSection(Section):
     log: Literal["errors", "requests"] = Field(
         "errors", description='"requests" writes a line of JSON for each request, "errors" for refused ones.'
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_max_batch(cls, tree: Any) -> Any:
+        """Read files of earlier releases, which had a key for what 64 is for all."""
+        if isinstance(tree, dict) and tree.get("max_batch") == 64:
+            return {key: value for key, value in tree.items() if key != "max_batch"}
+        return tree
 
 
 class TurnSection(Section):
@@ -382,3 +388,21 @@ def _explain(error: ValidationError, where: str) -> str:
         prefix = f"[{first['loc'][0]}]: " if len(first["loc"]) > 1 else ""
         return f"{where}: {prefix}{unknown}"
     raise AssertionError(f"{key} is known and yet forbidden")
+
+
+def refuse_spans(settings: Settings, verb: str) -> None:
+    """Refuse what knows texts with one label each only where spans are to be found.
+
+    Args:
+        settings: `project.task` matters.
+        verb: what was asked for, as its user writes it.
+
+    Raises:
+        BadInput: the task is to find spans.
+    """
+    if settings.project.task == SPANS:
+        raise BadInput(
+            f"{verb} knows texts with one label each, and project.task is {SPANS!r} here; instead, correct "
+            "the spans in the files of data.files and run `millwright train`",
+            field="project.task",
+        )

@@ -15,6 +15,7 @@ from millwright.registry.signatures import verify_version
 from millwright.registry.traffic import CHAMPION_ARM, Arm, start_traffic
 from millwright.registry.versions import CHALLENGER, CHAMPION, resolve
 from millwright.serve.promotion import promote
+from millwright.settings import refuse_spans
 from millwright.store.database import now
 from millwright.store.tables import experiments
 
@@ -118,6 +119,7 @@ def start(project: Project, plan: Plan, name: str | None = None) -> Experiment:
         Busy: another experiment runs.
         Corrupt: a version is damaged, so it may not serve.
     """
+    refuse_spans(project.settings, "an experiment")
     check_plan(plan)
     for version in plan.challengers:
         verify_version(project, resolve(project, version))

@@ -19,6 +19,7 @@ from millwright.project import Project
 from millwright.records import JsonObject, Opinion
 from millwright.review.agreement import adjudicated, krippendorff_alpha, weight_of
 from millwright.review.items import NO_QUEUE, Item, label_names, read_queue
+from millwright.settings import refuse_spans
 from millwright.store.database import now
 from millwright.store.tables import annotations, gold, opinions, predictions, review_items
 
@@ -185,6 +186,7 @@ def add_gold(project: Project, path: Path) -> int:
         NotFound: there is no such file, or the champion does not know a label.
         BadInput: a column is missing.
     """
+    refuse_spans(project.settings, "`millwright review`")
     table, labels = read_table(path), label_names(project)
     if not {"text", "label"} <= set(table.columns):
         raise BadInput(f"{path.name} must have the columns text and label, got {', '.join(table.columns)}")

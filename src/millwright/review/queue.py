@@ -20,6 +20,7 @@ from millwright.review.label_errors import out_of_fold, suspects
 from millwright.review.selection import unlike, worth_labelling
 from millwright.serve.engine import Answering
 from millwright.serve.loading import Loader
+from millwright.settings import refuse_spans
 from millwright.store.tables import drifts, opinions, predictions
 from millwright.train.backbones import load_backbone
 from millwright.train.calibrate import softmax
@@ -50,6 +51,7 @@ def build_queue(project: Project, count: int = 100, progress: Progress = quiet) 
         Corrupt: it is damaged.
         Busy: another process builds the queue, or erases somebody.
     """
+    refuse_spans(project.settings, "`millwright review`")
     with project.lock("review"):  # what an erasure takes away meanwhile must not come back
         return _build(project, count, progress)
 

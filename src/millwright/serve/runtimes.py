@@ -24,7 +24,7 @@ from millwright.errors import BadInput, Corrupt, MillwrightError
 from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Row
-from millwright.registry.classifiers import load_classifier
+from millwright.registry.classifiers import load_model
 from millwright.registry.versions import CHAMPION, alias, version_manifest
 from millwright.serve.convert import convert_body, in_float32, quantise_body
 from millwright.serve.engine import Body
@@ -42,6 +42,7 @@ from millwright.serve.torch_body import TorchBody, body_key
 from millwright.settings import PRIVATE
 from millwright.train.answers import answers
 from millwright.train.ensemble import Trained
+from millwright.train.span_model import SpanModel
 from millwright.train.states import device
 from millwright.train.work import truth_of
 
@@ -84,9 +85,10 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
         CannotStore: the disk is full or read-only.
     """
     started = time.perf_counter()
-    classifier = load_classifier(project, version)
+    classifier, wanted = load_model(project, version), str(project.settings.serve.runtime)
+    if isinstance(classifier, SpanModel):
+        return _only_torch(project, version, wanted)
     dataset = open_dataset(project, version_manifest(project, version)["dataset"]["id"])
-    wanted = str(project.settings.serve.runtime)
     names, network = _named(wanted), body_key(classifier)
     if wanted == TORCH:
         return _kept(project, RuntimeRecord(version, TORCH, None, (Candidate(TORCH),), processor(), 0.0))
@@ -126,6 +128,17 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
 def _kept(project: Project, record: RuntimeRecord) -> str:
     write_runtime(project, record)
     return record.runtime
+
+
+def _only_torch(project: Project, version: str, wanted: str) -> str:
+    """What finds spans runs by PyTorch; there is nothing to choose among."""
+    if wanted not in ("auto", TORCH):
+        raise BadInput(
+            f"serve.runtime is {wanted!r}, and {version} finds spans, which PyTorch runs; set it to 'auto'",
+            field="serve.runtime",
+        )
+    write_runtime(project, RuntimeRecord(version, TORCH, None, (), processor(), 0.0))
+    return TORCH
 
 
 def _measured_before(

@@ -29,6 +29,7 @@ from millwright.surfaces import (
     review_cli,
     screen,
     serve_cli,
+    span_screen,
     subject_cli,
     versions_cli,
     weak_cli,
@@ -132,6 +133,9 @@ def new(
     label: Annotated[str | None, typer.Option(help="Column with the right answer.")] = None,
     group: Annotated[str | None, typer.Option(help="Column whose rows stay together.")] = None,
     subject: Annotated[str | None, typer.Option(help="Column that names the person.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="text-classification or token-classification; recognised otherwise.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Make a project from a file of labelled rows; columns that you don't name are recognised.
@@ -142,7 +146,7 @@ def new(
 
     made, reasons = new_project(
         folder, data=data, test_data=test_data, template=template, text=text, label=label, group=group,
-        subject=subject,
+        subject=subject, task=task,
     )  # fmt: skip
     if json:
         screen.show_json({"project": made.folder, "reasons": reasons})
@@ -241,13 +245,17 @@ def evaluate(
     """
     opened = open_at(project)
     from millwright.steps import evaluate as evaluate_version
+    from millwright.train.span_metrics import SpanEvaluation
 
     with screen.progress_bars(json) as progress:
         found, page = evaluate_version(opened, version=version, data=data, progress=progress)
     if json:
         screen.show_json({"page": page, **found.to_json()})
         return
-    screen.out.print(screen.evaluation_table(found))
+    if isinstance(found, SpanEvaluation):
+        screen.out.print(span_screen.evaluation_table(found))
+    else:
+        screen.out.print(screen.evaluation_table(found))
     screen.show_path("report:", page)
 
 
@@ -259,7 +267,7 @@ def predict(
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
-    """Say the labels of texts.
+    """Say the labels of texts, or the spans in them.
 
     Example: millwright predict "my card was swallowed" --project desk
     """
@@ -268,6 +276,14 @@ def predict(
     from millwright.steps import predict as predict_texts
 
     answers = predict_texts(opened, given, version=version, top_k=top)
+    has_spans = answers[0].places is not None
+    if json and has_spans:
+        found = [
+            {"text": text, "spans": span_screen.spans_of(text, answer)}
+            for text, answer in zip(given, answers, strict=True)
+        ]
+        screen.show_json({"answers": found})
+        return
     if json:
         screen.show_json(
             {
@@ -278,10 +294,11 @@ def predict(
             }
         )
         return
+    shows = span_screen if has_spans else screen
     if screen.out.is_terminal:
-        screen.out.print(screen.answers_table(given, answers))
+        screen.out.print(shows.answers_table(given, answers))
     else:
-        screen.out.print(screen.answer_lines(given, answers), markup=False, soft_wrap=True)
+        screen.show_as_it_is(shows.answer_lines(given, answers))
 
 
 def _lines_of_stdin() -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from millwright.errors import BadInput
-from millwright.settings import change_settings
+from millwright.settings import change_settings, refuse_spans
 from millwright.surfaces import screen
 from millwright.surfaces.options import AsJson, MaxMembership, ProjectFolder, open_at
 
@@ -72,6 +72,8 @@ def _serve(
     max_membership: float | None = None,
 ) -> None:
     opened = open_at(project)
+    if turns:
+        refuse_spans(opened.settings, "`millwright run`")
     settings = change_settings(opened.settings, "serve", host=listening.host, port=listening.port)
     from millwright.surfaces.logs import log_as_json
     from millwright.surfaces.web import Tls

@@ -37,6 +37,7 @@ from millwright.surfaces.messages import (
     ModelsAnswer,
     PredictionRequest,
     PredictionsAnswer,
+    SpanPredictionsAnswer,
     SurveyAnswer,
 )
 from millwright.surfaces.refusals import add_refusals
@@ -244,8 +245,8 @@ def _add_predictions(app: FastAPI, service: Service) -> dict[tuple[str, str], AS
     router = APIRouter(route_class=DirectRoute)
 
     @router.post("/v1/predictions", responses=REFUSALS)
-    async def predictions(request: PredictionRequest) -> PredictionsAnswer:
-        """Classify texts; each answer has an id for feedback."""
+    async def predictions(request: PredictionRequest) -> PredictionsAnswer | SpanPredictionsAnswer:
+        """Classify texts, or find spans in them; each answer has an id for feedback."""
         return await service.predict(request)
 
     app.include_router(router)
