@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from record import DATA, Row, print_table, read_rows, write_record
+from transformers.utils.logging import disable_progress_bar
 
 from millwright.modalities.spans import read_row, write_spans
 from millwright.project import Project
@@ -141,6 +142,7 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     asked = parser.parse_args()
+    disable_progress_bar()
     rows = [row for row in read_rows("spans") if row["dataset"] not in asked.datasets]
     for name in asked.datasets:
         corpus = DATASETS[name]()
