@@ -186,7 +186,7 @@ def _frozen(network: Network) -> Network:
 METHODS = {
     "head": Method(_head, 0.0),
     "private-head": Method(_head, 0.0),
-    "private-lora": Method(_private_lora, 2e-3),
+    "private-lora": Method(_private_lora, 2e-4),
     "top": Method(_top, 3e-4),
     "full": Method(_full, 2e-4),
     "lora": Method(_lora, 2e-3),
