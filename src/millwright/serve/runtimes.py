@@ -70,7 +70,7 @@ class _Judge:
 def choose_runtime(project: Project, version: str, progress: Progress = quiet) -> str:
     """Measure every way to run a version, keep the figures and the fastest that may serve.
 
-    Where `serve.runtime` is "torch" there is nothing to choose, so nothing is measured.
+    Where `serve.runtime` is "torch", or spans are found, there is nothing to choose, so nothing is measured.
 
     Args:
         project: an open project; `serve.runtime` names a runtime, or "auto".
@@ -86,12 +86,15 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
     """
     started = time.perf_counter()
     classifier, wanted = load_model(project, version), str(project.settings.serve.runtime)
-    if isinstance(classifier, SpanModel):
-        return _only_torch(project, version, wanted)
+    if isinstance(classifier, SpanModel) and wanted not in ("auto", TORCH):
+        raise BadInput(
+            f"serve.runtime is {wanted!r}, and {version} finds spans, which PyTorch runs; set it to 'auto'",
+            field="serve.runtime",
+        )
+    if isinstance(classifier, SpanModel) or wanted == TORCH:
+        return _kept(project, RuntimeRecord(version, TORCH, None, (Candidate(TORCH),), processor(), 0.0))
     dataset = open_dataset(project, version_manifest(project, version)["dataset"]["id"])
     names, network = _named(wanted), body_key(classifier)
-    if wanted == TORCH:
-        return _kept(project, RuntimeRecord(version, TORCH, None, (Candidate(TORCH),), processor(), 0.0))
     texts = [row.text for row in dataset.rows[:MOST_TIMED]]
     length = sum(map(len, texts)) / len(texts)
     make = cache(lambda name: _made(project, classifier, dataset, name))
@@ -128,17 +131,6 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
 def _kept(project: Project, record: RuntimeRecord) -> str:
     write_runtime(project, record)
     return record.runtime
-
-
-def _only_torch(project: Project, version: str, wanted: str) -> str:
-    """What finds spans runs by PyTorch; there is nothing to choose among."""
-    if wanted not in ("auto", TORCH):
-        raise BadInput(
-            f"serve.runtime is {wanted!r}, and {version} finds spans, which PyTorch runs; set it to 'auto'",
-            field="serve.runtime",
-        )
-    write_runtime(project, RuntimeRecord(version, TORCH, None, (), processor(), 0.0))
-    return TORCH
 
 
 def _measured_before(
