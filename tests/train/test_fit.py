@@ -218,7 +218,7 @@ def test_validation_rows_teach_once_they_have_chosen(project, method):
 def test_what_the_validation_rows_said_is_measured_before_they_teach(tmp_path, encoder):
     project = make_desk(
         tmp_path / "desk", encoder, puzzling_rows(90), data={"validation_share": 0.3},
-        train={"method": "full", "epochs": 4, "patience": 99, "label_smoothing": 0, "learning_rate": 0.01},
+        train={"method": "full", "epochs": 12, "patience": 99, "label_smoothing": 0, "learning_rate": 0.003},
     )  # fmt: skip
     dataset = prepare(project)
     found = fitted(project, dataset)
