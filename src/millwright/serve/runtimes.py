@@ -92,6 +92,7 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
             field="serve.runtime",
         )
     if isinstance(classifier, SpanModel) or wanted == TORCH:
+        progress("runtime", 1.0)
         return _kept(project, RuntimeRecord(version, TORCH, None, (Candidate(TORCH),), processor(), 0.0))
     dataset = open_dataset(project, version_manifest(project, version)["dataset"]["id"])
     names, network = _named(wanted), body_key(classifier)
