@@ -17,7 +17,7 @@ from millwright.registry.classifiers import load_classifier, load_model
 from millwright.registry.versions import version_manifest
 from millwright.review.queue import build_queue
 from millwright.serve.loading import Loader
-from millwright.serve.runtime_record import read_runtime
+from millwright.serve.runtime_record import Candidate, read_runtime
 from millwright.settings import change_settings
 from millwright.steps import evaluate, predict, train
 from millwright.train.choose import compare_backbones
@@ -49,7 +49,7 @@ def test_the_first_version_is_champion_and_says_what_it_is(trained):
     assert "- `ITEM`\n- `MOVE`" in card
     record = read_runtime(trained, "v1")
     assert record is not None
-    assert (record.runtime, record.candidates) == ("torch", ())
+    assert (record.runtime, record.candidates) == ("torch", (Candidate("torch"),))
 
 
 def test_it_is_measured_on_test_rows_and_the_page_fetches_nothing(trained):
