@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-BENCHMARKS := results time_to_accuracy few_shot label_names weak preparation ceiling http_overhead serving wheel_cost during_turn shards erasure private_head vault experiments review wheel
+BENCHMARKS := results time_to_accuracy few_shot label_names weak preparation ceiling http_overhead serving wheel_cost during_turn shards erasure private_head vault experiments review feedback wheel harmful
 
 .PHONY: demo test test-slow lint format docs bench clean
 

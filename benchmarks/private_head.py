@@ -6,27 +6,37 @@ chance (always the commonest label) as a share of that without noise. Nameless i
 dealt out anew, so that they say nothing. Needed are the people below whom the product refuses.
 
 Membership: a random half of Banking77's rows teaches a head, the other half does not; 32 shadows of the same
-making. Shape suffixes: N rows, C labels, D features.
+making. Part private-lora: both of what `--method private-lora` trains, on Banking77, once; its shadows are
+heads on the untouched backbone, as in the product. Shape suffixes: N rows, C labels, D features.
 """
 
 import argparse
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from labelled import DATASETS, banking77, desk, sample
 from record import Row, print_table, read_rows, write_record
+from scipy.stats import binomtest
 from transformers.utils.logging import disable_progress_bar
 
 from millwright.membership import RATES, attacked
 from millwright.privacy.gaussian_mechanism import most_true_positives, mu_of
-from millwright.train.attacks import likelihood_ratios, margins, shadow_margins
+from millwright.privacy.sampled_gaussian import most_found
+from millwright.settings import TrainSection
+from millwright.train.attacks import likelihood_ratios, margins, relative_margins, shadow_margins
 from millwright.train.backbones import MINILM, load_backbone
+from millwright.train.fit_private_lora import METHOD
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.label_names import words_of
+from millwright.train.methods import METHODS, build_network, state_depth
+from millwright.train.network import feature_count
 from millwright.train.private_head import DELTA, fit_private_head, people_needed
-from millwright.train.states import cached_features, checked_precision
+from millwright.train.private_lora import STEPS, Descent, descend, noise_for, start_head
+from millwright.train.states import cached_features, cached_states, checked_precision
+from millwright.train.tune import Rows, logits
 
 EPSILONS, SHOTS, DRAWS, MAX_TOKENS, SHADOWS = (1.0, 3.0, 8.0), (10, 20, 50), 3, 128, 32
 BANKING = "Banking77, official split"
@@ -174,20 +184,103 @@ def membership(epsilon: float | str | None) -> list[Row]:
     what = {"head": "head", None: "private-head without noise"}.get(
         epsilon, f"private-head, epsilon {epsilon}"
     )  # type: ignore[call-overload]
+    promised = None
+    if isinstance(epsilon, float):
+        promised = [most_true_positives(mu_of(epsilon, DELTA), rate) for rate in RATES]
+    return found_rows("membership", what, scores, half, promised)
+
+
+def found_rows(
+    part: str, what: str, scores: dict[str, np.ndarray], half: int, promised: list[float] | None
+) -> list[Row]:
+    """A row for each attack and rate; the first `half` of the scores are of those who taught."""
     rows: list[Row] = []
     for attack in attacked(scores, half):
-        for rate, point in zip(RATES, attack.points, strict=True):
+        for place, (rate, point) in enumerate(zip(RATES, attack.points, strict=True)):
             assert point is not None
-            row: Row = {"part": "membership", "what": what, "attack": attack.name, "false": rate}
+            row: Row = {"part": part, "what": what, "attack": attack.name, "false": rate}
             row |= {"area": round(attack.area.value, 4), "found": round(point.true_positives.value, 5)}
             row |= {
                 "found_low": round(point.true_positives.low, 5),
                 "found_high": round(point.true_positives.high, 5),
             }
-            if isinstance(epsilon, float):
-                row["promised"] = round(most_true_positives(mu_of(epsilon, DELTA), rate), 4)
+            if promised is not None:
+                row["promised"] = round(promised[place], 4)
             rows.append(row)
     return rows
+
+
+class Descended:
+    """Banking77 as noisy descent reads it, and what a network says of it that learnt from some rows."""
+
+    def __init__(self) -> None:
+        self.texts, self.truth_N, self.labels, self.taught = labelled(BANKING)
+        self.backbone = load_backbone(MINILM, MAX_TOKENS)
+        names = [words_of(label) for label in self.labels]
+        self.depth = state_depth(self.backbone, TrainSection())
+        with TemporaryDirectory() as folder:
+            precision = checked_precision(self.backbone, names)
+            self.inputs, _ = cached_states(
+                self.backbone, [*names, *self.texts], self.depth, precision, Path(folder), lambda done: None
+            )
+
+    def logits(self, places: np.ndarray, epsilon: float, seed: int) -> np.ndarray:
+        """Logits [N, C] of all texts by a network that rows at `places` taught, each of another person."""
+        labels, pad_id = len(self.labels), self.backbone.pad_id
+        network = build_network(METHOD, self.backbone, labels, TrainSection(), STEPS)
+        centre_D = start_head(network, self.inputs[:labels], pad_id)
+        texts, chance = self.inputs[labels:], np.random.default_rng(seed)
+        rows = Rows([texts[place] for place in places], self.truth_N[places])
+        descent = Descent(METHODS[METHOD].learning_rate, noise_for(epsilon, DELTA))
+        people = [str(place) for place in places]
+        drawn = (chance.standard_normal, chance.random)
+        descend(network, rows, people, descent, pad_id, centre_D, drawn, lambda done: None)
+        return logits(network, texts, pad_id)
+
+
+def descents(epsilons: Sequence[float]) -> list[Row]:
+    """Accuracy and what attacks find of low-rank updates and a head by noisy descent."""
+    given, rows = Descended(), []
+    features_D = feature_count(given.backbone, words=not given.depth)
+    for epsilon in epsilons:
+        start = time.perf_counter()
+        said_NC = given.logits(np.arange(given.taught), epsilon, 0)
+        right_N = said_NC[given.taught :].argmax(1) == given.truth_N[given.taught :]
+        exact = binomtest(int(right_N.sum()), len(right_N)).proportion_ci(method="exact")
+        needed = people_needed(len(given.labels), features_D, epsilon)
+        rows.append(
+            {
+                "part": METHOD,
+                "dataset": BANKING,
+                "people": given.taught,
+                "people_a_label": round(given.taught / len(given.labels), 1),
+                "labels": len(given.labels),
+                "epsilon": epsilon,
+                "needed": needed,
+                "refused": given.taught < needed,
+                "accuracy": round(float(right_N.mean()), 4),
+                "low": round(float(exact.low), 4),
+                "high": round(float(exact.high), 4),
+                "seconds": round(time.perf_counter() - start, 1),
+            }
+        )
+        print_table(rows[-1:], (*COLUMNS[:9], "seconds"))
+        rows += descent_membership(given, epsilon)
+    return rows
+
+
+def descent_membership(given: Descended, epsilon: float) -> list[Row]:
+    """What both attacks find of a network that half of the rows taught."""
+    order = np.random.default_rng(0).permutation(len(given.texts))
+    half, truth_N = len(order) // 2, given.truth_N[order]
+    feature_ND, name_CD = features([given.texts[place] for place in order], given.labels)
+    margin_N = margins(given.logits(order[:half], epsilon, 1)[order], truth_N)
+    people = [str(place) for place in range(len(order))]
+    teach = teacher(feature_ND, truth_N, name_CD, "head")
+    shadows = shadow_margins(feature_ND, truth_N, people, teach, SHADOWS, lambda done: None)
+    scores = {"margin": margin_N, "shadows": relative_margins(margin_N, *shadows)}
+    what, promised = f"{METHOD}, epsilon {epsilon}", [most_found(epsilon, DELTA, rate) for rate in RATES]
+    return found_rows(METHOD, what, scores, half, promised)
 
 
 def main() -> None:
@@ -195,9 +288,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--part", choices=("accuracy", "membership"), nargs="*", default=["accuracy", "membership"]
-    )
+    parts = ("accuracy", "membership", METHOD)
+    parser.add_argument("--part", choices=parts, nargs="*", default=list(parts))
     wanted = parser.parse_args().part
     disable_progress_bar()
     rows = [row for row in read_rows("private_head") if row["part"] not in wanted]
@@ -211,6 +303,10 @@ def main() -> None:
             found = membership(epsilon)
             print_table(found, FOUND)
             rows += found
+    if METHOD in wanted:
+        found = descents((8.0, 1.0))
+        print_table([row for row in found if "what" in row], FOUND)
+        rows += found
     write_record("private_head", sorted(rows, key=lambda row: str(row["part"])))
 
 

@@ -176,6 +176,19 @@ def say(world: World, people: People, place_K: np.ndarray, rng: np.random.Genera
     return label_K
 
 
+def begin(world: World, shots: int, seed: int, rng: np.random.Generator) -> tuple[Known, np.ndarray]:
+    """The first rows, their labels right, and the other texts in the order in which they arrive."""
+    about = DataSection()
+    known = Known(
+        np.full(len(world.truth_N), -1),
+        splits_of(units_of(world.texts, seed), about.validation_share, about.test_share).astype(int),
+    )
+    order = rng.permutation(len(world.truth_N))
+    first = np.concatenate([order[world.truth_N[order] == label][:shots] for label in range(world.labels)])
+    known.add(first, world.truth_N[first], teaches_only=False)
+    return known, np.setdiff1d(order, first, assume_unique=True)
+
+
 def run(world: World, people: People, course: Course, seed: int) -> list[Turned]:
     """One project from its first rows on.
 
@@ -188,19 +201,9 @@ def run(world: World, people: People, course: Course, seed: int) -> list[Turned]
     Returns:
         The first version as turn 1, then a turn each.
     """
-    rng, about = np.random.default_rng(seed), DataSection()
-    unit_N = units_of(world.texts, seed)
-    known = Known(
-        np.full(len(world.truth_N), -1),
-        splits_of(unit_N, about.validation_share, about.test_share).astype(int),
-    )
+    rng = np.random.default_rng(seed)
+    known, messages = begin(world, course.shots, seed, rng)
     is_asked_N = known.split_N != TRAIN
-    order = rng.permutation(len(world.truth_N))
-    first = np.concatenate(
-        [order[world.truth_N[order] == label][: course.shots] for label in range(world.labels)]
-    )
-    known.add(first, world.truth_N[first], teaches_only=False)
-    messages = np.setdiff1d(order, first, assume_unique=True)
     champion = train_head(world, known)
     former: Head | None = None
     started = accuracy(world, champion)
@@ -228,7 +231,7 @@ def run(world: World, people: People, course: Course, seed: int) -> list[Turned]
                 is_false = accuracy(world, champion) >= accuracy(world, former)
                 champion = former
             former = None
-        looked = _look(world, people, course, known, rng, len(asked) + len(volunteers), arrived[
+        looked = look_at_rows(world, people, course, known, rng, len(asked) + len(volunteers), arrived[
             ~is_asked_N[arrived] & ~known.is_known_N[arrived]], champion)  # fmt: skip
         without = _suspected(world, known, number) if course.suspected == "left out" else None
         challenger = train_head(world, known, without)
@@ -252,7 +255,7 @@ def run(world: World, people: People, course: Course, seed: int) -> list[Turned]
     return history
 
 
-def _look(
+def look_at_rows(
     world: World, people: People, course: Course, known: Known, rng: np.random.Generator, said: int,
     candidates: np.ndarray, champion: Head,
 ) -> int:  # fmt: skip

@@ -132,7 +132,7 @@ def all_labels(world: World, people: People, seed: int) -> Head:
 def projects(world: World, count: int) -> Iterator[Row]:
     """What turns decided in small projects, each with intents of its own."""
     for setting, (people, course) in KINDS.items():
-        histories = [run(_part(world, seed), people, course, seed) for seed in range(count)]
+        histories = [run(part_of(world, seed), people, course, seed) for seed in range(count)]
         last = [history[-1].champion for history in histories]
         yield {
             "part": "projects", "what": "the queue", "setting": setting,
@@ -141,7 +141,7 @@ def projects(world: World, count: int) -> Iterator[Row]:
         }  # fmt: skip
 
 
-def _part(world: World, seed: int) -> World:
+def part_of(world: World, seed: int) -> World:
     """The texts of some intents."""
     chosen = np.sort(np.random.default_rng(seed).permutation(world.labels)[:INTENTS])
     own_N, test_M = np.isin(world.truth_N, chosen), np.isin(world.test_truth_M, chosen)

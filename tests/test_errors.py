@@ -1,7 +1,7 @@
 import pytest
 
 from millwright import errors
-from millwright.errors import BadInput, BadSetting, MillwrightError, NotFound, one_of
+from millwright.errors import BadInput, BadSetting, MillwrightError, NotFound, choice, one_of
 
 
 def tree_in_docstring() -> dict[str, tuple[int, int]]:
@@ -36,6 +36,12 @@ def test_what_the_user_can_mend_exits_with_2_and_what_he_cannot_with_1():
 def test_bad_input_names_the_field():
     assert BadSetting("text must be a string", field="data.text").field == "data.text"
     assert BadInput("no").field is None
+
+
+def test_an_unknown_name_is_the_value_of_its_error():
+    with pytest.raises(BadInput) as raised:
+        choice("method", "lorra", ["head", "lora"], field="train.method")
+    assert (raised.value.field, raised.value.value) == ("train.method", "lorra")
 
 
 def test_one_of_returns_a_known_name_unchanged():

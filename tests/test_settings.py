@@ -88,9 +88,15 @@ def test_a_wrong_value_is_refused_with_key_and_value(section, key, value):
     assert repr(value) in str(raised.value)
 
 
-def test_the_one_task_that_files_of_earlier_releases_name_is_read_over_and_another_is_refused():
+def test_the_largest_batch_that_files_of_earlier_releases_name_is_read_over_and_another_is_refused():
+    assert check_settings({"serve": {"max_batch": 64}}, "here") == Settings()
+    with pytest.raises(BadSetting, match="no setting named 'max_batch'"):
+        check_settings({"serve": {"max_batch": 8}}, "here")
+
+
+def test_there_are_two_tasks_and_others_are_refused():
     assert check_settings({"project": {"task": "text-classification"}}, "here") == Settings()
-    with pytest.raises(BadSetting, match="no setting named 'task'"):
+    with pytest.raises(BadSetting, match=r"project\.task = 'tts' cannot be used: .*'token-classification'"):
         check_settings({"project": {"task": "tts"}}, "here")
 
 

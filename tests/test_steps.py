@@ -222,6 +222,15 @@ def test_slices_are_measured_as_their_rows_alone(tmp_path, encoder):
     assert parts["app"].accuracy.value > parts["chat"].accuracy.value
 
 
+def test_rows_of_a_file_that_cannot_be_measured_are_counted_and_listed(desk, tmp_path):
+    (tmp_path / "new.csv").write_text("text,label\nlost my card,card\n,card\nblocked,\nwhat,card,more\n")
+    found, page = evaluate(desk, data=tmp_path / "new.csv")
+    assert found.rows == 1
+    assert any(note.startswith("left out as unusable, 3 in all: ") for note in found.notes)
+    listed = json.loads(page.with_suffix(".json").read_text())["left_out"]
+    assert [(one["file"], one["row"]) for one in listed] == [("new.csv", row) for row in (2, 3, 4)]
+
+
 def test_lengths_are_a_slice_of_every_evaluation(desk, tmp_path):
     texts = ["card " * 8, "card " * 9, "card " * 30, "card " * 31]
     (tmp_path / "new.csv").write_text(csv_of([(text.strip(), "card") for text in texts]))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from millwright.data.prepare import prepare as prepare
     from millwright.demo import run_demo as demo
     from millwright.erase.erasure import erase as erase
+    from millwright.erase.erasure import erase_all as erase_all
     from millwright.errors import BadInput as BadInput
     from millwright.errors import MillwrightError as MillwrightError
     from millwright.loop import turn as turn
@@ -39,6 +40,7 @@ _HOMES = {
     "compare_backbones": ("millwright.train.choose", "compare_backbones"),
     "demo": ("millwright.demo", "run_demo"),
     "erase": ("millwright.erase.erasure", "erase"),
+    "erase_all": ("millwright.erase.erasure", "erase_all"),
     "evaluate": ("millwright.steps", "evaluate"),
     "new": ("millwright.scaffold", "new_project"),
     "open": ("millwright.project", "open_project"),
@@ -61,6 +63,7 @@ __all__ = [
     "compare_backbones",
     "demo",
     "erase",
+    "erase_all",
     "evaluate",
     "new",
     "open",

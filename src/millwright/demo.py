@@ -78,14 +78,14 @@ def run_demo(folder: Path, say: Say) -> JsonObject:
     say("[bold]2[/] train: a head on the frozen backbone, calibrated, measured on held-out rows")
     first = train(project, dataset=dataset)
     measured, page = evaluate(project, version=first.name)
-    say(f"  {first.name} is right on {_percent(measured.accuracy)} of {measured.rows:,} held-out tickets")
+    say(f"  {first.name} is right on {_percent(measured.headline)} of {measured.rows:,} held-out tickets")
     records, heard = _serve_and_turn(project, say)
     seconds = time.perf_counter() - start
     summary = {
         "folder": str(folder),
         "rows": dataset.report["rows"],
         "labels": len(dataset.labels),
-        "first": asdict(measured.accuracy),
+        "first": asdict(measured.headline),
         "turns": [asdict(record) for record in records],
         "heard": [asdict(wave) for wave in heard],
         "champion": alias(project, CHAMPION),

@@ -23,21 +23,27 @@ from difflib import get_close_matches
 
 
 class MillwrightError(Exception):
-    """Base of all errors that Millwright raises on purpose; the message is for the user."""
+    """Base of all errors that Millwright raises on purpose; the message is for the user.
+
+    `field` names where in a request or in the settings the fault stood, `value` is what stood there; None
+    where that is not known.
+    """
 
     status = 500
     exit_code = 1
+    field: str | None = None
+    value: str | int | None = None
 
 
 class BadInput(MillwrightError):
-    """What came cannot be used; `field` names where it stood, if that is known."""
+    """What came cannot be used."""
 
     status = 422
     exit_code = 2
 
-    def __init__(self, message: str, field: str | None = None) -> None:
+    def __init__(self, message: str, field: str | None = None, value: str | int | None = None) -> None:
         super().__init__(message)
-        self.field = field
+        self.field, self.value = field, value
 
 
 class BadSetting(BadInput):
@@ -49,6 +55,10 @@ class NotFound(MillwrightError):
 
     status = 404
     exit_code = 2
+
+    def __init__(self, message: str, field: str | None = None, value: str | None = None) -> None:
+        super().__init__(message)
+        self.field, self.value = field, value
 
 
 class TooLarge(BadInput):
@@ -73,12 +83,14 @@ class Unauthorised(MillwrightError):
     """The request came without a key, or with one that is unknown, expired or revoked."""
 
     status = 401
+    field = "authorization"
 
 
 class Forbidden(MillwrightError):
     """The key of the request may not do this."""
 
     status = 403
+    field = "authorization"
 
 
 class TryLater(MillwrightError):
@@ -142,7 +154,8 @@ def one_of(kind: str, name: str, known: Iterable[str]) -> str:
     hint = f" Did you mean {near[0]!r}?" if near else ""
     listed = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
     raise NotFound(
-        f"no {kind} named {name!r}; there {'is' if len(names) == 1 else 'are'} {listed or 'none'}.{hint}"
+        f"no {kind} named {name!r}; there {'is' if len(names) == 1 else 'are'} {listed or 'none'}.{hint}",
+        value=name,
     )
 
 
@@ -151,4 +164,4 @@ def choice(kind: str, name: str, known: Iterable[str], field: str) -> str:
     try:
         return one_of(kind, name, known)
     except NotFound as unknown:
-        raise BadInput(str(unknown), field=field) from None
+        raise BadInput(str(unknown), field=field, value=name) from None

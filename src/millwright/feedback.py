@@ -31,22 +31,35 @@ MAX_KEY = 100
 MAX_COMMENT = 2_000
 
 
-def check_opinion(opinion: Opinion, labels: set[str]) -> None:
-    """Raise BadInput naming the field if an opinion says nothing or something impossible."""
+def check_opinion(opinion: Opinion, labels: set[str] | None) -> None:
+    """Raise BadInput naming the field if an opinion says nothing or something impossible.
+
+    Args:
+        opinion: what a user said.
+        labels: those that may be named; None where spans are to be found, for none is that of a text.
+    """
     if all(getattr(opinion, field) is None for field in SAYS):
         raise BadInput(f"feedback says nothing; give at least one of {', '.join(SAYS)}", field="label")
-    if opinion.label is not None and opinion.label not in labels:
+    if opinion.label is not None and labels is None:
+        raise BadInput(
+            f"label is {opinion.label!r}, and spans are found here, which feedback cannot correct yet; send "
+            "rating, comment or outcome, and correct the spans in the files of data.files",
+            field="label",
+        )
+    if opinion.label is not None and labels is not None and opinion.label not in labels:
         choice("label", opinion.label, sorted(labels), field="label")
     low, high = RATINGS
     if opinion.rating is not None and not low <= opinion.rating <= high:
         raise BadInput(
             f"rating must be from {low} to {high}, got {opinion.rating}; a thumb up is 5, a thumb down 1",
             field="rating",
+            value=opinion.rating,
         )
     if opinion.comment is not None and len(opinion.comment) > MAX_COMMENT:
         raise BadInput(
             f"comment has {len(opinion.comment)} characters, the limit is {MAX_COMMENT}; shorten it",
             field="comment",
+            value=f"{len(opinion.comment)} characters",
         )
     _check_scores(opinion)
 
@@ -55,23 +68,33 @@ def _check_scores(opinion: Opinion) -> None:
     for field, (low, high) in SCORES.items():
         score = getattr(opinion, field)
         if score is not None and not low <= score <= high:
-            raise BadInput(f"{field} must be from {low} to {high}, got {score}; rescale it", field=field)
+            raise BadInput(
+                f"{field} must be from {low} to {high}, got {score}; rescale it", field=field, value=score
+            )
     if opinion.outcome is not None and opinion.outcome not in OUTCOMES:
         raise BadInput(
             f"outcome must be one of {', '.join(OUTCOMES)}, got {opinion.outcome!r}; pass one of these",
             field="outcome",
+            value=opinion.outcome,
         )
     if opinion.key is not None and not 0 < len(opinion.key) <= MAX_KEY:
         raise BadInput(
             f"key must have 1 to {MAX_KEY} characters, got {len(opinion.key)}; send a shorter one",
             field="key",
+            value=f"{len(opinion.key)} characters",
         )
 
 
 def check_prediction(connection: Connection, prediction: str) -> None:
     """Raise NotFound if no prediction has this id."""
     if connection.scalar(select(predictions.c.id).where(predictions.c.id == prediction)) is None:
-        raise NotFound(f"no prediction {prediction!r}; pass an id that POST /v1/predictions returned")
+        raise no_prediction(prediction)
+
+
+def no_prediction(prediction: str) -> NotFound:
+    """What to raise where no prediction has this id."""
+    told = f"no prediction {prediction!r}; pass an id that POST /v1/predictions returned"
+    return NotFound(told, field="prediction", value=prediction)
 
 
 def propose_rows(project: Project, turn: int) -> int:
@@ -133,6 +156,11 @@ def count_kinds(project: Project) -> dict[str, int]:
 def is_asked(data: DataSection, text: str, subject: str | None) -> bool:
     """True for the users who are asked for the right label whatever the model said: the held-out ones."""
     return _split(data, text, subject) != "train"
+
+
+def is_measuring(data: DataSection, text: str, subject: str | None) -> bool:
+    """True for the users whose rows never teach."""
+    return _split(data, text, subject) == "test"
 
 
 def _split(data: DataSection, text: str, subject: str | None) -> str:

@@ -36,6 +36,7 @@ from millwright.reports.pages import turns_page
 from millwright.review.annotations import apply_reviews
 from millwright.serve.available import check_runtime
 from millwright.serve.runtimes import choose_runtime
+from millwright.settings import refuse_spans
 from millwright.steps import train
 from millwright.store.database import now
 from millwright.store.files import write_text
@@ -69,11 +70,12 @@ def turn(
         What happened, as it stands in the table of turns.
 
     Raises:
-        BadInput: no champion yet, too few new rows, or no held-out rows to compare on; nothing is
-            trained then, and no opinion is lost.
+        BadInput: spans are to be found, no champion yet, too few new rows, or no held-out rows to compare
+            on; nothing is trained then, and no opinion is lost.
         MissingExtra: `serve.runtime` names a runtime whose packages are missing; nothing was done then.
         Busy: another turn runs on this project.
     """
+    refuse_spans(project.settings, "`millwright turn`")
     check_runtime(project.settings)
     with project.lock("turn"):
         champion = alias(project, CHAMPION)

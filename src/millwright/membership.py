@@ -16,13 +16,14 @@ import numpy as np
 from millwright.data.dataset import open_dataset
 from millwright.errors import BadInput
 from millwright.privacy.gaussian_mechanism import most_true_positives
+from millwright.privacy.sampled_gaussian import most_found
 from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Interval, JsonObject, Row
 from millwright.registry.card import model_card
 from millwright.registry.classifiers import load_classifier
 from millwright.registry.versions import CHAMPION, resolve, version_manifest
-from millwright.settings import FROZEN
+from millwright.settings import FROZEN, PRIVATE, refuse_spans
 from millwright.store.files import write_json, write_text
 from millwright.train.attacks import (
     OperatingPoint,
@@ -104,6 +105,7 @@ def audit_membership(
         NotFound: no such version.
         BadInput: fewer than 100 rows that taught nothing, or too few shadows.
     """
+    refuse_spans(project.settings, "an audit of membership")
     name = resolve(project, version)
     manifest = version_manifest(project, name)
     members, others = _rows(project, manifest)
@@ -140,13 +142,20 @@ def audit_membership(
         others=len(others),
         shadows=shadows,
         attacks=attacked(scores, len(members)),
-        promised=None if privacy is None else tuple(most_true_positives(privacy["mu"], r) for r in RATES),
+        promised=None if privacy is None else tuple(_promised(privacy, rate) for rate in RATES),
         notes=(() if frozen else (TUNED_NOTE,)) + ((FILES_NOTE,) if project.settings.data.test_files else ()),
     )
     path = project.reports / f"membership-{name}.json"
     write_json(path, audit.to_json())
     write_text(project.reports / f"card-{name}.md", model_card(manifest, audit.to_json()))
     return audit, path
+
+
+def _promised(privacy: JsonObject, false_positives: float) -> float:
+    """The most true positives that a promise allows."""
+    if "steps" in privacy:
+        return most_found(privacy["epsilon"], privacy["delta"], false_positives)
+    return most_true_positives(privacy["mu"], false_positives)
 
 
 def check_others(count: int) -> None:
@@ -181,7 +190,7 @@ def attacked(scores: Mapping[str, np.ndarray], members: int) -> tuple[Attack, ..
 def _rows(project: Project, manifest: JsonObject) -> tuple[Sequence[Row], Sequence[Row]]:
     """Rows that taught and rows that did not, at most MOST_ROWS of both in their proportion."""
     dataset = open_dataset(project, manifest["dataset"]["id"])
-    taught = ("train",) if manifest["method"] == "private-head" else ("train", "validation")
+    taught = ("train",) if manifest["method"] in PRIVATE else ("train", "validation")
     known = set(manifest["labels"])
     members = [row for row in dataset.split(*taught) if row.label in known and not row.is_weak]
     teachers = {person_of(row) for row in members}
@@ -216,7 +225,7 @@ def _teach(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A head of the rows at `places`, made as the version's was."""
     facts, labels = manifest["facts"], len(name_CD)
-    if (privacy := facts.get("privacy")) is not None:
+    if (privacy := facts.get("privacy")) is not None and manifest["method"] in FROZEN:
         some = [person_N[place] for place in places]
         made = fit_private_head(
             feature_ND[places], truth_N[places], some, name_CD, privacy["mu"], chance.standard_normal

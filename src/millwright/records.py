@@ -16,7 +16,8 @@ class Row:
 
     `id` is stable over dataset versions: a hash of where the row came from and what it says.
     `source` is "file:NAME:ROW", "feedback:PREDICTION" or "weak:ROW", a row of weak.jsonl. `slices` are
-    columns to report by.
+    columns to report by. Where spans are to be found, `label` is all of them in one line of JSON; see
+    modalities/spans.py.
     """
 
     id: str
@@ -57,10 +58,15 @@ class Interval:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of one input: labels by falling probability, at least one."""
+    """What a model says of one input: labels by falling probability, at least one.
+
+    Where spans are to be found: their labels and probabilities in the order of the text, perhaps none, and
+    `places`, their start and end (exclusive) in the text as it came.
+    """
 
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
+    places: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from pathlib import Path
 from millwright.data.columns import Columns, check_text_is_not_numbers, recognise
 from millwright.data.load import Table, read_table
 from millwright.data.prepare import group_name
+from millwright.data.span_rows import look_of_spans, recognise_task, unmasked_entities
 from millwright.data.split import ROWS_LOOKED_AT, most_even_seed
 from millwright.errors import BadInput, one_of
 from millwright.project import Project, open_project
-from millwright.settings import FILENAME, DataSection, Settings, dump_settings
+from millwright.settings import FILENAME, SPANS, DataSection, Policy, Settings, Task, dump_settings
 from millwright.store.files import write_bytes, write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -25,6 +26,7 @@ def new_project(
     label: str | None = None,
     group: str | None = None,
     subject: str | None = None,
+    task: str | None = None,
 ) -> tuple[Project, tuple[str, ...]]:
     """Make a project folder with a commented millwright.toml.
 
@@ -37,6 +39,7 @@ def new_project(
         label: the label's column.
         group: the column whose rows stay in one split.
         subject: the column that names the person.
+        task: "text-classification" or "token-classification"; recognised when not named.
 
     Returns:
         The project, and a sentence for each column that was recognised.
@@ -59,18 +62,26 @@ def new_project(
         return open_project(folder), (f"copied the template {template!r}",)
     assert data is not None
     table = read_table(data, ROWS_LOOKED_AT)
+    task, text, label, reasons = recognise_task(table, task, text, label)
     found = recognise(table, text, label, group, subject)
     check_text_is_not_numbers(table, found.text)
     tested = _test_table(test_data, found) if test_data else None
-    section = _data_section(folder, table, tested, found)
+    section = _data_section(folder, table, tested, found, task)
+    policies: dict[str, Policy] = {}
+    if task == SPANS:
+        policies, told = unmasked_entities(
+            *(table.frame[name].to_list() for name in (found.text, found.label))
+        )
+        reasons = (*reasons, *told)
     settings = Settings().model_copy(
         update={
-            "project": Settings().project.model_copy(update={"name": folder.resolve().name}),
+            "project": Settings().project.model_copy(update={"name": folder.resolve().name, "task": task}),
             "data": section,
+            "privacy": Settings().privacy.model_copy(update={"policies": policies}),
         }
     )
     write_text(folder / FILENAME, dump_settings(settings))
-    return open_project(folder), found.reasons
+    return open_project(folder), (*reasons, *found.reasons)
 
 
 def _copy_template(template: str, folder: Path) -> None:
@@ -97,7 +108,9 @@ def _test_table(path: Path, found: Columns) -> Table:
     return table
 
 
-def _data_section(folder: Path, table: Table, tested: Table | None, found: Columns) -> DataSection:
+def _data_section(
+    folder: Path, table: Table, tested: Table | None, found: Columns, task: Task
+) -> DataSection:
     def relative(path: Path) -> str:
         """A path as it is seen from the project's folder."""
         return os.path.relpath(path.resolve(), folder.resolve())
@@ -111,13 +124,14 @@ def _data_section(folder: Path, table: Table, tested: Table | None, found: Colum
         subject=found.subject,
         slices=[name for name in found.slices if tested is None or name in tested.columns],
     )
-    columns = [
+    texts, labels = table.frame[found.text].to_list(), table.frame[found.label].to_list()
+    group, subject = (
         table.frame[name].to_list() if name is not None else [None] * len(table.frame)
-        for name in (found.text, found.label, found.group, found.subject)
-    ]
-    groups = [
-        group_name(section, text, group, subject) for text, _, group, subject in zip(*columns, strict=True)
-    ]
+        for name in (found.group, found.subject)
+    )
+    if task == SPANS:
+        texts, labels = look_of_spans(texts, labels)
+    groups = [group_name(section, *row) for row in zip(texts, group, subject, strict=True)]
     test_share = 0.0 if tested else section.test_share
-    seed = most_even_seed(groups, table.frame[found.label].to_list(), section.validation_share, test_share)
+    seed = most_even_seed(groups, labels, section.validation_share, test_share)
     return section.model_copy(update={"split_seed": seed})

@@ -10,13 +10,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
-from millwright.errors import BadSetting, NotFound, one_of
+from millwright.errors import BadInput, BadSetting, NotFound, one_of
 from millwright.records import JsonObject
 
 FILENAME = "millwright.toml"
 
-Method = Literal["auto", "head", "private-head", "top", "full", "lora", "adalora", "adapter"]
+Task = Literal["text-classification", "token-classification"]
+SPANS: Task = "token-classification"
+
+Method = Literal["auto", "head", "private-head", "private-lora", "top", "full", "lora", "adalora", "adapter"]
 FROZEN = ("head", "private-head")  # methods that leave the backbone as it was
+PRIVATE = ("private-head", "private-lora")  # methods under differential privacy
 
 Runtime = Literal["auto", "torch", "openvino-float32", "openvino-bfloat16", "openvino-int8"]
 
@@ -41,14 +45,10 @@ class ProjectSection(Section):
     """[project]: what the project is."""
 
     name: str = Field("project", description="What the project is called, in reports and model cards.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_task(cls, tree: Any) -> Any:
-        """Read files of earlier releases, which named the only task that there was."""
-        if isinstance(tree, dict) and tree.get("task") == "text-classification":
-            return {key: value for key, value in tree.items() if key != "task"}
-        return tree
+    task: Task = Field(
+        "text-classification",
+        description='What a model does: "text-classification", or "token-classification", which finds spans.',
+    )
 
 
 class DataSection(Section):
@@ -92,7 +92,8 @@ class TrainSection(Section):
 
     method: Method = Field(
         "auto",
-        description='"auto", "head", "private-head", "top", "full", "lora", "adalora" or "adapter".',
+        description='"auto", "head", "top", "full", "lora", "adalora", "adapter", "private-head" or '
+        '"private-lora".',
     )
     seed: int = Field(0, ge=0, description="Seed of everything random in training.")
     epochs: int | None = Field(
@@ -105,11 +106,11 @@ class TrainSection(Section):
     learning_rate: float | None = Field(
         None, gt=0, lt=1, description="Peak rate of what moves in the backbone. Unset: fits method and batch."
     )
-    top_layers: int = Field(2, ge=1, description="How many last layers the method top trains.")
+    top_layers: int = Field(2, ge=1, description="How many last layers top and private-lora train.")
     rank: int = Field(8, ge=1, le=512, description="Rank of LoRA, target rank of AdaLoRA.")
     adapter_size: int = Field(48, ge=1, le=4096, description="Width of the bottleneck of an adapter.")
     epsilon: float = Field(
-        3.0, gt=0, le=100, description="What a private-head may tell of a person; less tells less."
+        3.0, gt=0, le=100, description="What a private method may tell of a person; less tells less."
     )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of a target spread over all labels.")
     shards: int = Field(
@@ -130,7 +131,6 @@ class ServeSection(Section):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest request body.")
     max_inputs: int = Field(256, ge=1, description="Most inputs in one request.")
-    max_batch: int = Field(64, ge=1, le=4096, description="Most inputs that go through the network together.")
     queue_size: int = Field(2_048, ge=1, description="Inputs that may wait; more are refused with 429.")
     deadline_s: float = Field(
         30.0, gt=0, le=3600, description="A request without an answer by then is refused with 504."
@@ -144,6 +144,14 @@ class ServeSection(Section):
     log: Literal["errors", "requests"] = Field(
         "errors", description='"requests" writes a line of JSON for each request, "errors" for refused ones.'
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_max_batch(cls, tree: Any) -> Any:
+        """Read files of earlier releases, which had a key for what 64 is for all."""
+        if isinstance(tree, dict) and tree.get("max_batch") == 64:
+            return {key: value for key, value in tree.items() if key != "max_batch"}
+        return tree
 
 
 class TurnSection(Section):
@@ -380,3 +388,21 @@ def _explain(error: ValidationError, where: str) -> str:
         prefix = f"[{first['loc'][0]}]: " if len(first["loc"]) > 1 else ""
         return f"{where}: {prefix}{unknown}"
     raise AssertionError(f"{key} is known and yet forbidden")
+
+
+def refuse_spans(settings: Settings, verb: str) -> None:
+    """Refuse what knows texts with one label each only where spans are to be found.
+
+    Args:
+        settings: `project.task` matters.
+        verb: what was asked for, as its user writes it.
+
+    Raises:
+        BadInput: the task is to find spans.
+    """
+    if settings.project.task == SPANS:
+        raise BadInput(
+            f"{verb} knows texts with one label each, and project.task is {SPANS!r} here; instead, correct "
+            "the spans in the files of data.files and run `millwright train`",
+            field="project.task",
+        )

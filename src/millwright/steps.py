@@ -4,23 +4,26 @@ Surfaces call these and print what they return; they hold no logic of their own.
 `prepare` in data/prepare.py and `turn` in loop.py.)
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 from sqlalchemy import Connection, func, select
 
 from millwright.data.dataset import Dataset, open_dataset
-from millwright.data.drafts import Masking
+from millwright.data.drafts import masking_of
 from millwright.data.load import read_table
 from millwright.data.prepare import prepare, rows_of
 from millwright.errors import BadInput
+from millwright.modalities.spans import as_it_came
 from millwright.modalities.text import canonical, clean, is_unicode
-from millwright.privacy.mask import masker
+from millwright.privacy.mask import Masker, masker, read_in
 from millwright.progress import Progress, quiet
 from millwright.project import Project
-from millwright.records import Answer, Interval, JsonObject, Row, TurnRecord
-from millwright.registry.classifiers import load_classifier, register
+from millwright.records import Answer, Excluded, Interval, JsonObject, Row, TurnRecord
+from millwright.registry.classifiers import load_classifier, load_model, register
 from millwright.registry.versions import (
     CHAMPION,
     VersionInfo,
@@ -32,15 +35,19 @@ from millwright.registry.versions import (
 )
 from millwright.serve.available import check_runtime
 from millwright.serve.runtimes import choose_runtime
-from millwright.settings import Settings
+from millwright.settings import SPANS, Settings
 from millwright.store.database import now
 from millwright.store.files import write_json, write_text
 from millwright.store.tables import turns
+from millwright.train.answers import answers
 from millwright.train.ensemble import Member, Trained
 from millwright.train.fit import fit
+from millwright.train.fit_spans import check_span_settings
 from millwright.train.metrics import Evaluation
 from millwright.train.metrics import evaluate as measure
 from millwright.train.search import need_optuna, search
+from millwright.train.span_metrics import SpanEvaluation, measure_spans
+from millwright.train.span_model import SpanModel
 from millwright.train.work import truth_of
 from millwright.turns import store_turn
 
@@ -65,6 +72,8 @@ def train(
             done then.
         Busy: another training runs on this project.
     """
+    if project.settings.project.task == SPANS:
+        check_span_settings(project.settings, trials)
     if trials:
         need_optuna()
     check_runtime(project.settings)
@@ -81,7 +90,7 @@ def train(
             with project.database.begin() as connection:
                 point(project, connection, info.name, "the first version")
                 if evaluation:
-                    _record_first_turn(connection, dataset, info, evaluation.accuracy)
+                    _record_first_turn(connection, dataset, info, evaluation.headline)
     return info
 
 
@@ -93,7 +102,7 @@ def make_version(
     searched: JsonObject | None,
     progress: Progress,
     known: Sequence[Member] = (),
-) -> tuple[VersionInfo, Evaluation | None]:
+) -> tuple[VersionInfo, Evaluation | SpanEvaluation | None]:
     """Train on a dataset, measure on its test rows and register; no alias means the version yet.
 
     Args:
@@ -110,14 +119,19 @@ def make_version(
     fitted = fit(dataset, settings, kept=project.kept, progress=progress, known=known)
     if searched:
         fitted.facts["search"] = searched
-    test = dataset.split("test")
-    evaluation = evaluate_rows(fitted.classifier, test) if test else None
+    model, test = fitted.classifier, dataset.split("test")
+    evaluation: Evaluation | SpanEvaluation | None = None
+    if isinstance(model, SpanModel):
+        evaluation = evaluate_rows(model, test) if test else None
+    elif test:
+        said_NC = answers(model, test, project.kept, settings.train.cache_bytes)
+        evaluation = _evaluation_of(said_NC, model, test)
     return register(Project(project.folder, settings), dataset, fitted, evaluation), evaluation
 
 
 def evaluate(
     project: Project, *, version: str = CHAMPION, data: Path | str | None = None, progress: Progress = quiet
-) -> tuple[Evaluation, Path]:
+) -> tuple[Evaluation | SpanEvaluation, Path]:
     """Measure a version on its dataset's test rows, or on every row of a labelled file.
 
     Args:
@@ -140,21 +154,26 @@ def evaluate(
     if data is None:
         rows = open_dataset(project, manifest["dataset"]["id"]).split("test")
         where, suffix = f"the test rows of dataset {manifest['dataset']['id']}", ""
+        left_out: list[Excluded] = []
     else:
         data = Path(data)
-        found, _ = rows_of(
+        found, left_out = rows_of(
             read_table(data),
             project.settings.data,
             data.name,
-            Masking(masker(project)),
+            masking_of(project),
             only_test=True,
         )
         rows, where, suffix = tuple(found), data.name, f"-{data.name.split('.')[0]}"
     if not rows:
         raise BadInput(f"{where}: no row to measure on; raise data.test_share, or pass --data FILE")
     progress("evaluate", 0.0)
-    evaluation = evaluate_rows(load_classifier(project, name), rows)
-    notes = _known_rows(project, manifest, rows) + _cost_of_shards(project, manifest, rows, evaluation)
+    evaluation = evaluate_rows(load_model(project, name), rows)
+    notes = (
+        _left_out(left_out)
+        + _known_rows(project, manifest, rows)
+        + _cost_of_shards(project, manifest, rows, evaluation)
+    )
     evaluation = replace(evaluation, notes=evaluation.notes + notes)
     progress("evaluate", 1.0)
     facts = {
@@ -168,8 +187,21 @@ def evaluate(
     page = project.reports / f"evaluation-{name}{suffix}.html"
     title = f"{project.settings.project.name}: version {name}"
     write_text(page, evaluation_page(evaluation, title, facts))
-    write_json(page.with_suffix(".json"), {**facts, **evaluation.to_json()})
+    listed = [asdict(one) for one in left_out]
+    write_json(page.with_suffix(".json"), {**facts, **evaluation.to_json(), "left_out": listed})
     return evaluation, page
+
+
+def _left_out(excluded: Sequence[Excluded]) -> tuple[str, ...]:
+    """A note on the rows of a file that nothing could be measured on, the most frequent reasons first."""
+    if not excluded:
+        return ()
+    reasons = ", ".join(
+        f"{count:,} {why}" for why, count in Counter(one.reason for one in excluded).most_common(3)
+    )
+    return (
+        f"left out as unusable, {len(excluded):,} in all: {reasons}; the JSON beside the page lists each row",
+    )
 
 
 def _known_rows(project: Project, manifest: JsonObject, rows: Sequence[Row]) -> tuple[str, ...]:
@@ -183,7 +215,7 @@ def _known_rows(project: Project, manifest: JsonObject, rows: Sequence[Row]) -> 
 
 
 def _cost_of_shards(
-    project: Project, manifest: JsonObject, rows: Sequence[Row], evaluation: Evaluation
+    project: Project, manifest: JsonObject, rows: Sequence[Row], evaluation: Evaluation | SpanEvaluation
 ) -> tuple[str, ...]:
     """A note on what a version's shards cost in accuracy on `rows`, where it has shards."""
     if "shards" not in manifest["facts"]:
@@ -194,23 +226,33 @@ def _cost_of_shards(
             f"{shards} shards learnt apart: train the same dataset with --shards 1, and this page says what "
             "they cost in accuracy",
         )
-    accuracy = evaluate_rows(load_classifier(project, whole), rows).accuracy.value
-    lost = 100 * (accuracy - evaluation.accuracy.value)
+    accuracy = evaluate_rows(load_classifier(project, whole), rows).headline.value
+    lost = 100 * (accuracy - evaluation.headline.value)
     said = f"cost {lost:.1f} points" if lost > 0 else f"cost nothing ({-lost:.1f} points more)"
     return (
         f"{shards} shards learnt apart; in one piece ({whole}) the accuracy is {accuracy:.4f}: they {said}",
     )
 
 
-def evaluate_rows(classifier: Trained, rows: Sequence[Row]) -> Evaluation:
-    """Measure a classifier on rows, by slice and by length of text besides."""
-    probability_NC = classifier.probabilities([row.text for row in rows])
+def evaluate_rows(model: Trained | SpanModel, rows: Sequence[Row]) -> Evaluation | SpanEvaluation:
+    """Measure a model on rows, by slice and by length of text besides."""
+    texts = [row.text for row in rows]
+    if isinstance(model, SpanModel):
+        return measure_spans([row.label for row in rows], model.find(texts), _slices(rows))
+    return _evaluation_of(model.probabilities(texts), model, rows)
+
+
+def _evaluation_of(probability_NC: np.ndarray, classifier: Trained, rows: Sequence[Row]) -> Evaluation:
+    return measure(probability_NC, truth_of(rows, classifier.labels), classifier.labels, _slices(rows))
+
+
+def _slices(rows: Sequence[Row]) -> dict[str, list[str]]:
     slices = {
         name: [dict(row.slices).get(name, "") for row in rows]
         for name in sorted({n for r in rows for n, _ in r.slices})
     }
     slices["length"] = [_length_band(row.text) for row in rows]
-    return measure(probability_NC, truth_of(rows, classifier.labels), classifier.labels, slices)
+    return slices
 
 
 def predict(
@@ -222,30 +264,45 @@ def predict(
         project: an open project.
         texts: what to classify.
         version: a version or an alias.
-        top_k: how many labels each answer names.
+        top_k: how many labels each answer names; where spans are to be found it stays 1.
 
     Returns:
-        An answer a text, labels by falling probability.
+        An answer a text: labels by falling probability, or the spans of the text as it came.
 
     Raises:
-        BadInput: no text, or one that is blank or holds bytes of no encoding.
+        BadInput: no text, or one that is blank or holds bytes of no encoding; or a `top_k` of spans.
         NotFound: no such version.
     """
     for place, text in enumerate(texts, start=1):
         if not is_unicode(text):
             raise BadInput(f"text {place} is not valid Unicode; write it in UTF-8", field="inputs")
-    texts = [clean(text) for text in texts]
-    if not texts or not all(texts):
+    if not texts or not all(map(clean, texts)):
         raise BadInput("a text is blank; pass at least one text with words", field="inputs")
-    texts = masker(project).mask_all(texts)
-    classifier = load_classifier(project, version)
-    answers = []
+    classifier = load_model(project, version)
+    if isinstance(classifier, SpanModel):
+        return _spans_of(classifier, masker(project), texts, top_k)
+    texts, answers = masker(project).mask_all(map(clean, texts)), []
     for probability_C in classifier.probabilities(texts):
         best = (-probability_C).argsort(kind="stable")[:top_k]
         answers.append(
             Answer(tuple(classifier.labels[i] for i in best), tuple(float(probability_C[i]) for i in best))
         )
     return answers
+
+
+def _spans_of(model: SpanModel, own: Masker, texts: Sequence[str], top_k: int) -> list[Answer]:
+    if top_k != 1:
+        raise BadInput(f"top_k is {top_k}, and version finds spans, which have one label each; leave it at 1")
+    read, edits = read_in(own, texts)
+    told = [as_it_came(found, rounds) for found, rounds in zip(model.find(read), edits, strict=True)]
+    return [
+        Answer(
+            tuple(span.label for span in found.spans),
+            found.probabilities,
+            tuple((span.start, span.end) for span in found.spans),
+        )
+        for found in told
+    ]
 
 
 def _length_band(text: str) -> str:

@@ -1,4 +1,6 @@
+import csv
 import gzip
+import io
 import json
 
 import polars as pl
@@ -88,6 +90,20 @@ def test_a_quote_that_never_closes_is_refused_with_its_row_instead_of_swallowing
 def test_lone_quotes_in_a_tsv_are_part_of_the_text(tmp_path):
     table = read(tmp_path, 'text\tlabel\n"open\tx\n5" pipe\ty\nz\tz\n', "rows.tsv")
     assert rows(table) == [(1, '"open', "x"), (2, '5" pipe', "y"), (3, "z", "z")]
+
+
+def test_a_tsv_whose_writer_quotes_is_read_as_that_writer_meant(tmp_path):
+    meant = [("two\nlines", "x"), ('she said "no"', "y"), ("a\ttab", "z"), ("plain", "x")]
+    file = io.StringIO(newline="")
+    csv.writer(file, delimiter="\t", lineterminator="\n").writerows([("text", "label"), *meant])
+    found = rows(read(tmp_path, file.getvalue(), "rows.tsv"))
+    assert [(text, label) for _, text, label in found] == meant
+
+
+def test_a_tsv_that_quotes_only_far_below_is_read_by_its_first_megabyte(tmp_path):
+    plain = "text\tlabel\n" + "plain words\tx\n" * 80_000
+    found = rows(read(tmp_path, plain + '"quoted"\ty\n', "rows.tsv"))
+    assert found[-1] == (80_001, '"quoted"', "y")
 
 
 def test_a_ragged_tsv_keeps_its_quotes_and_lists_the_row(tmp_path):

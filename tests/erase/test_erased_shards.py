@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from millwright.data.split import split_of
-from millwright.erase.erasure import erase, plan_erasure
+from millwright.erase.erasure import erase, erase_all, plan_erasure
 from millwright.erase.found import all_datasets
 from millwright.privacy.receipts import check_receipt
 from millwright.privacy.signing import public_text
@@ -100,6 +100,24 @@ def test_the_persons_shard_is_the_retrain_to_the_byte_and_the_others_are_what_th
         anew, kept = made["shards_trained_anew"].get(name), made["shards_kept"].get(name)
         assert hashes == ([anew["before"], anew["after"]] if anew else [kept, kept])
     assert f"{len(changed)} of 2 shards trained anew" in receipt_lines(receipt)
+
+
+def test_people_of_one_call_train_each_touched_shard_once_and_to_the_byte(desk, tmp_path, encoder):
+    by_shard = {n: [name for name in people_in(desk, "train") if shard_number(name) == n] for n in (0, 1)}
+    chosen = by_shard[0][:1] + by_shard[1][:2]
+    assert all(set(by_shard[n]) - set(chosen) for n in (0, 1))  # somebody is left to teach each
+    begun: list[str] = []
+    done = erase_all(desk, chosen, progress=lambda stage, _: begun.append(stage))
+    for shard in (1, 2):
+        stage = f"shard {shard} of 2: tune on all"
+        runs = [place for place, name in enumerate(begun) if name == stage and begun[place - 1] != stage]
+        assert len(runs) == 1
+    rows = [row for row in rows_of_ten() if row[2] not in chosen[1:]]
+    assert held_by(desk, alias(desk, CHAMPION)) == never_saw(tmp_path / "never", encoder, rows, chosen[0])
+    for person, one in done.erased.items():
+        made = one.receipt["versions"]["v1"]
+        assert made["shards_that_saw"] == [shard_number(person)]
+        assert set(made["shards_trained_anew"]) == set(FILES[:2])
 
 
 def test_the_plan_names_the_shards_that_saw_the_person_and_changes_nothing(desk):

@@ -8,7 +8,7 @@ import pytest
 
 from millwright.data.load import read_table
 from millwright.data.table import ROW
-from millwright.erase.owned_files import rows_of_subject, without_subject
+from millwright.erase.owned_files import rows_of_subject, without_subjects
 
 ROWS = [(f"text {n}", f"who{n % 3}", "x") for n in range(12)]
 NAMES = ("text", "who", "other")
@@ -53,18 +53,18 @@ def test_every_kind_of_file_loses_the_persons_rows_and_nothing_else(tmp_path, na
     before = read_table(path)
     own = [row for row, who in before.frame.select(ROW, "who").rows() if who == "who1"]
     assert rows_of_subject(path, "who", "who1".__eq__) == own
-    found = without_subject(path, "who", "who1".__eq__)
+    found = without_subjects(path, "who", "who1".__eq__)
     assert (found.rows, found.is_done) == (4, True)
     assert read_table(path).frame.drop(ROW).equals(without(before))
     assert [item.name for item in tmp_path.iterdir()] == [name]
-    assert without_subject(path, "who", "who1".__eq__).rows == 0
+    assert without_subjects(path, "who", "who1".__eq__).rows == 0
 
 
 def test_lines_of_others_keep_their_bytes(tmp_path):
     path = tmp_path / "windows.csv"
     path.write_bytes(CONTENTS["windows.csv"])
     kept = [line for line in CONTENTS["windows.csv"].split(b"\n") if b",who1," not in line]
-    without_subject(path, "who", "who1".__eq__)
+    without_subjects(path, "who", "who1".__eq__)
     assert path.read_bytes() == b"\n".join(kept)
 
 
@@ -78,7 +78,7 @@ def test_lines_of_others_keep_their_bytes(tmp_path):
 def test_a_file_that_cannot_be_cut_surely_is_left_as_it_is(tmp_path, content):
     path = tmp_path / "rows.csv"
     path.write_bytes(content)
-    found = without_subject(path, "who", "who1".__eq__)
+    found = without_subjects(path, "who", "who1".__eq__)
     assert found.is_done or path.read_bytes() == content
     if found.is_done:
         assert "who1" not in read_table(path).frame["who"].to_list()
@@ -87,5 +87,5 @@ def test_a_file_that_cannot_be_cut_surely_is_left_as_it_is(tmp_path, content):
 def test_a_file_without_the_column_has_no_row_of_anybody(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_bytes(CONTENTS["a.csv"])
-    assert without_subject(path, "customer", "who1".__eq__).rows == 0
+    assert without_subjects(path, "customer", "who1".__eq__).rows == 0
     assert path.read_bytes() == CONTENTS["a.csv"]

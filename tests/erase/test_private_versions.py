@@ -81,6 +81,36 @@ def test_the_card_states_the_promise_its_unit_and_what_is_left_out(private):
     assert "test rows" in part
 
 
+def binomial_cumulant(noise_multiplier: float, rate: float, order: int) -> float:
+    """Of one step of noisy descent, in closed form."""
+    return math.log(sum(
+        math.comb(order, drawn) * (1 - rate) ** (order - drawn) * rate**drawn
+        * math.exp(drawn * (drawn - 1) / (2 * noise_multiplier**2))
+        for drawn in range(order + 1)
+    ))  # fmt: skip
+
+
+def test_releases_of_both_methods_are_summed_and_the_card_tells_of_the_descent(private):
+    trained = {"method": "private-lora", "epsilon": 40.0}
+    project = Project(private.folder, change_settings(private.settings, "train", **trained))
+    manifest = version_manifest(project, train(project).name)
+    told, head, votes = manifest["facts"]["privacy"], mu_of(60.0, DELTA), mu_of(40.0, DELTA)
+    multiplier, rate, steps = told["noise_multiplier"], told["sample_rate"], told["steps"]
+    bounds = []
+    for order in range(2, 9):
+        descent = max(steps * binomial_cumulant(multiplier, rate, order), order * (order - 1) * votes**2 / 2)
+        total = order * (order - 1) * head**2 / 2 + descent
+        rest = math.log(1 - 1 / order) - (math.log(DELTA) + math.log(order)) / (order - 1)
+        bounds.append(total / (order - 1) + rest)
+    assert manifest["spent"] == spent(project)
+    assert manifest["spent"]["releases"] == 2
+    assert 60 < manifest["spent"]["epsilon"] <= min(bounds)
+    card = (project.kept / "versions" / "v2" / "README.md").read_text()
+    assert f"{steps} steps, sample rate {rate:g}, noise multiplier {multiplier:.4f}, gradients cut to" in card
+    assert "Noise and draws come from the operating system's secure source." in card
+    assert "settings that somebody chose by looking at rows" in card
+
+
 def test_where_only_withdrawing_is_asked_for_no_budget_is_spent(private):
     receipt = erase(private, "alma", withdraw_only=True).receipt
     assert alias(private, CHAMPION) is None

@@ -6,11 +6,12 @@ import shutil
 import pytest
 
 from millwright.data.prepare import prepare
-from millwright.erase.erasure import erase
-from millwright.erase.found import Person, all_datasets, find
+from millwright.erase.erasure import erase, erase_all, plan_erasure
+from millwright.erase.found import all_datasets
 from millwright.erase.replay import replay
-from millwright.errors import Corrupt, NotFound
+from millwright.errors import BadInput, Corrupt, NotFound
 from millwright.privacy.audit import read_audit
+from millwright.privacy.consent import HELD, restrict
 from millwright.privacy.receipts import make_tombstone, write_receipt
 from millwright.privacy.sealed import read_predictions
 from millwright.privacy.vault import open_vault
@@ -39,8 +40,7 @@ def restored(desk: Project, backup, *, with_keys: bool) -> Project:
 
 
 def found(project: Project, person: str = "alma"):
-    keys = open_vault(project).keys
-    return find(project, Person(keys, keys.pseudonym(person)))
+    return plan_erasure(project, person)
 
 
 def test_data_without_its_keys_cannot_be_read_and_is_deleted_when_the_vault_opens(desk, served_folder):
@@ -63,6 +63,27 @@ def test_replay_reaches_files_datasets_and_versions_that_came_back(desk, served_
     assert found(again).is_nothing
     assert receipt.receipt["versions"]["v1"]["successor"] == alias(again, CHAMPION)
     assert replay(again) == {}
+
+
+def test_all_who_came_back_are_erased_in_one_walk(desk, served_folder):
+    erase_all(desk, ["alma", "bob"])
+    again = restored(desk, served_folder, with_keys=False)
+    receipts = replay(again)
+    assert set(receipts) == {open_vault(again).keys.pseudonym(name) for name in ("alma", "bob")}
+    assert {one.receipt["versions"]["v1"]["successor"] for one in receipts.values()} == {"v2"}
+    assert [info.name for info in list_versions(again)] == ["v2"]
+    assert found(again).is_nothing
+    assert found(again, "bob").is_nothing
+
+
+def test_whom_a_hold_keeps_is_named_after_the_others_were_erased_again(desk, served_folder):
+    erase_all(desk, ["alma", "bob"])
+    again = restored(desk, served_folder, with_keys=False)
+    restrict(again, "bob", HELD)
+    with pytest.raises(BadInput, match="legal hold"):
+        replay(again)
+    assert found(again).is_nothing
+    assert found(again, "bob").files
 
 
 def test_a_receipt_from_elsewhere_erases_where_the_tombstone_was_lost_too(desk, served_folder, tmp_path):

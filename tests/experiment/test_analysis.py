@@ -39,6 +39,25 @@ def test_what_is_known_of_users_narrows_the_interval_and_finds_the_effect():
     assert width(units) < 0.9 * width(blind)
 
 
+def test_the_interval_for_the_eye_is_the_plain_formula_and_waits_for_a_hundred_of_each():
+    some = users(np.random.default_rng(0), 2_000, effect=0.1)
+    some = Units(some.arm_N, some.traffic_N, some.is_closed_N, some.outcomes, {})
+    found = effect_of(some, HISTORY, "v2", "accepted", 0.05)
+    outcome_T, sign_T = some.outcomes["accepted"], np.where(some.arm_N == "v2", 1.0, -1.0)
+    centre_T = np.concatenate([[0.5], np.cumsum(outcome_T)[:-1] / np.arange(1, 2_000)])
+    score_T, rho = (
+        2 * sign_T * (outcome_T - centre_T),
+        (-2 * np.log(0.05) + np.log(1 - 2 * np.log(0.05))) / 1_000,
+    )
+    known = 2_000 * rho + 1
+    half = score_T.std() * np.sqrt(2 * known / (2_000**2 * rho) * np.log(np.sqrt(known) / 0.05))
+    assert found.likely_low == pytest.approx(score_T.mean() - half, abs=2e-3)
+    assert found.likely_high == pytest.approx(score_T.mean() + half, abs=2e-3)
+    assert found.likely_low < 0.1 < found.likely_high
+    early = users(np.random.default_rng(0), 150)
+    assert effect_of(early, HISTORY, "v2", "accepted", 0.05).likely_low is None
+
+
 def test_what_says_nothing_costs_next_to_nothing():
     units = users(np.random.default_rng(1), 4_000, told=0.0)
     blind = Units(units.arm_N, units.traffic_N, units.is_closed_N, units.outcomes, {})

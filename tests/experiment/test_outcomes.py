@@ -101,8 +101,18 @@ def test_failures_are_users_too_and_count_as_errors(project):
     failed(project, "f", 0, "v2", subject="ada")
     exposed(project, "p", 0.1, subject="ada", arm="v2")
     found = units(project, "errors", "accepted")
-    assert found.outcomes["errors"] == [0.5]
+    assert found.outcomes["errors"] == [1.0]
     assert np.isnan(found.outcomes["accepted"]).all()
+
+
+def test_what_the_server_knows_at_once_is_that_of_the_first_request_and_never_changes(project):
+    exposed(project, "p", 0, subject="ada", arm="v2", seconds=0.25)
+    before = units(project, "errors", "slow", "cost", at=0.01).outcomes
+    failed(project, "q", 0.1, "v2", subject="ada")
+    exposed(project, "r", 0.2, subject="ada", arm="v2", seconds=9.0)
+    after = units(project, "errors", "slow", "cost").outcomes
+    assert [before[name][0] for name in ("errors", "slow", "cost")] == [0.0, 0.0, 0.25]
+    assert [after[name][0] for name in ("errors", "slow", "cost")] == [0.0, 0.0, 0.25]
 
 
 def test_opinions_of_those_who_are_always_asked_alone_if_wished(project):

@@ -113,6 +113,25 @@ def test_a_challenger_that_fails_is_rolled_back_though_its_answers_are_better(pr
     assert "v2 harms errors 0.0% to" in made.reason
 
 
+def test_a_challenger_that_fails_is_rolled_back_before_any_window_closes(project):
+    begun(project, window_hours=24.0)
+    simulate(project, 300, {"champion": 0.4, "v2": 0.9}, 0.5)
+    made = review(project, hour(0.31))
+    assert made is not None
+    assert made.kind == "roll back"
+    assert "v2 harms errors 0.0% to" in made.reason
+    assert sum(arm["closed"] for arm in made.figures["arms"]) == 0
+
+
+def test_a_step_waits_until_its_users_could_tell_of_harm(project):
+    begun(project, steps=(0.2, 0.5), step_units=20)
+    simulate(project, 300, {"champion": 0.5, "v2": 0.5})
+    early, late = review(project, hour(0.9)), review(project, hour(1.31))
+    assert early is not None
+    assert late is not None
+    assert (early.kind, late.kind) == ("hold", "advance")
+
+
 def test_shipping_waits_for_approval_where_the_plan_says_so(project):
     begun(project, margin=0.3, is_automatic=False)
     simulate(project, 250, {"champion": 0.4, "v2": 0.85})
@@ -200,6 +219,7 @@ def test_a_second_experiment_waits_for_the_first(project):
         ({"steps": (0.5, 0.1)}, BadInput, "rising shares"),
         ({"steps": (1.0,)}, BadInput, "end between 0 and 1"),
         ({"window_hours": 0.0}, BadInput, "window_hours must be over 0, got 0.0"),
+        ({"min_effect": 5.0}, BadInput, "min_effect must be at least 0 and below 1, got 5.0"),
         ({"alpha": 0.0}, BadInput, "alpha must be between 0 and 1, got 0.0"),
     ],
 )

@@ -4,7 +4,7 @@ import json
 
 import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, select, update
 
 from millwright.errors import BadInput, NotFound
 from millwright.feedback import propose_rows
@@ -26,7 +26,7 @@ from millwright.review.items import read_queue
 from millwright.review.queue import build_queue
 from millwright.settings import FILENAME, change_settings, dump_settings
 from millwright.steps import train
-from millwright.store.tables import review_items
+from millwright.store.tables import drifts, gold, review_items
 from millwright.surfaces.review_session import review_rows
 from tests.conftest import csv_of
 from tests.desk import copy_desk, make_desk, opine, telling_rows
@@ -64,7 +64,7 @@ def test_wrong_labels_disagreements_and_unlabelled_rows_take_turns(project):
     queue = build_queue(project, 40)
     reasons = [item.reason for item in queue]
     assert len(queue) == len({item.id for item in queue}) <= 40
-    assert reasons[:3] == ["suspect", "disagreement", "margin"]
+    assert [reason for reason in reasons if reason != "new"][:3] == ["suspect", "disagreement", "margin"]
     assert read_queue(project) == queue
     flipped = {text for text, _ in telling_rows(120)[:FLIPPED]}
     suspected = [item.text for item in queue if item.reason == "suspect"]
@@ -94,11 +94,45 @@ def test_a_row_goes_to_as_many_people_as_are_needed_and_their_majority_counts(pr
     for who, label in (("ada", "pin"), ("bob", "card")):
         assert next_items(project, who, needed=2)[0] == queue[0]
         annotate(project, queue[0].id, who, label)
-    assert next_items(project, "cyd", needed=2)[0] == queue[1]
+    assert next_items(project, "cyd", needed=2)[:2] == queue[:1]  # they differ, so somebody else decides
+    assert next_items(project, "ada", needed=2)[0] == queue[1]
     assert verdicts(project, 2) == {queue[0].id: None}
     assert review_status(project, 2)["differ"] == [queue[0].id]
     annotate(project, queue[0].id, "cyd", "pin")
     assert verdicts(project, 2) == {queue[0].id: "pin"}
+    assert next_items(project, "dan", needed=2)[0] == queue[1]
+
+
+def test_who_does_well_on_gold_rows_outvotes_who_does_not(project):
+    file = project.folder / "gold.csv"
+    file.write_text(csv_of([(f"my card was stolen {number}", "card") for number in range(8)]))
+    add_gold(project, file)
+    queue = build_queue(project, 10)
+    with project.database.connect() as connection:
+        golden = connection.scalars(select(gold.c.item)).all()
+    for item in golden:
+        annotate(project, item, "ada", "card")
+        annotate(project, item, "bob", "pin")
+    annotate(project, queue[0].id, "ada", "transfer")
+    assert verdicts(project, 2) == {}
+    annotate(project, queue[0].id, "bob", "pin")
+    assert verdicts(project, 2) == {queue[0].id: "transfer"}
+    people = review_status(project, 2)["annotators"]
+    assert people["ada"]["weight"] > 2 > people["bob"]["weight"] == 0
+
+
+def test_what_is_unlike_all_that_taught_is_in_the_queue_and_more_of_it_after_drift(project):
+    for number in range(30):
+        add_prediction(project, f"n{number}", f"quarterly lattice {number} of quark spin moments")
+    queue = build_queue(project, 20)
+    fresh = [item.id for item in queue if item.reason == "new"]
+    assert 1 <= len(fresh) <= 4
+    assert all(item.startswith("prediction:n") for item in fresh)
+    assert [item.reason for item in queue].count("chance") <= 4
+    with project.database.begin() as connection:
+        record = {"version": "v1", "is_drifting": True}
+        connection.execute(insert(drifts).values(record=record, checked_at="2099"))
+    assert 4 < sum(item.reason == "new" for item in build_queue(project, 20)) <= 8
 
 
 def test_what_was_agreed_on_about_predictions_becomes_rows_of_the_next_turn(project):

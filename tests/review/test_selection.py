@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from millwright.review.agreement import adjudicated, krippendorff_alpha
+from millwright.review.agreement import adjudicated, krippendorff_alpha, weight_of
 from millwright.review.label_errors import out_of_fold, suspects
-from millwright.review.selection import RANDOM_SHARE, by_margin, k_center, worth_labelling
+from millwright.review.selection import RANDOM_SHARE, by_margin, k_center, unlike, worth_labelling
 
 
 def test_k_center_takes_the_farthest_each_time():
@@ -134,4 +134,49 @@ def test_agreement_at_its_ends():
     ],
 )
 def test_a_majority_of_enough_annotators_decides(labels, needed, expected):
-    assert adjudicated(labels, needed) == expected
+    people = {str(number): label for number, label in enumerate(labels)}
+    alike = {name: weight_of(0, 0, 3) for name in people}
+    assert adjudicated(people, needed, alike) == expected
+
+
+@pytest.mark.parametrize("labels", [2, 77])
+def test_annotators_of_one_weight_decide_by_the_majority_however_many_they_are(labels):
+    weight = weight_of(3, 5, labels) + 1.0
+    for count in range(1, 9):
+        for ayes in range(count + 1):
+            people = {str(number): "a" if number < ayes else "b" for number in range(count)}
+            expected = "a" if 2 * ayes > count else "b" if 2 * ayes < count else None
+            assert adjudicated(people, 1, dict.fromkeys(people, weight)) == expected
+
+
+def test_gold_rows_weigh_by_the_log_of_the_odds():
+    # 19 right of 20, and 4 of 5 expected beforehand: 23 of 25; one of three wrong labels of four has 2/25.
+    assert weight_of(19, 20, 4) == pytest.approx(np.log((23 / 25) / (2 / 25 / 3)))
+    assert weight_of(0, 40, 4) == 0.0
+
+
+def test_who_knows_better_outvotes_and_who_guesses_counts_for_nothing():
+    weights = {"ada": weight_of(20, 20, 3), "bob": weight_of(9, 20, 3), "cyd": weight_of(0, 20, 3)}
+    assert adjudicated({"ada": "pin", "bob": "card"}, 2, weights) == "pin"
+    assert adjudicated({"ada": "pin", "bob": "card", "cyd": "card"}, 2, weights) == "pin"
+    assert adjudicated({"cyd": "card"}, 1, weights) is None
+
+
+def test_a_slight_advantage_decides_nothing():
+    weights = {"ada": weight_of(9, 10, 3), "bob": weight_of(8, 10, 3)}
+    assert adjudicated({"ada": "pin", "bob": "card"}, 2, weights) is None
+
+
+def test_what_is_unlike_all_known_rows_is_found_by_a_brute_force_over_pairs():
+    rng = np.random.default_rng(4)
+    known_MD = rng.normal(size=(300, 8))
+    feature_ND = np.concatenate([rng.normal(size=(40, 8)), rng.normal(size=(3, 8)) + 9])
+    between = [min(((one - other) ** 2).sum() for at, other in enumerate(known_MD) if at != place)
+               for place, one in enumerate(known_MD)]  # fmt: skip
+    usual = np.quantile(between, 0.99)
+    away = np.array([min(((one - other) ** 2).sum() for other in known_MD) for one in feature_ND])
+    expected = [place for place in np.argsort(-away) if away[place] > usual]
+    assert list(unlike(feature_ND, known_MD, 99)) == expected
+    assert set(expected[:3]) == {40, 41, 42}
+    assert list(unlike(feature_ND, known_MD, 2)) == expected[:2]
+    assert not len(unlike(feature_ND, known_MD[:19], 9))

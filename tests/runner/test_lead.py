@@ -3,21 +3,28 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict, replace
 
 import pytest
+from sqlalchemy import insert
 
+from millwright.drift.records import DriftRecord, DriftTest
 from millwright.experiment.plans import running
 from millwright.loop import turn
 from millwright.project import Project, open_project
 from millwright.registry.versions import CHAMPION, alias, promote
 from millwright.runner.due import awaits_users
 from millwright.runner.lead import Leading, lead, meet_users
+from millwright.serve.engine import Engine, Limits
 from millwright.settings import change_settings
 from millwright.steps import train
+from millwright.store.tables import drifts
+from millwright.surfaces.metrics import Metrics
 from millwright.turns import list_turns
 from tests.desk import make_desk, opine, telling_rows
 
 LONG_S = 60
+LATER = "2099-01-01T00:00:00.000+00:00"
 
 
 @pytest.fixture
@@ -56,12 +63,17 @@ class Verbs:
         return [words for words in self.ran if words[0] == "turn"]
 
 
-def led(project: Project, verbs: Verbs, is_done: Callable[[Leading], bool]) -> Leading:
+def led(
+    project: Project,
+    verbs: Verbs,
+    is_done: Callable[[Leading], bool],
+    max_membership: float | None = None,
+) -> Leading:
     """Lead until something is so, then stop as a server does."""
     state = Leading()
 
     async def whole() -> None:
-        leading = asyncio.create_task(lead(project, state, verbs))
+        leading = asyncio.create_task(lead(project, state, verbs, max_membership=max_membership))
         while not is_done(state):
             await asyncio.sleep(0.01)
         leading.cancel()
@@ -106,6 +118,13 @@ def test_held_out_rows_alone_may_decide(project):
     assert awaits_users(project) is None
 
 
+def test_turns_audit_their_challengers_where_the_runner_was_told_to(project):
+    verbs = Verbs()
+    verbs.codes = [2]  # what a turn ends with that has too few test rows for an audit
+    led(project, verbs, lambda state: state.failures == 1, max_membership=0.05)
+    assert verbs.turns[0][:5] == ["turn", "--gently", "--json", "--max-membership", "0.05"]
+
+
 def test_a_turn_that_failed_waits_for_more_rows(project):
     verbs = Verbs()
     verbs.codes = [1, 1]
@@ -120,6 +139,27 @@ def test_a_turn_that_failed_waits_for_more_rows(project):
 
     state = led(project, verbs, is_done)
     assert (state.turns, len(verbs.turns)) == (2, 2)
+
+
+def test_an_alarm_of_drift_is_a_line_of_the_log_a_metric_and_a_reason_for_a_turn(project, caplog):
+    class Drifting(Verbs):
+        async def __call__(self, project: Project, words: list[str]) -> int:
+            if words[0] == "drift":
+                tests = (DriftTest("labels", 90.0, 1e-9, True), DriftTest("confidences", 0.1, 0.5, False))
+                record = DriftRecord("v1", "traffic", 500, 300, "p", 4, 0.0025, tests, True, LATER)
+                with project.database.begin() as connection:
+                    connection.execute(insert(drifts).values(record=asdict(record), checked_at=LATER))
+            return await super().__call__(project, words)
+
+    verbs = Drifting()
+    found = led(quick(project, rows=1_000), verbs, lambda state: state.turns == 1)
+    assert "drift was found: 300 users differ from 500 before them by labels (v1, check 4)" in caplog.text
+    assert found.alarms == 1
+    metrics, state = Metrics(), replace(found, is_drifting=True)
+    shown = metrics.read(Engine(Limits()), state).decode()
+    assert "millwright_drifting 1.0" in shown
+    assert "millwright_drift_alarms_total 1.0" in shown
+    assert len(verbs.turns) == 1  # though fewer rows wait than run.rows asks for
 
 
 def test_of_two_runners_one_leads_and_the_other_takes_over(project):

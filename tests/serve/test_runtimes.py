@@ -20,7 +20,7 @@ from millwright.serve.loading import Loader
 from millwright.serve.openvino_body import CALL_TOKENS, groups_by_length
 from millwright.serve.promotion import promote
 from millwright.serve.runtime_record import Candidate, RuntimeRecord, is_measured, read_runtime, write_runtime
-from millwright.settings import change_settings
+from millwright.settings import PRIVATE, change_settings
 from millwright.store.files import read_json
 from millwright.train.states import tokenize
 from tests.desk import make_desk, puzzling_rows
@@ -229,6 +229,23 @@ def test_neither_converter_can_send_anything_to_its_maker():
 def test_a_runtime_that_disagrees_may_not_serve(project, wrong_bfloat16):
     with pytest.raises(BadInput, match=r"serve.runtime is 'openvino-bfloat16', .* agrees with float32 on"):
         runtimes.choose_runtime(forced(project, "openvino-bfloat16"), "v3")
+
+
+@pytest.mark.parametrize("method", PRIVATE)
+def test_int8_is_refused_to_a_private_version_since_rows_would_set_its_scales(tmp_path, method):
+    """Also where a version that promises nothing has the same body, calibrated by rows."""
+    made = tiny_project(tmp_path / "desk")
+    add_trained(made)
+    promote(forced(made, "openvino-int8"), "v1", "by hand")
+    bodies = sorted((made.kept / "bodies").glob("*-int8"))
+    private = Project(made.folder, change_settings(made.settings, "train", epsilon=80.0))
+    assert (add_trained(private, method), len(bodies)) == ("v2", 1)
+    with pytest.raises(BadInput, match="which cannot serve v2: its scales would be taken from rows, which d"):
+        runtimes.choose_runtime(forced(private, "openvino-int8"), "v2")
+    assert runtimes.choose_runtime(private, "v2") != "openvino-int8"
+    refused = {one.name: one.refused for one in read_runtime(private, "v2").candidates}
+    assert "which differential privacy does not allow" in refused["openvino-int8"]
+    assert sorted((made.kept / "bodies").glob("*-int8")) == bodies
 
 
 def test_a_converter_that_fails_leaves_the_version_to_pytorch(project, monkeypatch):

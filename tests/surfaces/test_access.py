@@ -155,10 +155,28 @@ def test_the_rights_of_people_over_http(project):
         receipt = (await say("erase", 200, subject="ada"))["receipt"]
         assert receipt["rows_deleted"]["predictions"] == 1
         await say("erase", 404, subject="nobody", dry_run=True)
+        for text, name in (("pin", "bob"), ("pin lost", "cyd")):
+            await client.post(
+                "/v1/predictions", json={"inputs": [text], "subject": name}, headers=bearer(admin)
+            )
+        await client.post("/v1/feedback", json={"prediction": "x", "rating": 1}, headers=bearer(admin))
+        several = {"subjects": ["bob", "nobody", "cyd"]}
+        plans = (await say("erase", 200, **several, dry_run=True))["found"]
+        assert [plans[name]["rows"]["predictions"] for name in several["subjects"]] == [1, 0, 1]
+        told = await say("erase", 200, **several)
+        assert [one["subject"] for one in told["erased"]] == ["bob", "cyd"]
+        assert [one["receipt"]["rows_deleted"]["predictions"] for one in told["erased"]] == [1, 1]
+        assert [one["subject"] for one in told["not_erased"]] == ["nobody"]
+        await say("erase", 422, subject="bob", subjects=["cyd"])
+        await say("erase", 422)
+        await say("erase", 422, subjects=[])
 
     run(project, scenario)
     actions = [line.action for line in read_audit(project)]
-    assert [action for action in actions if action in ("exported", "erased")] == ["exported", "erased"]
+    assert [action for action in actions if action in ("exported", "erased")] == [
+        "exported",
+        *["erased"] * 3,
+    ]
 
 
 def test_listening_beyond_this_machine_without_a_key_must_be_asked_for_in_so_many_words(project):

@@ -13,6 +13,7 @@ import pytest
 from millwright.settings import Settings
 from millwright.surfaces import cli
 from tests.conftest import csv_of, desk_rows
+from tests.desk import make_desk, telling_rows
 
 VERBS = [
     *("new", "prepare", "train", "evaluate", "predict", "serve", "run", "turn", "bench", "settings", "demo"),
@@ -24,6 +25,7 @@ VERBS = [
     *("subject restrict", "subject object", "subject hold", "subject expire", "subject export"),
     *("subject erase", "subject replay", "receipt verify", "receipt key"),
     *("experiment start", "experiment status", "experiment decide", "experiment approve", "experiment stop"),
+    "experiment estimate",
     *("feedback import", "feedback status", "review build", "review label", "review next", "review answer"),
     *("weak report", "weak apply", "weak clear"),
     *("review undo", "review status", "review gold", "review export", "review import", "review corrections"),
@@ -182,3 +184,13 @@ def test_ctrl_c_says_that_the_same_command_goes_on(monkeypatch, capsys, tmp_path
     monkeypatch.setattr(sys, "stdin", Interrupting())
     assert run("predict", "--project", tmp_path) == 130
     assert capsys.readouterr().err == "interrupted; run the same command again to go on\n"
+
+
+def test_training_a_second_version_says_that_the_first_one_still_serves(tmp_path, encoder, capsys):
+    folder = make_desk(tmp_path / "desk", encoder, telling_rows(60)).folder
+    for _ in range(2):
+        assert run("train", "--method", "head", "--project", folder) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"next: millwright evaluate --project {folder}" in lines
+    assert "champion is still v1; v2 serves once it is promoted" in lines
+    assert lines[-1] == f"next: millwright versions promote v2 --project {folder}"

@@ -43,9 +43,11 @@ def test_an_experiment_from_start_to_stop(project, capsys):
 
 def test_plans_are_made_of_settings_and_flags(project, capsys):
     more = ("--metric", "resolved", "--guardrail", "errors", "--heard", "asked", "--thompson", "--json")
+    more += ("--min-effect", "0.03")
     assert run("experiment", "start", "v2", *more, "--project", project.folder) == 0
     plan = json.loads(capsys.readouterr().out)["plan"]
     assert (plan["metric"], plan["guardrails"], plan["heard"]) == ("resolved", ["errors"], "asked")
+    assert (plan["min_effect"], plan["max_days"]) == (0.03, 28.0)
     assert (plan["allocation"], plan["window_hours"], plan["steps"]) == ("thompson", 24.0, [0.01, 0.1, 0.5])
 
 
@@ -58,6 +60,8 @@ def test_plans_are_made_of_settings_and_flags(project, capsys):
         (("start", "v1"), "other than the champion v1"),
         (("status",), "there was no experiment yet"),
         (("approve",), "no decision waits for approval"),
+        (("estimate", "v7"), "no version named 'v7'"),
+        (("estimate", "v2"), "no request that v2 did not learn from was judged yet, as of accepted"),
     ],
 )
 def test_wrong_input_says_what_to_do(project, capsys, arguments, message):

@@ -11,7 +11,7 @@ from sqlalchemy import insert
 from millwright.data.prepare import prepare
 from millwright.project import Project
 from millwright.registry.versions import promote
-from millwright.serve.runtime_record import TORCH, RuntimeRecord, processor, write_runtime
+from millwright.serve.runtime_record import TORCH, Candidate, RuntimeRecord, processor, write_runtime
 from millwright.store.database import now
 from millwright.store.tables import versions
 from tests.conftest import csv_of, desk_rows, place_version
@@ -65,7 +65,9 @@ def desk(make_project) -> Project:
         place_version(project, **manifest)
         with project.database.begin() as connection:
             connection.execute(insert(versions).values(**info))
-        write_runtime(project, RuntimeRecord(f"v{number}", TORCH, None, (), processor(), 1.0))
+        write_runtime(
+            project, RuntimeRecord(f"v{number}", TORCH, None, (Candidate(TORCH, 9.0),), processor(), 1.0)
+        )
         promote(project, f"v{number}", "test")
     return project
 

@@ -90,3 +90,39 @@ def test_the_audit_log_and_the_keys(say, desk, tmp_path, capsys):
     assert run("audit", "verify", "--anchor", tmp_path / "anchor.json", "--project", desk.folder) == 1
     assert "its tail was cut" in capsys.readouterr().err
     log.write_bytes(whole)
+
+
+def test_several_people_are_erased_in_one_call_and_who_was_not_is_named(tmp_path_factory, encoder, capsys):
+    project = served(tmp_path_factory.mktemp("several") / "desk", encoder)
+    names = project.folder / "people.txt"
+    names.write_text("\ufeffbob\n\n  nobody-17 \r\n", encoding="utf-8")
+    verb = ("subject", "erase", "alma", "--file", names, "--project", project.folder)
+    assert run(*verb, "--dry-run", "--json") == 0
+    plans = json.loads(capsys.readouterr().out)["found"]
+    assert {name: plan["files"].get("rows.csv", {}).get("rows") for name, plan in plans.items()} == {
+        "alma": 18,
+        "bob": 18,
+        "nobody-17": None,
+    }
+    assert run(*verb, "--dry-run") == 0
+    assert "bob:\n" in capsys.readouterr().out
+    assert run(*verb, "--json") == 2
+    said = capsys.readouterr()
+    told = json.loads(said.out)
+    assert [one["subject"] for one in told["erased"]] == ["alma", "bob"]
+    assert [one["receipt"]["versions"]["v1"]["successor"] for one in told["erased"]] == ["v2", "v2"]
+    assert told["not_erased"][0]["subject"] == "nobody-17"
+    assert "nothing in this project belongs" in told["not_erased"][0]["why"]
+    assert "1 of 3 people were not erased" in said.err
+    for one in told["erased"]:
+        assert run("receipt", "verify", one["path"], "--json") == 0
+        assert json.loads(capsys.readouterr().out)["receipt"] == one["receipt"]
+    assert run("subject", "erase", "bob", "alma", "--project", project.folder) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in said[:2]] == ["bob", "alma"]
+    assert said[2].startswith("version v1: in its place v2, trained anew")
+    assert "name at least one person" in wrong(capsys, "subject", "erase", "--project", project.folder)
+    missing = project.folder / "missing.txt"
+    assert "no file" in wrong(capsys, "subject", "erase", "--file", missing, "--project", project.folder)
+    names.write_bytes(b"bob\xff")
+    assert "in UTF-8" in wrong(capsys, "subject", "erase", "--file", names, "--project", project.folder)

@@ -171,7 +171,7 @@ BAD_PREDICTIONS = {
     "top_k as text": (b'{"inputs": ["card"], "top_k": "3"}', 422, "top_k"),
     "top_k without end": (b'{"inputs": ["card"], "top_k": 1e999}', 422, "top_k"),
     "top_k of many digits": (b'{"inputs": ["card"], "top_k": ' + b"9" * 5000 + b"}", 422, None),
-    "unknown version": (b'{"inputs": ["card"], "version": "v9"}', 404, None),
+    "unknown version": (b'{"inputs": ["card"], "version": "v9"}', 404, "version"),
     "subject a number": (b'{"inputs": ["card"], "subject": 5}', 422, "subject"),
 }
 
@@ -207,7 +207,7 @@ BAD_FEEDBACK = {
     "rating true": ({"rating": True}, 422, "rating"),
     "long comment": ({"comment": "x" * 2001}, 422, "comment"),
     "unknown key": ({"stars": 5}, 422, "stars"),
-    "unknown prediction": ({"prediction": "nobody", "rating": 5}, 404, None),
+    "unknown prediction": ({"prediction": "nobody", "rating": 5}, 404, "prediction"),
     "prediction a number": ({"prediction": 5, "rating": 5}, 422, "prediction"),
 }
 
@@ -223,6 +223,44 @@ def test_refuses_bad_feedback_and_keeps_nothing(project, case):
         assert stored(project) == []
 
     run(project, scenario)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field", "value"),
+    [
+        (PREDICTIONS, {"inputs": ["card", " \t"]}, "inputs.1", " \t"),
+        (PREDICTIONS, {"inputs": ["card"] * 5}, "inputs", "5 inputs"),
+        (
+            PREDICTIONS,
+            {"inputs": ["x" * (MOST_CHARACTERS + 1)]},
+            "inputs.0",
+            f"{MOST_CHARACTERS + 1} characters",
+        ),
+        (PREDICTIONS, {"inputs": ["card"], "version": "v9"}, "version", "v9"),
+        (PREDICTIONS, {"inputs": ["card"], "top_k": 0}, "top_k", "0"),
+        (FEEDBACK, {"label": "crad"}, "label", "crad"),
+        (FEEDBACK, {"rating": 0}, "rating", "0"),
+        (FEEDBACK, {"nps": 11}, "nps", "11"),
+        (FEEDBACK, {"outcome": "won"}, "outcome", "won"),
+        (FEEDBACK, {"comment": "x" * 2001}, "comment", "2001 characters"),
+        (FEEDBACK, {"prediction": "nobody", "rating": 5}, "prediction", "nobody"),
+    ],
+)
+def test_a_refusal_names_the_field_and_what_stood_in_it(project, path, body, field, value):
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        (one,) = await predict(client, "card")
+        said = body if path == PREDICTIONS else {"prediction": one["id"], **body}
+        error = (await client.post(path, json=said)).json()["error"]
+        assert (error["field"], error["value"]) == (field, value)
+        assert error["remedy"]
+
+    run(project, scenario)
+
+
+def test_a_survey_on_a_prediction_that_is_none_names_it(project):
+    answer = ask(project, "GET", "/v1/surveys/next", params={"prediction": "nobody"})
+    assert_refused(answer, 404, "prediction")
+    assert answer.json()["error"]["value"] == "nobody"
 
 
 def test_an_unknown_label_is_answered_with_the_nearest(project):
@@ -329,7 +367,7 @@ def test_a_body_that_a_page_of_another_site_could_post_is_refused(project):
     answer = ask(
         project, "POST", PREDICTIONS, content=b'{"inputs": ["a"]}', headers={"content-type": "text/plain"}
     )
-    assert_refused(answer, 422, "body")
+    assert_refused(answer, 422, "content-type")
 
 
 def test_a_worker_that_died_shows_in_readyz_and_metrics(project):

@@ -1,6 +1,8 @@
 """Backbones by name: the built-in one is the original, others load from a folder, the rest is refused."""
 
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -48,6 +50,29 @@ def test_a_name_that_is_nowhere_says_what_to_do_offline():
         NotFound, match="no backbone 'no-such/model'.*offline, use 'minilm' or a local folder"
     ):
         load_backbone("no-such/model", 32)
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
+    asked = []
+
+    class Broken(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(503)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Broken) as hub:
+        Thread(target=hub.serve_forever, daemon=True).start()
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", f"http://127.0.0.1:{hub.server_port}")
+        with pytest.raises(NotFound, match="no backbone 'no-such/model'.*503.*or a local folder"):
+            load_backbone("no-such/model", 32)
+        hub.shutdown()
+    assert asked == ["/api/models/no-such/model"]
 
 
 def test_an_unknown_architecture_is_named():

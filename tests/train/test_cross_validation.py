@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from millwright.train.cross_validation import cross_validate
+from millwright.train.cross_validation import _folds, cross_validate
 
 NOBODY = (np.zeros((0, 8), np.float32), np.zeros(0, np.int64))
 
@@ -45,3 +45,11 @@ def test_names_teach_every_head_and_are_not_judged():
 def test_one_group_alone_shows_nothing():
     feature, truth = clusters(10)
     assert not cross_validate(feature, truth, ["all"] * 10, strength=5.0, also=NOBODY).any()
+
+
+def test_with_as_many_folds_as_rows_a_label_each_head_lacks_one_of_each_in_every_deal():
+    labels, rows = 12, 3
+    truth, groups = np.arange(labels).repeat(rows), [f"g{number}" for number in range(labels * rows)]
+    dealt = [_folds(truth, groups, rows, deal) for deal in range(4)]
+    assert all(sorted(fold[truth == label]) == [0, 1, 2] for fold in dealt for label in range(labels))
+    assert len({tuple(fold) for fold in dealt}) == 4

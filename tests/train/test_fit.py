@@ -14,7 +14,7 @@ from millwright.data.prepare import prepare
 from millwright.errors import BadInput, CannotStore, NotFound
 from millwright.project import Project
 from millwright.records import Row
-from millwright.settings import FROZEN, change_settings
+from millwright.settings import FROZEN, PRIVATE, change_settings
 from millwright.train import fit as fitting
 from millwright.train.fit import Fitted, fit
 from millwright.train.heads import log_loss
@@ -23,7 +23,7 @@ from millwright.train.work import truth_of
 from tests.conftest import full_disk
 from tests.desk import LABELS, dataset_of, make_desk, puzzling_rows, telling_rows
 
-TUNED = [name for name in METHODS if name not in FROZEN]
+TUNED = [name for name in METHODS if name not in (*FROZEN, *PRIVATE)]
 
 
 def fitted(project: Project, dataset: Dataset | None = None, **train: object) -> Fitted:
@@ -218,7 +218,7 @@ def test_validation_rows_teach_once_they_have_chosen(project, method):
 def test_what_the_validation_rows_said_is_measured_before_they_teach(tmp_path, encoder):
     project = make_desk(
         tmp_path / "desk", encoder, puzzling_rows(90), data={"validation_share": 0.3},
-        train={"method": "full", "epochs": 4, "patience": 99, "label_smoothing": 0, "learning_rate": 0.01},
+        train={"method": "full", "epochs": 12, "patience": 99, "label_smoothing": 0, "learning_rate": 0.003},
     )  # fmt: skip
     dataset = prepare(project)
     found = fitted(project, dataset)
@@ -331,9 +331,10 @@ def test_labels_are_numbered_in_their_order_and_unknown_ones_are_minus_one():
     assert truth_of(rows, ("a", "b")).tolist() == [1, 0, -1, 1]
 
 
-def test_a_private_head_is_another_one_each_time_and_says_what_it_promises(project):
+@pytest.mark.parametrize("method", PRIVATE)
+def test_a_private_version_is_another_one_each_time_and_says_what_it_promises(project, method):
     dataset = prepare(project)
-    first, second = (fitted(project, dataset, method="private-head", epsilon=20.0) for _ in range(2))
+    first, second = (fitted(project, dataset, method=method, epsilon=20.0) for _ in range(2))
     assert head_bytes(first) != head_bytes(second)
     told = first.facts["privacy"]
     assert (told["epsilon"], told["delta"]) == (20.0, 1e-6)
@@ -341,15 +342,17 @@ def test_a_private_head_is_another_one_each_time_and_says_what_it_promises(proje
     assert first.facts["validation_accuracy"] is None
 
 
-def test_a_private_head_learns_what_a_head_learns(project):
+@pytest.mark.parametrize("method", PRIVATE)
+def test_a_private_version_learns_what_a_head_learns(project, method):
     dataset = prepare(project)
-    found = fitted(project, dataset, method="private-head", epsilon=50.0).classifier
+    found = fitted(project, dataset, method=method, epsilon=50.0).classifier
     held = dataset.split("test")
     said = found.probabilities([row.text for row in held]).argmax(1)
     assert (said == truth_of(held, found.labels)).mean() > 0.8
 
 
-def test_who_teaches_a_private_head_does_not_choose_its_temperature(project):
+@pytest.mark.parametrize("method", PRIVATE)
+def test_who_teaches_a_private_version_does_not_choose_its_temperature(project, method):
     """Else one person would be told of twice."""
     dataset = prepare(project)
     number = {row.id: n for split in ("train", "validation") for n, row in enumerate(dataset.split(split))}
@@ -359,19 +362,19 @@ def test_who_teaches_a_private_head_does_not_choose_its_temperature(project):
 
     apart = with_rows(project, dataset, lambda row: owned(row, row.split))
     same = with_rows(project, dataset, lambda row: owned(row, "both"))
-    strangers, teachers = (
-        fitted(project, some, method="private-head", epsilon=50.0) for some in (apart, same)
-    )
+    strangers, teachers = (fitted(project, some, method=method, epsilon=50.0) for some in (apart, same))
     assert (strangers.facts["is_calibrated"], teachers.facts["is_calibrated"]) == (True, False)
 
 
-def test_a_person_is_counted_once_however_many_rows_there_are(project):
+@pytest.mark.parametrize("method", PRIVATE)
+def test_a_person_is_counted_once_however_many_rows_there_are(project, method):
     dataset = with_rows(project, prepare(project), lambda row: replace(row, subject=row.label))
     with pytest.raises(BadInput, match="there are 3, 1.0 a label"):
-        fitted(project, dataset, method="private-head")
+        fitted(project, dataset, method=method)
 
 
-def test_too_few_people_for_a_private_head_are_refused_before_a_text_is_run(project):
+@pytest.mark.parametrize("method", PRIVATE)
+def test_too_few_people_for_a_promise_are_refused_before_a_text_is_run(project, method):
     with pytest.raises(BadInput, match=r"epsilon = 0.05 with delta = 1e-06 needs [\d,]+ people who teach"):
-        fitted(project, method="private-head", epsilon=0.05)
+        fitted(project, method=method, epsilon=0.05)
     assert not (project.kept / "cache").exists()

@@ -58,6 +58,7 @@ def test_every_method_learns_on_every_family_and_is_rebuilt_with_the_same_answer
         ("head", ["head"]),
         ("top", ["head", "layer.1"]),
         ("lora", ["head", "lora_"]),
+        ("private-lora", ["head", "lora_"]),
         ("adalora", ["head", "lora_"]),
         ("adapter", ["head", "down", "up"]),
     ],

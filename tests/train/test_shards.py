@@ -17,7 +17,7 @@ from millwright.errors import BadInput, Corrupt
 from millwright.project import Project
 from millwright.records import Row
 from millwright.serve.torch_body import TorchBody
-from millwright.settings import FROZEN, TrainSection, change_settings
+from millwright.settings import FROZEN, PRIVATE, TrainSection, change_settings
 from millwright.train.averaging import Heads, ShardHead, average
 from millwright.train.calibrate import fit_temperature
 from millwright.train.ensemble import Ensemble, open_trained, read_members
@@ -128,7 +128,7 @@ def test_a_shard_with_one_label_is_refused_with_what_to_do():
         deal(spoilt, THREE)
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in FROZEN])
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in (*FROZEN, *PRIVATE)])
 def test_a_shard_is_the_same_to_the_byte_whatever_the_people_of_others_said(project, method):
     """Also where the others' rows change the labels, who stops when, and how many steps there are."""
     size = 2 if method == "adalora" else 8  # which needs ten steps

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from millwright.errors import CannotStore, Corrupt
-from millwright.settings import FROZEN
+from millwright.settings import FROZEN, PRIVATE
 from millwright.train.methods import METHODS, build_network
 from millwright.train.network import whole_network
 from millwright.train.states import tokenize
@@ -22,7 +22,7 @@ from tests.train.conftest import inputs_for, make_backbone, plan
 from tests.train.killed_run import SETTINGS, STEPS, TEXTS, TRUTH, run
 
 ROOT = Path(__file__).parents[2]
-TUNED = [name for name in METHODS if name not in FROZEN]
+TUNED = [name for name in METHODS if name not in (*FROZEN, *PRIVATE)]
 KILLED_AT = (2, 11, 21)  # before the first checkpoint, after one in mid-epoch, in the last epoch
 CHECKPOINT_STEPS = 4  # so that a checkpoint stands in mid-epoch too
 

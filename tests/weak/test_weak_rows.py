@@ -12,7 +12,8 @@ from millwright.erase.erasure import erase
 from millwright.errors import BadInput
 from millwright.privacy.consent import OBJECTED, restrict
 from millwright.steps import train
-from millwright.train.weak_rows import Taught, use_of_weak_rows
+from millwright.train.heads import DEFAULT_STRENGTH, fit_head
+from millwright.train.weak_rows import Taught, few_of_each, use_of_weak_rows
 from millwright.weak.apply import apply_weak, clear_weak
 from millwright.weak.functions import keyword_function
 from millwright.weak.report import report_weak
@@ -184,6 +185,54 @@ def test_weak_rows_teach_where_they_help_and_not_where_they_are_wrong():
     assert (good.way, len(good.taken)) == ("all", 900)
     assert good.p_value < 0.025
     assert (bad.way, bad.taken) == ("none", ())
+
+
+def places(rng, labels, each, right=1.0, first=0):
+    """Rows around a place of their own for each label; of a share the label is that of another one."""
+    truth_N = np.tile(np.arange(labels), each)
+    centre_CD = np.random.default_rng(7).normal(size=(labels, 12))
+    feature_ND = centre_CD[truth_N] + rng.normal(size=(len(truth_N), 12))
+    told_N = np.where(rng.random(len(truth_N)) < right, truth_N, rng.integers(0, labels, len(truth_N)))
+    return feature_ND.astype(np.float32), told_N, [f"{first + place}" for place in range(len(truth_N))]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_at_two_rows_a_label_heads_are_judged_as_if_one_of_each_taught(seed):
+    labels, rng = 30, np.random.default_rng(seed)
+    clean = Taught(*places(rng, labels, 2))
+    weak = Taught(*places(rng, labels, 20, right=0.3, first=1_000))
+    use = use_of_weak_rows(clean, weak, clean.feature_ND[:0])
+    # By brute force: one row of each label teaches, the other one is judged, over many draws.
+    shares = []
+    for _ in range(40):
+        taught = np.arange(labels) + labels * rng.integers(0, 2, labels)
+        judged = np.setdiff1d(np.arange(2 * labels), taught)
+        head = fit_head(clean.feature_ND[taught], clean.truth_N[taught], labels, DEFAULT_STRENGTH)
+        best = (clean.feature_ND[judged] @ head[0].T + head[1]).argmax(1)
+        shares.append((best == clean.truth_N[judged]).mean())
+    assert use.judged == 2 * labels
+    assert use.without / use.judged == pytest.approx(np.mean(shares), abs=0.08)
+
+
+def test_weak_rows_that_are_mostly_wrong_do_not_win_by_making_up_for_the_row_that_is_judged():
+    rng = np.random.default_rng(1)
+    fresh_ND, fresh_N, _ = places(rng, 30, 30)
+    taken = 0
+    for _ in range(6):
+        clean = Taught(*places(rng, 30, 2))
+        weak = Taught(*places(rng, 30, 20, right=0.3, first=1_000))
+        use = use_of_weak_rows(clean, weak, clean.feature_ND[:0])
+        shares = []
+        for more in ((), use.taken or few_of_each(weak.truth_N, 2)):
+            more_N = np.array(more, dtype=int)
+            head = fit_head(
+                np.concatenate([clean.feature_ND, weak.feature_ND[more_N]]),
+                np.concatenate([clean.truth_N, weak.truth_N[more_N]]), 30, DEFAULT_STRENGTH,
+            )  # fmt: skip
+            shares.append(((fresh_ND @ head[0].T + head[1]).argmax(1) == fresh_N).mean())
+        assert shares[1] < shares[0]  # they do harm
+        taken += use.way != "none"
+    assert taken <= 2
 
 
 def test_weak_rows_of_a_judged_group_teach_no_head_that_judges_it():

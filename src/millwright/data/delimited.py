@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DELIMITERS = ",;\t|"
 LONGEST_FIELD = 64_000_000  # an open quote swallows what follows; more than this is no field
+LOOKED_AT = 1_000_000  # bytes that tell whether a tab-separated file quotes
 _END = "__end__"  # an open quote swallows this line too, which gives it away
 _QUOTE, _FEED, _RETURN = b'"\n\r'
 
@@ -46,7 +47,8 @@ def delimited_pieces(path: Path, blocks: Iterable[bytes], *, is_tab: bool, size:
     Args:
         path: the file, for messages.
         blocks: its content in UTF-8.
-        is_tab: whether it is tab-separated, which knows no quoting: a lone quote is part of a message.
+        is_tab: whether it is tab-separated. Many writers of such files know no quoting, so a quote is part of
+            the text, unless every quote of the first megabyte opens, closes or is doubled within a field.
         size: about how many bytes of a file with stray quotes make a piece.
 
     Yields:
@@ -56,7 +58,12 @@ def delimited_pieces(path: Path, blocks: Iterable[bytes], *, is_tab: bool, size:
         BadInput: the file is empty, a quote never closes, or two columns have one name.
     """
     blocks = (block.replace(b"\0", b"") for block in blocks)
-    dialect, rest = _read_header(path, blocks, is_tab)
+    if is_tab:
+        head, is_whole = _head(blocks)
+        blocks, is_quoted = chain([head], blocks), _is_quoted(head, is_whole)
+    else:
+        is_quoted = True
+    dialect, rest = _read_header(path, blocks, "\t" if is_tab else None, '"' if is_quoted else None)
     yield pl.DataFrame(schema={ROW: pl.Int64, **dict.fromkeys(dialect.names, pl.String)}), []
     number = 0
     for block in chain(blocks, [None]):
@@ -74,8 +81,29 @@ def delimited_pieces(path: Path, blocks: Iterable[bytes], *, is_tab: bool, size:
             yield frame, unreadable
 
 
-def _read_header(path: Path, blocks: Iterator[bytes], is_tab: bool) -> tuple[_Dialect, bytes]:
-    """The dialect, and what was read beyond the header."""
+def _head(blocks: Iterator[bytes]) -> tuple[bytes, bool]:
+    """What a file begins with, a megabyte or somewhat more, and whether that is all of it."""
+    head = bytearray()
+    for block in blocks:
+        head += block
+        if len(head) > LOOKED_AT:
+            return bytes(head), False
+    return bytes(head), True
+
+
+def _is_quoted(head: bytes, is_whole: bool) -> bool:
+    """Whether quotes stand where a writer that quotes would put them; the same however `head` was cut."""
+    byte_B = np.frombuffer(head[:LOOKED_AT], np.uint8)
+    quote_Q = np.flatnonzero(byte_B == _QUOTE)
+    if not len(quote_Q) or (is_whole and len(quote_Q) % 2):
+        return False
+    return _are_in_place(byte_B, quote_Q, ord("\t"))
+
+
+def _read_header(
+    path: Path, blocks: Iterator[bytes], separator: str | None, quote: str | None
+) -> tuple[_Dialect, bytes]:
+    """The dialect, and what was read beyond the header; without a separator the header tells which."""
     content, is_whole = b"", False
     while True:
         block = next(blocks, None)
@@ -89,8 +117,7 @@ def _read_header(path: Path, blocks: Iterator[bytes], is_tab: bool) -> tuple[_Di
         if not lines:
             continue
         text = lines[0].decode("utf-8", "replace")
-        separator = "\t" if is_tab else max(DELIMITERS, key=text.count)
-        dialect = _Dialect(path, separator, None if is_tab else '"')
+        dialect = _Dialect(path, separator or max(DELIMITERS, key=text.count), quote)
         rows = _reader(dialect, chain(map(_line, lines), [_END]))
         cells = next(rows)
         if rows.line_num <= len(lines):

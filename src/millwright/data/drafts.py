@@ -15,6 +15,7 @@ import polars as pl
 from sqlalchemy import func, select
 
 from millwright.data.columns import check_text_is_not_numbers
+from millwright.data.span_rows import cleaned_spans
 from millwright.data.split import splits_of, units_of
 from millwright.data.table import ROW, Table
 from millwright.data.texts import bare_all, canonical_all, clean_all, digests
@@ -26,7 +27,7 @@ from millwright.privacy.sealed import open_proposed
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import SPLITS, Excluded, ProposedRow, Row
-from millwright.settings import DataSection
+from millwright.settings import SPANS, DataSection
 from millwright.store.tables import proposed_rows
 
 ROW_BITS = 40  # of a place; the bits above it number the source
@@ -46,10 +47,26 @@ DRAFT = {
 
 @dataclass(frozen=True)
 class Masking:
-    """What becomes of personal data, and how often each kind was replaced so far."""
+    """What becomes of personal data, how often each kind was replaced, and whether labels are spans."""
 
     masker: Masker
     counts: Counter[str] = field(default_factory=Counter)
+    has_spans: bool = False
+
+
+def masking_of(project: Project, *, reversible: bool = False) -> Masking:
+    """What a project's settings ask for.
+
+    Args:
+        project: an open project.
+        reversible: as `masker` takes it. Where spans are to be found nothing is: a model reads placeholders
+            in the place of tokens, which would move the spans.
+
+    Returns:
+        The masking, with counts of nothing.
+    """
+    has_spans = project.settings.project.task == SPANS
+    return Masking(masker(project, reversible=reversible and not has_spans), has_spans=has_spans)
 
 
 @dataclass(frozen=True)
@@ -89,8 +106,11 @@ def cleaned(rows: pl.DataFrame, masking: Masking, refused: pl.Series | None = No
             value of theirs may get a token.
 
     Returns:
-        The same rows with the same columns.
+        The same rows with the same columns, and `fault`: why a row's label cannot be used, else null.
     """
+    if masking.has_spans:
+        return cleaned_spans(rows, masking.masker, masking.counts)
+    rows = rows.with_columns(pl.lit(None, pl.String).alias("fault"))
     texts = clean_all(rows["text"])
     places = None if refused is None or refused.null_count() == len(refused) else refused.is_null().arg_true()
     if places is None:
@@ -149,6 +169,8 @@ def file_drafts(
         .then(pl.lit("empty label"))
         .when(bare_all(rows["text"]).str.len_chars() > data.max_characters)
         .then(too_long)
+        .when(pl.col("fault").is_not_null())
+        .then(pl.col("fault"))
         .otherwise(refused)
     )
     unreadable = pl.DataFrame(
@@ -332,7 +354,7 @@ def feedback_rows(project: Project) -> list[Row]:
     """Every row of `feedback_drafts`, without ids."""
     return [
         row
-        for drafts, predictions, _ in feedback_drafts(project, 0, Masking(masker(project, reversible=True)))
+        for drafts, predictions, _ in feedback_drafts(project, 0, masking_of(project, reversible=True))
         for row in _rows(
             drafts, project.settings.data, [f"feedback:{prediction}" for prediction in predictions]
         )

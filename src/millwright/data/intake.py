@@ -10,12 +10,12 @@ import polars as pl
 from millwright.data.columns import SAMPLE_ROWS, check_text_is_not_numbers
 from millwright.data.drafts import (
     TEST,
-    Masking,
     Wishes,
     check_columns,
     feedback_drafts,
     file_drafts,
     ids_of,
+    masking_of,
     text_keys,
 )
 from millwright.data.lines import json_lines, quoted
@@ -27,7 +27,6 @@ from millwright.data.table import Table
 from millwright.data.weak import WEAK_FILE, weak_drafts
 from millwright.errors import BadInput
 from millwright.privacy.gate import open_gate
-from millwright.privacy.mask import masker
 from millwright.project import Project
 from millwright.settings import DataSection
 
@@ -69,8 +68,9 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
     paths = [project.folder / name for name in names]
     sources = Sources(shown_names(names))
     codes: dict[str, int] = {}
-    notes, reasons, masking = [], Counter[str](), Masking(masker(project, reversible=True))
+    notes, reasons, masking = [], Counter[str](), masking_of(project, reversible=True)
     said = Counter[str]()  # labels that aren't weak, of rows that aren't tested on
+    most = None if masking.has_spans else MOST_LABELS_READ  # rows that are marked alike are few
     total, done = sum(map(_size, paths)), 0
     for number, (path, shown) in enumerate(zip(paths, sources.names, strict=True)):
 
@@ -85,7 +85,7 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
                 table, data, number, only_test=only_test, masking=masking, wishes=wishes
             )
             said.update(_clean_labels(drafts))
-            _store(spill, parts, drafts, codes)
+            _store(spill, parts, drafts, codes, most)
             reasons.update(excluded["reason"].to_list())
             spill.append("unusable", excluded_lines(excluded.with_columns(file=pl.lit(shown))))
             encoding = table.encoding
@@ -96,12 +96,12 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
         reasons.update(excluded["reason"].to_list())
         spill.append("unusable", excluded_lines(excluded.with_columns(row=pl.lit(0))))
         said.update(_clean_labels(drafts))
-        _store(spill, parts, drafts, codes)
+        _store(spill, parts, drafts, codes, most)
         sources.predictions.extend(predictions)
     for drafts, excluded in weak_drafts(project, len(names) + 1, masking, wishes, said):
         reasons.update(excluded["reason"].to_list())
         spill.append("unusable", excluded_lines(excluded.with_columns(file=pl.lit(WEAK_FILE))))
-        _store(spill, parts, drafts, codes)
+        _store(spill, parts, drafts, codes, most)
     return Intake(sources, tuple(codes), tuple(notes), reasons, masking.counts)
 
 
@@ -142,14 +142,13 @@ def checked_pieces(
         check_text_is_not_numbers(replace(table, frame=pl.concat(head)), data.text)
 
 
-def _store(spill: Spill, parts: Parts, drafts: pl.DataFrame, codes: dict[str, int]) -> None:
+def _store(spill: Spill, parts: Parts, drafts: pl.DataFrame, codes: dict[str, int], most: int | None) -> None:
     found = drafts["label"].unique(maintain_order=True).to_list()
     for label in found:
         codes.setdefault(label, len(codes))
-    if len(codes) > MOST_LABELS_READ:
+    if most is not None and len(codes) > most:
         raise BadInput(
-            f"there are more than {MOST_LABELS_READ:,} labels; merge rare ones, or name another column "
-            "with --label"
+            f"there are more than {most:,} labels; merge rare ones, or name another column with --label"
         )
     own = {label: codes[label] for label in found}
     key_N2 = text_keys(drafts)

@@ -22,6 +22,7 @@ from millwright.data.drafts import rows_of as rows_of
 from millwright.data.intake import Intake, excluded_lines, take_in
 from millwright.data.repeats import Findings, Kept, Parts, count_split_groups, drop_repeats, examine
 from millwright.data.sources import Sources
+from millwright.data.span_report import check_span_labels, count_spans
 from millwright.data.spill import Spill, spilling
 from millwright.data.weak import WEAK_FILE
 from millwright.errors import BadInput
@@ -30,6 +31,7 @@ from millwright.privacy.vault import open_vault
 from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import SPLITS, WEAK, JsonObject
+from millwright.settings import SPANS
 from millwright.store.database import now
 from millwright.store.tables import datasets
 
@@ -65,8 +67,12 @@ def prepare(project: Project, *, progress: Progress = quiet) -> Dataset:
         progress("compare rows", 0.0)
         kept = drop_repeats(spill, parts)
         reasons = _reasons(intake, kept)
-        _check_labels(kept, intake.labels, reasons)
-        units, moves = _keep_every_label_in_training(kept, intake.labels)
+        has_spans = project.settings.project.task == SPANS
+        if has_spans:
+            units, moves = check_span_labels(kept, intake.labels, reasons)
+        else:
+            _check_labels(kept, intake.labels, reasons)
+            units, moves = _keep_every_label_in_training(kept, intake.labels)
         findings = examine(spill, parts, units)
         progress("compare rows", 1.0)
         arranged = Arrangement(spill, parts, intake.sources, data, kept.texts)
@@ -76,7 +82,7 @@ def prepare(project: Project, *, progress: Progress = quiet) -> Dataset:
         sha256 = write_lines(rows_file, lines, key if project.settings.privacy.seal_datasets else None)
         progress("find near duplicates", 0.0)
         report = {
-            **_counts(findings, intake.labels),
+            **(count_spans if has_spans else _counts)(findings, intake.labels),
             "characters": _quantiles(arranged.lengths),
             "near_duplicates": arranged.near_duplicates(lambda done: progress("find near duplicates", done)),
             "texts_in_more_than_one_split": _named(findings.across, findings.across_places, intake.sources),

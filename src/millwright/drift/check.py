@@ -25,6 +25,7 @@ from millwright.records import Interval, Row
 from millwright.registry.versions import CHAMPION, resolve, version_manifest
 from millwright.serve.engine import Answering
 from millwright.serve.loading import Loader
+from millwright.settings import refuse_spans
 from millwright.store.database import now
 from millwright.store.tables import alias_changes, drifts, predictions
 from millwright.webhooks import DRIFT, announce
@@ -52,6 +53,7 @@ def check_drift(project: Project, window: int = 500, reference: Reference = "tra
         BadInput: there are too few predictions yet, or `window` is too small.
         NotFound: there is no champion.
     """
+    refuse_spans(project.settings, "`millwright drift`")
     if window < LEAST:
         raise BadInput(f"window must be at least {LEAST} predictions, got {window}; pass more")
     version = resolve(project, CHAMPION)

@@ -1,17 +1,21 @@
-"""The steps of an erasure that need no training: sealed rows, files, cached features, bodies, datasets."""
+"""The steps of an erasure that need no training: sealed rows, files, cached features, bodies, datasets.
+
+Each is done once for everyone who is erased, and noted for each of them alone.
+"""
 
 import shutil
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import delete
 
 from millwright.data.prepare import dataset_folder
 from millwright.erase.found import all_datasets, is_owned
-from millwright.erase.owned_files import without_subject
-from millwright.erase.work import Work
+from millwright.erase.owned_files import without_subjects
+from millwright.erase.work import Case, Work
 from millwright.privacy.receipts import make_tombstone
 from millwright.privacy.tombstones import delete_said
-from millwright.records import JsonObject
 from millwright.registry.versions import DATASET, note_retired
 from millwright.store.database import now
 from millwright.store.files import read_json, sha256_file, storing
@@ -19,53 +23,77 @@ from millwright.store.tables import datasets
 
 
 def erase_rows(work: Work) -> None:
-    """Destroy the person's key, keep a signed tombstone, delete what the person said and was told.
+    """Destroy the people's keys, keep signed tombstones, delete what they said and were told.
 
-    The key goes first: a server that writes at this moment either wrote before the rows are deleted, or
+    The keys go first: a server that writes at this moment either wrote before the rows are deleted, or
     sees that the key is gone and makes a new one, for what is said from now on.
     """
-    person = work.person
-    if "tombstone" not in work.record:
-        stone = make_tombstone(person.keys, person.pseudonym, now())
-        person.keys.destroy(stone)
-        work.record["tombstone"] = stone
-    delete_said(work.project.database, person.pseudonym, work.record["tombstone"]["erased_at"])
+    keys, hour = work.people.keys, now()
+    stones = {
+        case.pseudonym: make_tombstone(keys, case.pseudonym, hour)
+        for case in work.cases
+        if "tombstone" not in case.record
+    }
+    if stones:
+        keys.destroy_all(list(stones.values()))
+    for case in work.cases:
+        case.record.setdefault("tombstone", stones.get(case.pseudonym))
+        delete_said(work.project.database, case.pseudonym, case.record["tombstone"]["erased_at"])
 
 
 def erase_files(work: Work) -> None:
-    """Write labelled files in the project's folder anew without the person; name those that lie elsewhere."""
-    project, data = work.project, work.project.settings.data
-    done = work.record.setdefault("files", {})
-    left = work.record.setdefault("left_to_you", {})
-    for name, about in work.record["found"]["files"].items():
-        rows, path = about["rows"], project.folder / name
-        if name in done or name in left or data.subject is None:
-            continue
-        if not is_owned(project, path):
-            left[name] = f"{rows} rows in a file outside of the project's folder; delete them there"
-        elif not without_subject(path, data.subject, work.person.is_whose).is_done:
-            left[name] = f"{rows} rows in a file that could not be cut safely; delete them by hand"
+    """Write labelled files in the project's folder anew without the people; name those that lie elsewhere."""
+    column = work.project.settings.data.subject
+    for case in work.cases:
+        case.record.setdefault("files", {})
+        case.record.setdefault("left_to_you", {})
+    for name, cases in work.names("files").items():
+        rest = [
+            case
+            for case in cases
+            if name not in case.record["files"] and name not in case.record["left_to_you"]
+        ]
+        if rest and column is not None:
+            _erase_file(work, name, column, rest)
+
+
+def _erase_file(work: Work, name: str, column: str, cases: Sequence[Case]) -> None:
+    path, left = work.project.folder / name, None
+    if not is_owned(work.project, path):
+        left = "rows in a file outside of the project's folder; delete them there"
+    elif not without_subjects(path, column, work.people.is_one).is_done:
+        left = "rows in a file that could not be cut safely; delete them by hand"
+    sha256 = sha256_file(path) if left is None else None
+    for case in cases:
+        about = case.found("files")[name]
+        if left is not None:
+            case.record["left_to_you"][name] = f"{about['rows']} {left}"
         else:
-            done[name] = {"rows": rows, "sha256_before": about["sha256"], "sha256_after": sha256_file(path)}
+            hashes = {"sha256_before": about["sha256"], "sha256_after": sha256}
+            case.record["files"][name] = {"rows": about["rows"], **hashes}
 
 
 def erase_cache(work: Work) -> None:
-    """Forget cached features of the person's texts, and drop the runs' checkpoints and curves."""
+    """Forget cached features of the people's texts, and drop the runs' checkpoints and curves."""
     from millwright.train.cache import forget, text_key  # PyTorch, only where it must be
 
-    texts = {row.text for dataset in all_datasets(work.project) for row in work.person.rows_of(dataset.rows)}
-    count = forget(work.project.kept / "cache", [text_key(text) for text in texts])
+    keys: dict[str, set[str]] = {case.pseudonym: set() for case in work.cases}
+    for dataset in all_datasets(work.project):
+        for person, rows in work.people.rows_of(dataset.rows).items():
+            keys[person].update(text_key(row.text) for row in rows)
+    counts = Counter(forget(work.project.kept / "cache", set().union(*keys.values())))
     runs = work.project.kept / "runs"
-    removed = sorted(path.name for path in runs.iterdir()) if runs.exists() else []
+    removed = {path.name for path in runs.iterdir()} if runs.exists() else set()
     with storing(runs):
         shutil.rmtree(runs, ignore_errors=not removed)
-    add(work.record, "cached_features", count)
-    work.record["runs"] = sorted({*work.record.get("runs", []), *removed})
+    for case in work.cases:
+        case.add("cached_features", sum(counts[key] for key in keys[case.pseudonym]))
+        case.list_too("runs", removed)
 
 
 def erase_bodies(work: Work) -> None:
-    """Delete converted networks that the person's rows calibrated or taught, and what says to use them."""
-    for name in work.record["found"]["bodies"]:
+    """Delete converted networks that the people's rows calibrated or taught, and what says to use them."""
+    for name in sorted({name for case in work.cases for name in case.record["found"]["bodies"]}):
         for path in (work.project.kept / "runtimes").glob("*/runtime.json"):
             if read_json(path)["body"] == name:
                 remove(path.parent)
@@ -73,38 +101,35 @@ def erase_bodies(work: Work) -> None:
 
 
 def erase_datasets(work: Work) -> None:
-    """Delete datasets that held the person, and the reports about them."""
-    project, successor = work.project, work.record.get("successor_dataset")
-    done = work.record.setdefault("datasets", {})
-    for name, about in work.record["found"]["datasets"].items():
-        folder = dataset_folder(project) / name
-        done[name] = {**about, "successor": successor}
-        with project.database.begin() as connection:
+    """Delete datasets that held one of the people, and the reports about them."""
+    for case in work.cases:
+        case.record.setdefault("datasets", {})
+    for name, cases in work.names("datasets").items():
+        successor = cases[0].record.get("successor_dataset")
+        with work.project.database.begin() as connection:
             connection.execute(delete(datasets).where(datasets.c.id == name))
-            note_retired(connection, DATASET, name, successor, work.id)
-        remove(folder)
-        _remove_report(work, f"data-{name}.html")
+            note_retired(connection, DATASET, name, successor, cases[0].id)
+        remove(dataset_folder(work.project) / name)
+        _remove_report(work, f"data-{name}.html", cases)
+        for case in cases:
+            case.record["datasets"][name] = {**case.found("datasets")[name], "successor": successor}
 
 
-def erase_reports_of(work: Work, version: str) -> None:
-    """Delete the evaluations of a version, its audits and the cards with them."""
+def erase_reports_of(work: Work, version: str, cases: Sequence[Case]) -> None:
+    """Delete the evaluations of a version that saw these people, its audits and the cards with them."""
     kinds = ("evaluation", "membership", "card")
     for path in sorted(
         path for kind in kinds for path in work.project.reports.glob(f"{kind}-{version}[.-]*")
     ):
-        _remove_report(work, path.name)
+        _remove_report(work, path.name, cases)
 
 
-def add(record: JsonObject, name: str, count: int) -> None:
-    """Add to a count of the record."""
-    record[name] = record.get(name, 0) + count
-
-
-def _remove_report(work: Work, name: str) -> None:
+def _remove_report(work: Work, name: str, cases: Sequence[Case]) -> None:
     path = work.project.reports / name
     if path.exists():
         path.unlink()
-        work.record["reports"] = sorted({*work.record.get("reports", []), name})
+        for case in cases:
+            case.list_too("reports", {name})
 
 
 def remove(folder: Path) -> None:

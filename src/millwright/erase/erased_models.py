@@ -1,11 +1,15 @@
-"""The steps of an erasure that reach the model: a dataset without the person, successors, retirement."""
+"""The steps of an erasure that reach the model: a dataset without the people, successors, retirement.
 
+Each is done once for everyone who is erased, and noted for each of them alone.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 
 from millwright.data.dataset import Dataset, open_dataset
 from millwright.data.prepare import prepare
 from millwright.erase.erased_data import erase_reports_of, remove
-from millwright.erase.work import Work
+from millwright.erase.work import Case, Work
 from millwright.errors import BadInput, NotFound
 from millwright.project import Project
 from millwright.records import JsonObject
@@ -18,46 +22,52 @@ from millwright.registry.versions import (
     find_made,
     point,
     retire,
+    retired_versions,
     version_manifest,
     withdraw,
 )
 from millwright.serve.runtime_record import is_measured
-from millwright.settings import FROZEN, Settings
+from millwright.settings import FROZEN, PRIVATE, Settings
 from millwright.train.shards import shard_hashes, weights_sha256
 
 
 def make_successor_dataset(work: Work) -> None:
-    """Prepare the dataset that is to stand in place of those that held the person, if any did."""
-    if not work.record["found"]["datasets"] or "successor_dataset" in work.record:
+    """Prepare the dataset that is to stand in place of those that held one of the people, if any did."""
+    cases = [case for case in work.cases if case.found("datasets")]
+    if all("successor_dataset" in case.record for case in cases):
         return
     try:
-        work.record["successor_dataset"] = prepare(work.project, progress=work.progress).id
+        made: JsonObject = {"successor_dataset": prepare(work.project, progress=work.progress).id}
     except BadInput as error:
-        work.record.update(successor_dataset=None, no_successor=str(error))
+        made = {"successor_dataset": None, "no_successor": str(error)}
+    for case in cases:
+        case.record.update(made)
 
 
 def train_successors(work: Work) -> None:
-    """Train each version that serves and saw the person anew, without the person, and let it serve instead.
+    """Train each version that serves and saw one of the people anew, once, and let it serve instead.
 
     It starts from the pretrained network and sees the rows that are left, in the same order and with the
-    same settings as a training from files that never held the person: it is that training, but for the noise
-    of a private head, which is drawn anew and spends privacy budget again.
+    same settings as a training from files that never held the people: it is that training, but for the noise
+    of a private version, which is drawn anew and spends privacy budget again.
     """
+    versions = work.names("versions")
     for name in (CHAMPION, CHALLENGER):
         old = alias(work.project, name)
-        if old is None or old not in work.record["found"]["versions"]:
+        if old is None or old not in versions:
             continue
-        about = work.record.setdefault("versions", {}).setdefault(old, {})
-        about.setdefault("served_as", []).append(name)
+        cases = versions[old]
+        for about in _said_of(old, cases):
+            about.setdefault("served_as", []).append(name)
         manifest = version_manifest(work.project, old)
-        why_not = _why_not(work, manifest)
+        why_not = _why_not(work, cases[0], manifest)
         if why_not is not None:
             _withdraw(work, old, name, why_not)
             continue
-        dataset = open_dataset(work.project, work.record["successor_dataset"])
+        dataset = open_dataset(work.project, cases[0].record["successor_dataset"])
         # This erasure may have trained it before it was killed, or for the other alias.
-        settings, seen = _settings_of(work.project, manifest), work.record["found"]["versions"]
-        made = find_made(work.project, dataset.id, settings, but=seen)
+        settings = _settings_of(work.project, manifest)
+        made = find_made(work.project, dataset.id, settings, but=versions)
         try:
             new = (made or _train(work, dataset, manifest, settings)).name
         except BadInput as error:  # too few rows or people are left for this method
@@ -72,37 +82,49 @@ def train_successors(work: Work) -> None:
             from millwright.serve.runtimes import choose_runtime  # PyTorch, only where it must be
 
             choose_runtime(work.project, new, work.progress)
-        about.update(
-            successor=new,
-            successor_dataset=dataset.id,
-            successor_sha256=weights_sha256(_folder(work.project, new)),
+        facts = {
+            "successor": new,
+            "successor_dataset": dataset.id,
+            "successor_sha256": weights_sha256(_folder(work.project, new)),
             **_how(work.project, old, new),
-        )
+        }
+        for about in _said_of(old, cases):
+            about.update(facts)
         with work.project.database.begin() as connection:  # who serves and what is known of it go together
             point(work.project, connection, new, f"successor of {old}: a person was erased", name)
             work.keep(connection)
 
 
 def erase_versions(work: Work) -> None:
-    """Retire and delete every version that a dataset with the person made; none of them serves any more."""
-    done = work.record.setdefault("versions", {})
-    for name, found in work.record["found"]["versions"].items():
-        about = done[name] = {**found, **done.get(name, {})}
-        about.setdefault("successor", None)
-        about.setdefault("how", "deleted; it did not serve, so there is no successor")
+    """Retire and delete every version that a dataset with one of the people made; none of them serves."""
+    gone = retired_versions(work.project)
+    for case in work.cases:
+        case.record.setdefault("versions", {})
+    for name, cases in work.names("versions").items():
+        how, successor = "deleted; it did not serve, so there is no successor", gone.get(name)
+        if successor is not None:  # another erasure reached it while this one waited to be taken up
+            how = "deleted before this erasure came to it"
+        for case, about in zip(cases, _said_of(name, cases), strict=True):
+            whole = {"successor": successor, "how": how, **case.found("versions")[name], **about}
+            about.update(whole)
         with work.project.database.begin() as connection:
-            retire(connection, name, about["successor"], work.id)
-        erase_reports_of(work, name)
+            retire(connection, name, about["successor"], cases[0].id)
+        erase_reports_of(work, name, cases)
         remove(work.project.kept / "versions" / name)
         drop_signature(work.project, name)
         remove(work.project.kept / "runtimes" / name)
 
 
-def _why_not(work: Work, manifest: JsonObject) -> str | None:
+def _said_of(version: str, cases: Sequence[Case]) -> list[JsonObject]:
+    """What the records say of a version, one a case, to be added to."""
+    return [case.record.setdefault("versions", {}).setdefault(version, {}) for case in cases]
+
+
+def _why_not(work: Work, case: Case, manifest: JsonObject) -> str | None:
     """Why a version gets no successor, None if it gets one."""
-    if work.record.get("successor_dataset") is None:
-        return f"no version can be trained on what is left ({work.record.get('no_successor')})"
-    if work.withdraw_only and manifest["method"] == "private-head":
+    if case.record.get("successor_dataset") is None:
+        return f"no version can be trained on what is left ({case.record.get('no_successor')})"
+    if work.withdraw_only and manifest["method"] in PRIVATE:
         return "training it anew would spend privacy budget again, and only withdrawing was asked for"
     if work.withdraw_only and manifest["method"] not in FROZEN:
         return f"its body saw the person (method {manifest['method']}), and only withdrawing was asked for"
@@ -110,7 +132,8 @@ def _why_not(work: Work, manifest: JsonObject) -> str | None:
 
 
 def _withdraw(work: Work, version: str, alias_name: str, why: str) -> None:
-    work.record["versions"][version].update(successor=None, how=f"withdrawn from service: {why}")
+    for about in _said_of(version, work.names("versions")[version]):
+        about.update(successor=None, how=f"withdrawn from service: {why}")
     with work.project.database.begin() as connection:
         withdraw(work.project, connection, alias_name, "a person was erased")
         work.keep(connection)

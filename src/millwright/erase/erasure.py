@@ -1,17 +1,15 @@
-"""Erases one person: a walk from left to right, each step of which may be repeated after a kill.
+"""Erases people: a walk from left to right, each step of which may be repeated after a kill.
 
-What was found and done stands in the table of erasures after each step, so a second call goes on where the
-first one stopped, and the receipt tells all of it.
+People who are erased together share one walk, one dataset and one successor of each version; each gets a
+receipt of their own. What was found and done stands in the table of erasures after each step, so a second
+call goes on where the first one stopped.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version as installed_version
 from pathlib import Path
-from uuid import uuid4
 
-from sqlalchemy import insert, select, update
-
+from millwright.erase.cases import begin, close, finished, join, unfinished
 from millwright.erase.erased_data import (
     erase_bodies,
     erase_cache,
@@ -20,12 +18,12 @@ from millwright.erase.erased_data import (
     erase_rows,
 )
 from millwright.erase.erased_models import erase_versions, make_successor_dataset, train_successors
-from millwright.erase.found import NOBODY, Found, Person, find
-from millwright.erase.work import Work
-from millwright.errors import BadInput, Busy, NotFound
-from millwright.privacy.audit import record as note
+from millwright.erase.found import NOBODY, Found, find
+from millwright.erase.people import People
+from millwright.erase.work import Case, Work
+from millwright.errors import BadInput, Busy, MillwrightError, NotFound
 from millwright.privacy.consent import HELD, restrictions_of
-from millwright.privacy.receipts import receipt_folder, write_receipt
+from millwright.privacy.receipts import receipt_folder
 from millwright.privacy.tombstones import delete_said
 from millwright.privacy.vault import Vault, open_vault
 from millwright.progress import Progress, quiet
@@ -33,18 +31,8 @@ from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.versions import CHALLENGER, CHAMPION, alias
 from millwright.serve.available import check_runtime
-from millwright.store.database import now, scrub
+from millwright.store.database import scrub
 from millwright.store.files import read_json
-from millwright.store.tables import erasures
-
-LIMITS = (
-    "What was sent to others, printed, exported or backed up outside of the project is not reached; a "
-    "tombstone erases the person again when a backup is restored.",
-    "Rows that do not name the person in the subject column, or name another spelling, are not found.",
-    "Settings that were chosen on data with the person in it (the split seed, a search) stay as they are.",
-    "Deleted files are unlinked; what a disk keeps of unlinked blocks is the disk's: encrypt it.",
-)
-UNKNOWN = "a version whose dataset is not here, so nobody can tell whom it saw; train another and delete it"
 
 
 def _scrub(work: Work) -> None:
@@ -72,10 +60,34 @@ class Erased:
     path: Path
 
 
+@dataclass(frozen=True)
+class ErasedAll:
+    """What became of some people: receipts of those who are erased, and why the others are not.
+
+    Both by the name that was asked for, in the order that was asked for.
+    """
+
+    erased: dict[str, Erased]
+    refused: dict[str, MillwrightError]
+
+    def not_erased(self) -> list[JsonObject]:
+        """Who was not erased, and why, for surfaces to show."""
+        return [{"subject": name, "why": str(error)} for name, error in self.refused.items()]
+
+
 def plan_erasure(project: Project, subject: str, *, vault: Vault | None = None) -> Found:
     """What an erasure of a person would find; nothing is changed. `vault` spares opening another one."""
+    return plan_erasures(project, [subject], vault=vault)[subject]
+
+
+def plan_erasures(
+    project: Project, subjects: Sequence[str], *, vault: Vault | None = None
+) -> dict[str, Found]:
+    """What an erasure of some people would find of each, by name; nothing is changed."""
     keys = (vault or open_vault(project)).keys
-    return find(project, Person(keys, keys.pseudonym(subject)))
+    named = {subject: keys.pseudonym(subject) for subject in subjects}
+    found = find(project, People(keys, tuple(dict.fromkeys(named.values()))))
+    return {subject: found[pseudonym] for subject, pseudonym in named.items()}
 
 
 def erase(
@@ -106,146 +118,156 @@ def erase(
         MissingExtra: a version must be trained anew and `serve.runtime` names a runtime whose packages are
             missing; nothing was changed then.
     """
+    done = erase_all(project, [subject], withdraw_only=withdraw_only, progress=progress, vault=vault)
+    if done.refused:
+        raise done.refused[subject]
+    return done.erased[subject]
+
+
+def erase_all(
+    project: Project,
+    subjects: Sequence[str],
+    *,
+    withdraw_only: bool = False,
+    progress: Progress = quiet,
+    vault: Vault | None = None,
+) -> ErasedAll:
+    """Erase people together: one walk over what the project holds, one successor of each version that serves.
+
+    Args:
+        project: an open project.
+        subjects: as files and requests name the people.
+        withdraw_only: as for `erase`.
+        progress: called with a step's name and the fraction done.
+        vault: the project's, where it is open already.
+
+    Returns:
+        A signed receipt of each person, which says nothing of the others; and of those of whom nothing is
+        known (NotFound) or whom a legal hold keeps (BadInput) the reason: they don't stop the others.
+
+    Raises:
+        Busy: a training, a turn or another erasure runs; or one of the people appeared again meanwhile: the
+            others have their receipts then.
+        MissingExtra: as for `erase`.
+    """
     vault = vault or open_vault(project)
-    pseudonym = vault.keys.pseudonym(subject)
-    return erase_pseudonym(project, vault, pseudonym, withdraw_only=withdraw_only, progress=progress)
-
-
-def erase_pseudonym(
-    project: Project, vault: Vault, pseudonym: str, *, withdraw_only: bool = False, progress: Progress = quiet
-) -> Erased:
-    """Erase the person of a pseudonym; see `erase`."""
-    with project.lock("erase"), project.lock("turn"), project.lock("train"), project.lock("review"):
-        if HELD in (restrictions := restrictions_of(project, pseudonym)):
-            raise BadInput(
-                f"a legal hold keeps this person's data since {restrictions[HELD]}; lift it first with "
-                "`millwright subject hold --lift`"
-            )
-        person = Person(vault.keys, pseudonym)
-        work = Work("", project, vault, person, {}, withdraw_only, progress)
-        if _resume(work):
-            _check_runtime(work, work.record["found"]["versions"])
-        else:
-            found = find(project, person)
-            if found.is_nothing:
-                return _last(project, pseudonym)
-            _check_runtime(work, found.versions)
-            _begin(work, found)
-        for place, (name, step) in enumerate(STEPS):
-            progress(f"erase: {name}", place / len(STEPS))
-            step(work)
-            with project.database.begin() as connection:
-                work.keep(connection)
-        return _finish(work)
-
-
-def _check_runtime(work: Work, versions: Mapping[str, JsonObject]) -> None:
-    """Refuse a forced runtime that cannot be had, if a version that serves must be trained anew."""
-    serving = {alias(work.project, name) for name in (CHAMPION, CHALLENGER)}
-    methods = {about["method"] for name, about in versions.items() if name in serving}
-    if methods and not (work.withdraw_only and "head" not in methods):
-        check_runtime(work.project.settings)
-
-
-def erasures_of(project: Project, pseudonym: str) -> list[str]:
-    """The ids of a person's finished erasures, oldest first."""
-    with project.database.connect() as connection:
-        chosen = select(erasures.c.id).where(erasures.c.subject == pseudonym)
-        return list(
-            connection.scalars(
-                chosen.where(erasures.c.finished_at.is_not(None)).order_by(erasures.c.finished_at)
-            )
-        )
-
-
-def _resume(work: Work) -> bool:
-    """Take up an unfinished erasure of the person; what appeared since joins what was found then."""
-    with work.project.database.connect() as connection:
-        chosen = select(erasures).where(erasures.c.subject == work.person.pseudonym)
-        row = connection.execute(chosen.where(erasures.c.finished_at.is_(None))).first()
-    if row is None:
-        return False
-    work.id, work.record = row.id, dict(row.record)
-    now_found, then = find(work.project, work.person).to_json(), work.record["found"]
-    for part in ("files", "datasets", "versions"):
-        then[part] = {**now_found[part], **then[part]}
-    then["bodies"] = sorted({*then["bodies"], *now_found["bodies"]})
-    return True
-
-
-def _begin(work: Work, found: Found) -> None:
-    work.id, work.record = uuid4().hex, {"found": found.to_json(), "started_at": now()}
-    with work.project.database.begin() as connection:
-        connection.execute(
-            insert(erasures).values(
-                id=work.id,
-                subject=work.person.pseudonym,
-                started_at=work.record["started_at"],
-                record=work.record,
-            )
-        )
-        note(work.project, "erasure begun", subject=work.person.pseudonym, details={"erasure": work.id})
-
-
-def _finish(work: Work) -> Erased:
-    """Look again; sign what was done; close the erasure."""
-    erased_at = work.record["tombstone"]["erased_at"]
-    if delete_said(work.project.database, work.person.pseudonym, erased_at):  # what was under way then
-        scrub(work.project.database)
-    after = find(work.project, work.person)
-    if after.datasets or after.versions or any(name not in after.not_owned for name in after.files):
-        raise Busy("the person appeared again while being erased; run the same command again")
-    record = work.record
-    path = write_receipt(
-        work.project,
-        work.person.keys,
-        {
-            "id": work.id,
-            "subject": work.person.pseudonym,
-            "millwright": installed_version("millwright"),
-            "started_at": record["started_at"],
-            "erased_at": erased_at,
-            "finished_at": now(),
-            "found": record["found"],
-            "data_key": "destroyed" if record["found"]["has_key"] else "there was none",
-            "tombstone": record["tombstone"],
-            "rows_deleted": record["found"]["rows"],
-            "files_rewritten": record["files"],
-            "cached_features_forgotten": record["cached_features"],
-            "bodies_deleted": record["found"]["bodies"],
-            "runs_deleted": record["runs"],
-            "reports_deleted": record.get("reports", []),
-            "datasets": record["datasets"],
-            "versions": record["versions"],
-            "found_afterwards": after.to_json(),
-            "left_to_you": {
-                **record["left_to_you"],
-                **{name: UNKNOWN for name in after.unknown_versions},
-            },
-            "limits": list(LIMITS),
-        },
+    named = {subject: vault.keys.pseudonym(subject) for subject in subjects}
+    erased, refused = erase_pseudonyms(
+        project, vault, list(dict.fromkeys(named.values())), withdraw_only=withdraw_only, progress=progress
     )
-    with work.project.database.begin() as connection:
-        connection.execute(
-            update(erasures)
-            .where(erasures.c.id == work.id)
-            .values(finished_at=now(), record={"receipt": path.name})
+    return ErasedAll(
+        {subject: erased[person] for subject, person in named.items() if person in erased},
+        {subject: refused[person] for subject, person in named.items() if person in refused},
+    )
+
+
+def erase_pseudonyms(
+    project: Project,
+    vault: Vault,
+    pseudonyms: Sequence[str],
+    *,
+    withdraw_only: bool = False,
+    progress: Progress = quiet,
+) -> tuple[dict[str, Erased], dict[str, MillwrightError]]:
+    """Erase the people of some pseudonyms; receipts and reasons by pseudonym, see `erase_all`.
+
+    An erasure that was cut off is finished first, with everyone who was to be erased together then.
+    """
+
+    def work_on(cases: Sequence[Case]) -> Work:
+        """A walk with these people."""
+        people = People(vault.keys, tuple(case.pseudonym for case in cases))
+        return Work(project, vault, people, tuple(cases), withdraw_only, progress)
+
+    with project.lock("erase"), project.lock("turn"), project.lock("train"), project.lock("review"):
+        erased = dict[str, Erased]()
+        for batch in unfinished(project, pseudonyms):
+            held = _held(project, [case.pseudonym for case in batch])
+            if cases := [case for case in batch if case.pseudonym not in held]:
+                erased |= _go_on(work_on(cases))
+        refused = _held(project, [person for person in pseudonyms if person not in erased])
+        rest = tuple(person for person in pseudonyms if person not in erased and person not in refused)
+        found = find(project, People(vault.keys, rest)) if rest else {}
+        for person in [person for person, about in found.items() if about.is_nothing]:
+            del found[person]
+            if (last := _last(project, person)) is None:
+                refused[person] = NotFound(NOBODY)
+            else:
+                erased[person] = last
+        if found:
+            _check_runtime(project, found.values(), withdraw_only)
+            erased |= _walk(work_on(begin(project, found)))
+        return erased, refused
+
+
+def _held(project: Project, pseudonyms: Sequence[str]) -> dict[str, MillwrightError]:
+    """Those whom a legal hold keeps, with the reason."""
+    since = {person: restrictions_of(project, person).get(HELD) for person in pseudonyms}
+    return {
+        person: BadInput(
+            f"a legal hold keeps this person's data since {hour}; lift it first with "
+            "`millwright subject hold --lift`"
         )
-        details: dict[str, str | int | float | bool | None] = {
-            "erasure": work.id,
-            "versions": len(record["versions"]),
-            "datasets": len(record["datasets"]),
-        }
-        note(work.project, "erased", subject=work.person.pseudonym, details=details)
-    return _read(path)
+        for person, hour in since.items()
+        if hour is not None
+    }
 
 
-def _last(project: Project, pseudonym: str) -> Erased:
-    done = erasures_of(project, pseudonym)
-    if not done:
-        raise NotFound(NOBODY)
-    return _read(receipt_folder(project) / f"{done[-1]}.json")
+def _go_on(work: Work) -> dict[str, Erased]:
+    """Take up an unfinished erasure; what appeared of the people since joins what was found then."""
+    found = find(work.project, work.people)
+    for case in work.cases:
+        join(case, found[case.pseudonym])
+    _check_runtime(work.project, found.values(), work.withdraw_only)
+    return _walk(work)
 
 
-def _read(path: Path) -> Erased:
+def _walk(work: Work) -> dict[str, Erased]:
+    for place, (name, step) in enumerate(STEPS):
+        work.progress(f"erase: {name}", place / len(STEPS))
+        step(work)
+        with work.project.database.begin() as connection:
+            work.keep(connection)
+    return _finish(work)
+
+
+def _finish(work: Work) -> dict[str, Erased]:
+    """Look again; sign what was done; close the erasures of those of whom nothing is left."""
+    until = {case.pseudonym: case.record["tombstone"]["erased_at"] for case in work.cases}
+    late = [delete_said(work.project.database, person, hour) for person, hour in until.items()]
+    if any(late):  # what was under way then
+        scrub(work.project.database)
+    after = find(work.project, work.people)
+    back = {person for person, about in after.items() if _is_back(about)}
+    erased = {
+        case.pseudonym: _read(work.project, close(work, case, after[case.pseudonym]))
+        for case in work.cases
+        if case.pseudonym not in back
+    }
+    if back:
+        raise Busy("the person appeared again while being erased; run the same command again")
+    return erased
+
+
+def _is_back(after: Found) -> bool:
+    owned = any(name not in after.not_owned for name in after.files)
+    return bool(after.datasets or after.versions or owned)
+
+
+def _check_runtime(project: Project, found: Collection[Found], withdraw_only: bool) -> None:
+    """Refuse a forced runtime that cannot be had, if a version that serves must be trained anew."""
+    serving = {alias(project, name) for name in (CHAMPION, CHALLENGER)}
+    methods = {about["method"] for one in found for name, about in one.versions.items() if name in serving}
+    if methods and not (withdraw_only and "head" not in methods):
+        check_runtime(project.settings)
+
+
+def _last(project: Project, pseudonym: str) -> Erased | None:
+    """The receipt of a person's last erasure, None if there was none."""
+    done = finished(project, pseudonym)
+    return _read(project, f"{done[-1]}.json") if done else None
+
+
+def _read(project: Project, name: str) -> Erased:
+    path = receipt_folder(project) / name
     return Erased(read_json(path), path)

@@ -9,8 +9,9 @@ from sqlalchemy import select
 
 from millwright.data.load import read_table
 from millwright.data.table import ROW
-from millwright.erase.found import NOBODY, Found, Person, all_datasets, find
+from millwright.erase.found import NOBODY, Found, all_datasets, find
 from millwright.erase.owned_files import rows_of_subject
+from millwright.erase.people import People
 from millwright.errors import BadInput, NotFound
 from millwright.privacy.audit import record as note
 from millwright.privacy.consent import consents_of, restrictions_of
@@ -41,19 +42,20 @@ def gather(project: Project, subject: str, *, vault: Vault | None = None) -> Jso
         NotFound: nothing is known of the person.
     """
     vault = vault or open_vault(project)
-    person = Person(vault.keys, vault.keys.pseudonym(subject))
-    found = find(project, person)
-    consents = [vars(one) for one in consents_of(project, person.pseudonym)]
-    restrictions = restrictions_of(project, person.pseudonym)
+    pseudonym = vault.keys.pseudonym(subject)
+    person = People(vault.keys, (pseudonym,))
+    found = find(project, person)[pseudonym]
+    consents = [vars(one) for one in consents_of(project, pseudonym)]
+    restrictions = restrictions_of(project, pseudonym)
     if found.is_nothing and not (found.files or consents or restrictions):
         raise NotFound(NOBODY)
     return {
-        **_table_rows(vault, person.pseudonym),
+        **_table_rows(vault, pseudonym),
         "file_rows": _file_rows(project, person, found),
         "dataset_rows": [
             {"dataset": one.id, **vars(row), "slices": dict(row.slices)}
             for one in all_datasets(project)
-            for row in person.rows_of(one.rows)
+            for row in person.rows_of(one.rows).get(pseudonym, ())
         ],
         "versions": [{"version": name, **about} for name, about in found.versions.items()],
         "consents": consents,
@@ -108,12 +110,12 @@ def _table_rows(vault: Vault, pseudonym: str) -> JsonObject:
     return found
 
 
-def _file_rows(project: Project, person: Person, found: Found) -> list[JsonObject]:
+def _file_rows(project: Project, person: People, found: Found) -> list[JsonObject]:
     column, rows = project.settings.data.subject, []
     for name in found.files:
         assert column is not None
         path = project.folder / name
-        table, wanted = read_table(path), set(rows_of_subject(path, column, person.is_whose))
+        table, wanted = read_table(path), set(rows_of_subject(path, column, person.is_one))
         for values in table.frame.iter_rows(named=True):
             number = values.pop(ROW)
             if number in wanted:

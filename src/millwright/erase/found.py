@@ -1,7 +1,8 @@
-"""Finds what a project holds of a person, by pseudonym: rows, files, datasets, versions, converted bodies."""
+"""Finds what a project holds of people, by pseudonym: rows, files, datasets, versions, converted bodies."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -9,10 +10,10 @@ from sqlalchemy import func, select
 from millwright.data.dataset import ROWS, Dataset, open_dataset
 from millwright.data.prepare import dataset_folder
 from millwright.data.weak import weak_files
-from millwright.erase.owned_files import rows_of_subject
+from millwright.erase.owned_files import rows_by_owner
+from millwright.erase.people import People
 from millwright.errors import NotFound
 from millwright.privacy.holdings import rows_of
-from millwright.privacy.keys import KeyStore
 from millwright.project import Project
 from millwright.records import JsonObject, Row
 from millwright.settings import FROZEN, TrainSection
@@ -51,86 +52,125 @@ class Found:
         return asdict(self)
 
 
-@dataclass
-class Person:
-    """A pseudonym, and which names it stands for: each name is hashed once."""
-
-    keys: KeyStore
-    pseudonym: str
-    _known: dict[str, bool] = field(default_factory=dict)
-
-    def is_whose(self, name: str | None) -> bool:
-        """True if a name in a file or a row is that of the person."""
-        if not name:
-            return False
-        if name not in self._known:
-            self._known[name] = self.keys.pseudonym(name) == self.pseudonym
-        return self._known[name]
-
-    def rows_of(self, rows: Iterable[Row]) -> list[Row]:
-        """Those rows that are the person's."""
-        return [row for row in rows if self.is_whose(row.subject)]
-
-
 NOBODY = "nothing in this project belongs to that person; check how files and requests name the person"
 
 
-def find(project: Project, person: Person, until: str | None = None) -> Found:
-    """Look everywhere.
+def find(project: Project, people: People, until: Mapping[str, str] | None = None) -> dict[str, Found]:
+    """Look for people in every part of a project; files and datasets are read once for all of them.
 
     Args:
         project: an open project.
-        person: whom to look for.
-        until: leave out what was made of later data: rows of predictions that were given after this hour,
-            and datasets that were made after it.
+        people: whom to look for.
+        until: the hour of each person, as `now` writes it: then predictions and datasets count that were made
+            until then.
 
     Returns:
-        What there is.
+        What there is of each of them, by pseudonym.
 
     Raises:
         Corrupt: a dataset was changed, so that nobody can tell whose rows it has.
     """
-    files, made_of, there = _files(project, person), _made_of(project), all_datasets(project)
-    known, later = {one.id for one in there}, _made_after(project, until)
-    mine = {one.id: rows for one in there if (rows := person.rows_of(one.rows)) and one.id not in later}
-    ids = {row.id for rows in mine.values() for row in rows}
-    versions = {
-        path.name: _version(path, mine[dataset]) for path, dataset in made_of.items() if dataset in mine
-    }
-    return Found(
-        rows=sealed_rows(project, person.pseudonym, until),
-        has_key=person.pseudonym in person.keys.owners(),
-        files=files,
-        not_owned=tuple(name for name in files if not is_owned(project, project.folder / name)),
-        datasets={
-            name: {"rows": len(rows), "sha256": sha256_file(dataset_folder(project) / name / ROWS)}
-            for name, rows in mine.items()
-        },
-        versions=versions,
-        bodies=tuple(sorted(_bodies(project, ids, list(versions)))),
-        unknown_versions=tuple(path.name for path, dataset in made_of.items() if dataset not in known),
-    )
+    files, datasets_there, hours = _files(project, people), all_datasets(project), until or {}
+    made_at = _made_at(project) if until else {}
+    own = {one.id: people.rows_of(one.rows) for one in datasets_there}
+    hashes = {name: sha256_file(dataset_folder(project) / name / ROWS) for name, rows in own.items() if rows}
+    made, holders = _versions(project), _Bodies(project)
+    found, owners = dict[str, Found](), set(people.keys.owners())
+    for person in people.pseudonyms:
+        hour = hours.get(person)
+        mine = {
+            name: rows[person]
+            for name, rows in own.items()
+            if person in rows and (hour is None or made_at.get(name, "") <= hour)
+        }
+        versions = {one.name: one.taught_by(mine[one.dataset]) for one in made if one.dataset in mine}
+        there = {name: about[person] for name, about in files.items() if person in about}
+        found[person] = Found(
+            rows=sealed_rows(project, person, hour),
+            has_key=person in owners,
+            files=there,
+            not_owned=tuple(name for name in there if not is_owned(project, project.folder / name)),
+            datasets={name: {"rows": len(rows), "sha256": hashes[name]} for name, rows in mine.items()},
+            versions=versions,
+            bodies=holders.of({row.id for rows in mine.values() for row in rows}, list(versions)),
+            unknown_versions=tuple(one.name for one in made if one.dataset not in own),
+        )
+    return found
 
 
-def _version(path: Path, rows: list[Row]) -> JsonObject:
-    manifest, taught = read_json(path / "manifest.json"), [row for row in rows if row.split != "test"]
-    about = {
-        "dataset": manifest["dataset"]["id"],
-        "method": manifest["method"],
-        "rows_that_taught": len(taught),
-        "sha256": weights_sha256(path),
-    }
-    if count := shard_count(path):
-        train = TrainSection.model_validate(manifest["settings"]["train"])
-        about.update(shards=count, shards_that_saw=sorted({shard_of(row, train) for row in taught}))
-    return about
+@dataclass(frozen=True)
+class _Version:
+    """A version's folder on disk, whether or not the database knows it, and the dataset that made it."""
+
+    path: Path
+    manifest: JsonObject
+
+    @property
+    def name(self) -> str:
+        """The version's name."""
+        return self.path.name
+
+    @property
+    def dataset(self) -> str:
+        """The id of its dataset."""
+        return str(self.manifest["dataset"]["id"])
+
+    @cached_property
+    def _about(self) -> JsonObject:
+        about = {"dataset": self.dataset, "method": self.manifest["method"]}
+        return {**about, "sha256": weights_sha256(self.path)}
+
+    def taught_by(self, rows: list[Row]) -> JsonObject:
+        """What is said of the version to a person with these rows in its dataset."""
+        taught = [row for row in rows if row.split != "test"]
+        about = {**self._about, "rows_that_taught": len(taught)}
+        if count := shard_count(self.path):
+            train = TrainSection.model_validate(self.manifest["settings"]["train"])
+            about.update(shards=count, shards_that_saw=sorted({shard_of(row, train) for row in taught}))
+        return about
 
 
-def _made_after(project: Project, hour: str | None) -> set[str]:
-    if hour is None:
-        return set()
+def _versions(project: Project) -> list[_Version]:
+    folder = project.kept / "versions"
+    paths = sorted(folder.glob("v*")) if folder.exists() else []
+    return [
+        _Version(path, read_json(path / "manifest.json"))
+        for path in paths
+        if (path / "manifest.json").exists()
+    ]
+
+
+class _Bodies:
+    """The converted bodies of a project: which rows calibrated each, whose weights each holds."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        paths = sorted((project.kept / "bodies").glob("*/body.json"))
+        self.calibrated_by = {path.parent.name: set(read_json(path).get("rows", ())) for path in paths}
+        self._keys = dict[str, str | None]()
+
+    def of(self, ids: set[str], versions: Sequence[str]) -> tuple[str, ...]:
+        """Bodies that a row of these calibrated, or of these versions, if their rows moved the body."""
+        found = {name for name, rows in self.calibrated_by.items() if ids & rows}
+        keys = {key for key in map(self._key, versions) if key is not None}
+        return tuple(sorted(found | {name for name in self.calibrated_by if name.rpartition("-")[0] in keys}))
+
+    def _key(self, version: str) -> str | None:
+        """The key of a version's body, None if the body is the backbone's."""
+        if version not in self._keys:
+            path = self.project.kept / "versions" / version
+            self._keys[version] = None
+            if read_json(path / "manifest.json")["method"] not in FROZEN:
+                from millwright.serve.torch_body import read_body_key  # PyTorch, only where it must be
+
+                self._keys[version] = read_body_key(path)
+        return self._keys[version]
+
+
+def _made_at(project: Project) -> dict[str, str]:
+    """When the datasets that the database knows were made."""
     with project.database.connect() as connection:
-        return set(connection.scalars(select(datasets.c.id).where(datasets.c.created_at > hour)))
+        return {row.id: row.created_at for row in connection.execute(select(datasets))}
 
 
 def all_datasets(project: Project) -> list[Dataset]:
@@ -154,43 +194,17 @@ def is_owned(project: Project, path: Path) -> bool:
     return path.resolve().is_relative_to(project.folder.resolve())
 
 
-def _files(project: Project, person: Person) -> dict[str, JsonObject]:
-    data, found = project.settings.data, dict[str, JsonObject]()
+def _files(project: Project, people: People) -> dict[str, dict[str, JsonObject]]:
+    """Rows and sha256 of each file that holds one of them, by file and pseudonym."""
+    data, found = project.settings.data, dict[str, dict[str, JsonObject]]()
     for name in (*data.files, *data.test_files, *weak_files(project)):
         if data.subject is None:
             break
         try:
-            rows = rows_of_subject(project.folder / name, data.subject, person.is_whose)
+            counts = rows_by_owner(project.folder / name, data.subject, people.owner)
         except NotFound:
             continue  # a file that is not there holds nobody
-        if rows:
-            found[name] = {"rows": len(rows), "sha256": sha256_file(project.folder / name)}
-    return found
-
-
-def _made_of(project: Project) -> dict[Path, str]:
-    """The dataset of each version's folder on disk, whether or not the database knows it."""
-    folder = project.kept / "versions"
-    paths = sorted(folder.glob("v*")) if folder.exists() else []
-    return {
-        path: read_json(path / "manifest.json")["dataset"]["id"]
-        for path in paths
-        if (path / "manifest.json").exists()
-    }
-
-
-def _bodies(project: Project, ids: set[str], versions: list[str]) -> set[str]:
-    """Converted bodies that a row of the person calibrated, or of versions that saw one."""
-    found = set[str]()
-    for path in (project.kept / "bodies").glob("*/body.json"):
-        if ids & set(read_json(path).get("rows", ())):
-            found.add(path.parent.name)
-    tuned = [project.kept / "versions" / name for name in versions]
-    tuned = [path for path in tuned if read_json(path / "manifest.json")["method"] not in FROZEN]
-    if tuned:
-        from millwright.serve.torch_body import read_body_key  # PyTorch, only where it must be
-
-        for path in tuned:
-            key = read_body_key(path)
-            found |= {body.name for body in (project.kept / "bodies").glob(f"{key}-*")}
+        if counts:
+            sha256 = sha256_file(project.folder / name)
+            found[name] = {person: {"rows": count, "sha256": sha256} for person, count in counts.items()}
     return found

@@ -1,4 +1,4 @@
-"""Takes a person's rows out of a labelled file and changes nothing else of it.
+"""Takes people's rows out of a labelled file and changes nothing else of it.
 
 The result is read back before it replaces the file: every other row must be what it was. Where that cannot be
 reached, the file is left as it is and named to the user.
@@ -6,6 +6,7 @@ reached, the file is left as it is and named to the user.
 
 import gzip
 import io
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ IsWhose = Callable[[str], bool]
 
 @dataclass(frozen=True)
 class Rewritten:
-    """How many rows of the person a file had, and whether they are gone."""
+    """How many rows of the people a file had, and whether they are gone."""
 
     rows: int
     is_done: bool
@@ -45,13 +46,33 @@ def rows_of_subject(path: Path, column: str, is_whose: IsWhose) -> list[int]:
     return _numbers(read_table(path), column, is_whose)
 
 
-def without_subject(path: Path, column: str, is_whose: IsWhose) -> Rewritten:
-    """Write a file anew without a person's rows.
+def rows_by_owner(path: Path, column: str, owner_of: Callable[[str], str | None]) -> dict[str, int]:
+    """How many rows of a file each of some people has; the file is read once.
 
     Args:
         path: a labelled file.
-        column: the one that names the person.
-        is_whose: whether a cell of it names the person.
+        column: the one that names people.
+        owner_of: whom of them a cell of it names, None for others.
+
+    Returns:
+        Counts by person, of those who have rows; empty if the file has no such column.
+    """
+    table, found = read_table(path), Counter[str]()
+    if column not in table.columns:
+        return {}
+    for name, count in table.frame[column].value_counts().iter_rows():
+        if name and (owner := owner_of(name)) is not None:
+            found[owner] += count
+    return dict(found)
+
+
+def without_subjects(path: Path, column: str, is_whose: IsWhose) -> Rewritten:
+    """Write a file anew without the rows of some people.
+
+    Args:
+        path: a labelled file.
+        column: the one that names people.
+        is_whose: whether a cell of it names one of those who are to go.
 
     Returns:
         How many rows there were, and whether they are gone.

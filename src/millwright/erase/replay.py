@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from millwright.erase.erasure import Erased, erase_pseudonym
-from millwright.erase.found import Person, find
+from millwright.erase.erasure import Erased, erase_pseudonyms
+from millwright.erase.found import Found, find
+from millwright.erase.people import People
 from millwright.errors import BadInput
 from millwright.privacy.keys import KeyStore
 from millwright.privacy.receipts import check_receipt
@@ -31,17 +32,26 @@ def replay(
         The new receipts by pseudonym; empty where nobody had come back.
 
     Raises:
-        BadInput: a receipt is not of this project, or this project's key did not sign it.
+        BadInput: a receipt is not of this project, or this project's key did not sign it; or somebody who
+            came back is under a legal hold: the others are erased then.
     """
-    vault, found = open_vault(project), dict[str, Erased]()
+    vault = open_vault(project)
     for path in receipts:
         _take_over(vault.keys, path)
-    for pseudonym, erased_at in vault.keys.tombstones().items():
-        back = find(project, Person(vault.keys, pseudonym), until=erased_at)
-        owned = set(back.files) - set(back.not_owned)
-        if any(back.rows.values()) or owned or back.datasets or back.versions:
-            found[pseudonym] = erase_pseudonym(project, vault, pseudonym, progress=progress)
-    return found
+    stones = vault.keys.tombstones()
+    found = find(project, People(vault.keys, tuple(stones)), until=stones)
+    back = [person for person, about in found.items() if _is_back(about)]
+    if not back:
+        return {}
+    erased, refused = erase_pseudonyms(project, vault, back, progress=progress)
+    for error in refused.values():  # under a legal hold, since the others are here
+        raise error
+    return {person: erased[person] for person in back}
+
+
+def _is_back(found: Found) -> bool:
+    owned = set(found.files) - set(found.not_owned)
+    return bool(any(found.rows.values()) or owned or found.datasets or found.versions)
 
 
 def _take_over(keys: KeyStore, path: Path) -> None:

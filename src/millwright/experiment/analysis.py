@@ -9,7 +9,7 @@ import numpy as np
 
 from millwright.experiment.adjustment import predictable_regression, running_mean
 from millwright.experiment.alpha import split_alpha
-from millwright.experiment.confidence_sequences import betting_interval
+from millwright.experiment.confidence_sequences import MIN_PER_ARM, asymptotic, betting_interval
 from millwright.experiment.eprocess import betting
 from millwright.experiment.outcomes import METRICS, RESPONSE, Units, read_units
 from millwright.experiment.plans import Experiment
@@ -24,7 +24,8 @@ class Effect:
     """A challenger less the champion on one metric; the interval holds whenever one looks.
 
     `users` are those of both whose outcome is known. `p_value` is the least alpha at which a difference
-    would have been found, at any look until now.
+    would have been found, at any look until now. `likely_low` and `likely_high` are the asymptotic interval:
+    for the eye, it decides nothing. None before each arm has 100 users.
     """
 
     metric: str
@@ -37,6 +38,8 @@ class Effect:
     p_value: float
     users: int
     challenger_users: int
+    likely_low: float | None = None
+    likely_high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,10 @@ class ArmFigures:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that decides. `response` holds, a challenger each, the effect on who answers at all."""
+    """Everything that decides. `response` holds, a challenger each, the effect on who answers at all.
+
+    `step_users` are those whom the shares of now gave a challenger and whose window has closed.
+    """
 
     arms: tuple[ArmFigures, ...]
     primary: tuple[Effect, ...]
@@ -104,7 +110,9 @@ def analyse(project: Project, experiment: Experiment, at: str) -> Analysis:
             if METRICS[plan.metric].needs_answer and plan.heard == "everyone"
         ),
         is_mismatched=any(_is_mismatched(units, history, arm) for arm in plan.challengers),
-        step_users={arm: int((is_new_N & (units.arm_N == arm)).sum()) for arm in plan.challengers},
+        step_users={
+            arm: int((is_new_N & units.is_closed_N & (units.arm_N == arm)).sum()) for arm in plan.challengers
+        },
     )  # fmt: skip
 
 
@@ -123,7 +131,8 @@ def effect_of(units: Units, history: dict[int, Traffic], arm: str, metric: str, 
     """
     share_N = _shares(units, history, arm)
     outcome_N = units.outcomes[metric]
-    use_N = units.is_closed_N & ~np.isnan(outcome_N) & (share_N > 0) & (share_N < 1)
+    is_instant = metric in METRICS and METRICS[metric].is_instant
+    use_N = (units.is_closed_N | is_instant) & ~np.isnan(outcome_N) & (share_N > 0) & (share_N < 1)
     use_N &= (units.arm_N == arm) | (units.arm_N == CHAMPION_ARM)
     outcome_T, is_challenger_T = outcome_N[use_N], units.arm_N[use_N] == arm
     centre_T = _expected(outcome_T, units.before.get(metric, np.full(len(use_N), np.nan))[use_N])
@@ -134,7 +143,16 @@ def effect_of(units: Units, history: dict[int, Traffic], arm: str, metric: str, 
     return Effect(
         metric, arm, _mean(outcome_T[~is_challenger_T]), _mean(outcome_T[is_challenger_T]),
         low, high, alpha, min(1.0, 2 * float(np.exp(-evidence))), len(outcome_T), int(is_challenger_T.sum()),
+        *_likely(scores, is_challenger_T, alpha),
     )  # fmt: skip
+
+
+def _likely(scores: Scores, is_challenger_T: np.ndarray, alpha: float) -> tuple[float | None, float | None]:
+    """The asymptotic interval now, None in place of bounds that say nothing yet."""
+    if min(is_challenger_T.sum(), (~is_challenger_T).sum()) < MIN_PER_ARM:
+        return None, None
+    low_T, high_T = asymptotic(scores, is_challenger_T, alpha)
+    return float(low_T[-1]), float(high_T[-1])
 
 
 def _expected(outcome_T: np.ndarray, before_T: np.ndarray) -> np.ndarray:

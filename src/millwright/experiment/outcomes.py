@@ -2,7 +2,8 @@
 
 A user counts with the arm of the first request; a later request counts while it got the same arm. What
 is known when the window after the first request closes is the outcome, and what comes later changes
-nothing: so delays cannot favour an arm.
+nothing: so delays cannot favour an arm. What a server knows with its answer (failures, time) is that of the
+first request and counts at once: so a version that fails need not fail for a whole window.
 
 Shape suffixes: N users in the order of their first requests.
 """
@@ -43,12 +44,16 @@ class Event:
 
 @dataclass(frozen=True)
 class Metric:
-    """What a request counts, in [0, 1] or None where nothing is known; `is_good` tells which way is up."""
+    """What a request counts, in [0, 1] or None where nothing is known; `is_good` tells which way is up.
+
+    `is_instant` metrics are known with the answer: a user's first request counts, and nothing is waited for.
+    """
 
     about: str
     is_good: bool
     needs_answer: bool
     value: Callable[[Event, Sequence[Opinion], float], float | None]
+    is_instant: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,11 @@ def _slow(event: Event, said: Sequence[Opinion], slow_s: float) -> float | None:
     return None if event.seconds is None else float(event.seconds > slow_s)
 
 
+def _cost(event: Event, said: Sequence[Opinion], slow_s: float) -> float | None:
+    del said
+    return None if event.seconds is None else min(1.0, event.seconds / slow_s)
+
+
 METRICS = {
     "accepted": Metric("answers that were confirmed, of those that were judged", True, True, _accepted),
     "not_corrected": Metric("answers that nobody corrected or disliked", True, False, _not_corrected),
@@ -127,10 +137,11 @@ METRICS = {
     "recommendation": Metric("NPS: promoters 1, passives 0.5, detractors 0", True, True, _recommendation),
     "resolved": Metric("requests that were resolved", True, False, _became("resolved")),
     "bought": Metric("requests after which something was bought", True, False, _became("bought")),
-    "errors": Metric("requests that failed", False, False, lambda event, said, slow_s: 0.0),
+    "errors": Metric("first requests that failed", False, False, lambda event, said, slow_s: 0.0, True),
     "escalations": Metric("requests that went to a person", False, False, _became("escalated")),
     "complaints": Metric("thumbs down and low scores", False, False, _complaint),
-    "slow": Metric("answers slower than slow_s", False, False, _slow),
+    "slow": Metric("first answers slower than slow_s", False, False, _slow, True),
+    "cost": Metric("the machine's time for the first answer, in slow_s", False, False, _cost, True),
 }
 RESPONSE = "response"
 
@@ -169,7 +180,7 @@ def read_units(
                 failures.c.traffic.in_(_shares_of(experiment)), failures.c.created_at <= at
             )
         ).all()
-    events, said = _read(
+    events, said = read_requests(
         project, predictions.c.traffic.in_(_shares_of(experiment)) & (predictions.c.created_at <= at), at
     )
     events += [
@@ -177,7 +188,9 @@ def read_units(
     ]
     by_unit = _by_unit(events)
     rows = [_unit(own, said, metrics, window_hours, slow_s, only_asked) for own in by_unit.values()]
-    known = _read(project, predictions.c.subject.in_(units) & (predictions.c.created_at < start), start or "")
+    known = read_requests(
+        project, predictions.c.subject.in_(units) & (predictions.c.created_at < start), start or ""
+    )
     earlier = _by_unit(known[0])
     past = [_means(earlier.get(unit, ()), known[1], metrics, slow_s, only_asked) for unit in by_unit]
     return Units(
@@ -207,7 +220,7 @@ def _by_unit(events: Sequence[Event]) -> dict[str, list[Event]]:
     return found
 
 
-def _read(
+def read_requests(
     project: Project, which: ColumnElement[bool], at: str
 ) -> tuple[list[Event], dict[str, list[Opinion]]]:
     """Requests that were answered, and what was said of each until an hour, oldest first."""
@@ -242,12 +255,18 @@ def _unit(
     events: Sequence[Event], said: dict[str, list[Opinion]], metrics: Sequence[str],
     window_hours: float, slow_s: float, only_asked: bool,
 ) -> list[float]:  # fmt: skip
-    """The means of a user's requests by metric, then whether any of them was judged."""
+    """A user's outcome by metric, of the first request or of all, then whether any of them was judged."""
     end, arm = _end(events[0].created_at, window_hours), events[0].arm
     own = [event for event in events if event.arm == arm and event.created_at < end]
     timely = {event.id: [one for one in said.get(event.id, ()) if one.created_at < end] for event in own}
     was_judged = any(_last(told, "label", "rating", "csat", "nps") for told in timely.values())
-    return [*_means(own, timely, metrics, slow_s, only_asked), float(was_judged)]
+    instant = _means(own[:1], timely, metrics, slow_s, only_asked)
+    whole = _means(own, timely, metrics, slow_s, only_asked)
+    values = [
+        first if METRICS[name].is_instant else mean
+        for name, first, mean in zip(metrics, instant, whole, strict=True)
+    ]
+    return [*values, float(was_judged)]
 
 
 def _means(

@@ -15,6 +15,7 @@ from millwright.registry.signatures import verify_version
 from millwright.registry.traffic import CHAMPION_ARM, Arm, start_traffic
 from millwright.registry.versions import CHALLENGER, CHAMPION, resolve
 from millwright.serve.promotion import promote
+from millwright.settings import refuse_spans
 from millwright.store.database import now
 from millwright.store.tables import experiments
 
@@ -28,8 +29,9 @@ class Plan:
     """How challengers are held against the champion.
 
     `steps` are the shares of all challengers together, one after the other; 0 lets them answer unseen.
-    `step_units` users of a challenger make the next step, unless it does harm. `margin` is the harm to a
-    guardrail that is borne. A user's outcome is what is known `window_hours` after the first request.
+    `step_units` users of a challenger whose outcome is known make the next step, unless it does harm.
+    `margin` is the harm to a guardrail that is borne. A user's outcome is what is known `window_hours` after
+    the first request.
     """
 
     champion: str
@@ -91,6 +93,10 @@ def check_plan(plan: Plan) -> None:
             f"steps must be rising shares that end between 0 and 1, got {plan.steps}; as in 0.01 0.1 0.5",
             "steps",
         )
+    if not 0 <= plan.min_effect < 1:
+        raise BadInput(
+            f"min_effect must be at least 0 and below 1, got {plan.min_effect}; 0.01 is a point", "min_effect"
+        )
     for field in ("step_units", "window_hours", "max_days", "slow_s", "margin"):
         if getattr(plan, field) <= 0:
             raise BadInput(f"{field} must be over 0, got {getattr(plan, field)}; raise it", field)
@@ -113,6 +119,7 @@ def start(project: Project, plan: Plan, name: str | None = None) -> Experiment:
         Busy: another experiment runs.
         Corrupt: a version is damaged, so it may not serve.
     """
+    refuse_spans(project.settings, "an experiment")
     check_plan(plan)
     for version in plan.challengers:
         verify_version(project, resolve(project, version))

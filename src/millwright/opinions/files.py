@@ -20,6 +20,7 @@ from millwright.privacy.vault_tokens import VaultToken, store_tokens
 from millwright.project import Project
 from millwright.records import Excluded, Opinion
 from millwright.registry.versions import CHAMPION, version_manifest
+from millwright.settings import SPANS
 from millwright.store.database import hour_of, now
 from millwright.store.tables import predictions
 
@@ -66,7 +67,8 @@ def import_opinions(project: Project, path: Path) -> Imported:
             f"{', '.join(table.columns)}; rename or remove what differs",
             field="file",
         )
-    labels = set(version_manifest(project, CHAMPION)["labels"])
+    has_spans = project.settings.project.task == SPANS
+    labels = None if has_spans else set(version_manifest(project, CHAMPION)["labels"])
     vault, masking = open_vault(project), masker(project, reversible=True)
     own = vault.keys.derived_key(PURPOSE)
     new, repeated, refused = 0, 0, list(table.unreadable)
@@ -90,7 +92,7 @@ def import_opinions(project: Project, path: Path) -> Imported:
     return Imported(path.name, new, repeated, tuple(refused))
 
 
-def _checked(connection: Connection, row: dict[str, str], labels: set[str], own: bytes) -> Opinion:
+def _checked(connection: Connection, row: dict[str, str], labels: set[str] | None, own: bytes) -> Opinion:
     """The opinion of a row as it came; raises BadInput naming the field that cannot be used.
 
     What a row says, before anything in it is masked, is its name: another policy, or a better detector, does

@@ -12,7 +12,7 @@ import numpy as np
 from sqlalchemy import Connection, insert, select
 
 from millwright.data.split import unit_of
-from millwright.errors import NotFound
+from millwright.feedback import no_prediction
 from millwright.privacy.sealed import read_opinions
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
@@ -52,7 +52,7 @@ def next_survey(project: Project, prediction: str, survey: Survey) -> Ask:
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # two that ask at once get one draw
         about = connection.execute(select(predictions).where(predictions.c.id == prediction)).first()
         if about is None:
-            raise NotFound(f"no prediction {prediction!r}; pass an id that POST /v1/predictions returned")
+            raise no_prediction(prediction)
         kept = connection.execute(
             select(survey_asks).where(survey_asks.c.prediction == prediction, survey_asks.c.survey == survey)
         ).first()

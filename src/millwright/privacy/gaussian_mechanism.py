@@ -9,7 +9,7 @@ composition.
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from scipy.optimize import brentq
@@ -19,6 +19,9 @@ from millwright.errors import BadInput
 
 LEAST_MU, MOST_MU = 1e-6, 50.0
 SUMMED = 4
+
+Normals = Callable[[int], np.ndarray]
+Uniforms = Callable[[int], np.ndarray]
 
 
 def delta_of(mu: float, epsilon: float) -> float:
@@ -84,9 +87,20 @@ def secure_normals(count: int) -> np.ndarray:
 
     Source: Mironov 2012, doi:10.1145/2382196.2382264; Holohan and Braghin 2021, arXiv:2107.10138.
     """
-    words = np.frombuffer(os.urandom(8 * SUMMED * count), np.uint64) >> np.uint64(11)
-    normal: np.ndarray = ndtri((words + 0.5) / 2.0**53).reshape(SUMMED, count)
+    normal: np.ndarray = ndtri((_words(SUMMED * count) + 0.5) / 2.0**53).reshape(SUMMED, count)
     drawn: np.ndarray = normal.sum(0) / math.sqrt(SUMMED)
+    return drawn
+
+
+def secure_uniforms(count: int) -> np.ndarray:
+    """Numbers in [0, 1) [count] that nobody can foretell, from `os.urandom`."""
+    drawn: np.ndarray = _words(count) / 2.0**53
+    return drawn
+
+
+def _words(count: int) -> np.ndarray:
+    """Random whole numbers below 2^53."""
+    drawn: np.ndarray = np.frombuffer(os.urandom(8 * count), np.uint64) >> np.uint64(11)
     return drawn
 
 

@@ -10,7 +10,7 @@ import json
 import secrets
 import threading
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
@@ -179,14 +179,27 @@ class KeyStore:
         Returns:
             Whether there was a key.
         """
-        subject, erased_at = tombstone["subject"], tombstone["erased_at"]
+        return self.destroy_all([tombstone]) > 0
+
+    def destroy_all(self, stones: Sequence[JsonObject]) -> int:
+        """Destroy the data keys of some people in one commit and keep their tombstones.
+
+        Args:
+            stones: as for `destroy`, one a person.
+
+        Returns:
+            How many had a key.
+        """
+        had = 0
         with self._engine.begin() as connection:
-            had = connection.execute(delete(keys).where(keys.c.owner == subject)).rowcount > 0
-            connection.execute(delete(tombstones).where(tombstones.c.subject == subject))
-            signed = json.dumps(tombstone)
-            connection.execute(insert(tombstones).values(subject=subject, erased_at=erased_at, signed=signed))
+            for stone in stones:
+                subject, signed = stone["subject"], json.dumps(stone)
+                had += connection.execute(delete(keys).where(keys.c.owner == subject)).rowcount
+                connection.execute(delete(tombstones).where(tombstones.c.subject == subject))
+                values = {"subject": subject, "erased_at": stone["erased_at"], "signed": signed}
+                connection.execute(insert(tombstones).values(**values))
             self._next_generation(connection)
-        empty_log(self._engine)  # else the key would stay in it
+        empty_log(self._engine)  # else the keys would stay in it
         self.refresh()
         return had
 

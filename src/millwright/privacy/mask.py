@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from millwright.modalities.places import Edit, Round, clean_with_edits
 from millwright.privacy.detect import Detector, detector
 from millwright.privacy.entities import ENTITIES, Span
 from millwright.privacy.find_many import find_many
@@ -51,6 +52,7 @@ class Masker:
         *,
         owners: Sequence[str | None] = (),
         taken: dict[str, VaultToken] | None = None,
+        edits: Sequence[list[Round]] | None = None,
     ) -> list[str]:
         """Texts with their personal data replaced.
 
@@ -63,6 +65,7 @@ class Masker:
             owners: the pseudonym of the person whose data each text is; all are nobody's where none is given.
             taken: takes the tokens that were put, for the caller to store before the texts; without it
                 they are on disk when this returns.
+            edits: a list a text, each of which takes the rounds of replacements that its text went through.
 
         Returns:
             As many texts, in order.
@@ -78,10 +81,12 @@ class Masker:
             found = find_many(finder, [masked[place] for place in due])
             tokens = self._tokens([(masked[at], of[at], spans) for at, spans in _some(due, found)], taken)
             for place, spans in _some(due, found):
-                text = self._replaced(masked[place], of[place], spans, tokens, counts)
+                text, made = self._replaced(masked[place], of[place], spans, tokens, counts)
                 if text != masked[place]:
                     masked[place] = text
                     changed.append(place)
+                    if edits is not None:
+                        edits[place].append(made)
             due = changed
         return masked
 
@@ -110,17 +115,18 @@ class Masker:
         spans: Spans,
         tokens: Mapping[Value, str],
         counts: Counter[str] | None,
-    ) -> str:
-        parts, end = [], 0
+    ) -> tuple[str, Round]:
+        parts, made, end = [], list[Edit](), 0
         for span in spans:
             value = text[span.start : span.end]
             token = tokens.get(Value(owner, span.entity, value))
             put = self._stand_in(text, span) if token is None else f"<{span.entity}:{token}>"
             parts += [text[end : span.start], put]
+            made.append(Edit(span.start, span.end, len(put)))
             end = span.end
             if counts is not None and put != value:
                 counts[span.entity] += 1
-        return "".join([*parts, text[end:]])
+        return "".join([*parts, text[end:]]), tuple(made)
 
     def _stand_in(self, text: str, span: Span) -> str:
         entity, value = span.entity, text[span.start : span.end]
@@ -176,6 +182,21 @@ def names_of(project: Project) -> bool | str:
     if isinstance(names, str) and (project.folder / names).is_dir():
         return str(project.folder / names)
     return names
+
+
+def read_in(own: Masker, texts: Iterable[str]) -> tuple[list[str], list[list[Round]]]:
+    """Texts as a model reads them, and the edits by which each became so.
+
+    Args:
+        own: what becomes of personal data.
+        texts: as they came.
+
+    Returns:
+        Clean texts with personal data replaced, and the rounds of edits of each.
+    """
+    pairs = [clean_with_edits(text) for text in texts]
+    edits = [rounds for _, rounds in pairs]
+    return own.mask_all([text for text, _ in pairs], edits=edits), edits
 
 
 def keyed_hash(key: bytes, entity: str, value: str) -> bytes:

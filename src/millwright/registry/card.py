@@ -3,7 +3,9 @@
 import json
 
 from millwright.records import JsonObject
+from millwright.settings import SPANS
 
+SPAN_METRICS = ("precision", "recall", "f1", "macro_f1", "exact_rows")
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "calibration_error", "log_loss")
 
 
@@ -17,17 +19,19 @@ def model_card(manifest: JsonObject, membership: JsonObject | None = None) -> st
     Returns:
         The text of README.md.
     """
-    splits = manifest["dataset"]["splits"]
+    splits, has_spans = manifest["dataset"]["splits"], manifest.get("task") == SPANS
+    pipeline = SPANS if has_spans else "text-classification"
+    does = "Finds spans of {} labels in text." if has_spans else "Classifies text into {} labels."
     lines = [
         "---",
         "library_name: millwright",
-        "pipeline_tag: text-classification",
+        f"pipeline_tag: {pipeline}",
         f"base_model: {json.dumps(manifest['backbone']['name'], ensure_ascii=False)}",  # YAML reads JSON
-        "tags: [text-classification, millwright]",
+        f"tags: [{pipeline}, millwright]",
         "---",
         f"# {manifest['project']} {manifest['name']}",
         "",
-        f"Classifies text into {len(manifest['labels'])} labels. Made {manifest['created_at']}.",
+        f"{does.format(len(manifest['labels']))} Made {manifest['created_at']}.",
         "",
         "## How it was made",
         f"- Method: `{manifest['method']}`; {manifest['why']}.",
@@ -47,7 +51,7 @@ def model_card(manifest: JsonObject, membership: JsonObject | None = None) -> st
     else:
         lines += [f"On {metrics['rows']} test rows, with 95 % bootstrap intervals:", ""]
         lines += ["| metric | value | low | high |", "|---|---|---|---|"]
-        for name in METRICS:
+        for name in SPAN_METRICS if has_spans else METRICS:
             figure = metrics[name]
             lines.append(f"| {name} | {figure['value']:.4f} | {figure['low']:.4f} | {figure['high']:.4f} |")
     lines += _privacy(manifest)
@@ -76,16 +80,27 @@ def _privacy(manifest: JsonObject) -> list[str]:
     return [
         "",
         "## Differential privacy",
-        f"- ε = {privacy['epsilon']:g}, δ = {privacy['delta']:g} (μ = {privacy['mu']:.4f}), for "
+        f"- ε = {privacy['epsilon']:g}, δ = {privacy['delta']:g} ({_noise(privacy)}), for "
         f"{privacy['people']:,} people.",
         f"- Unit: {privacy['unit']}. Neighbours: {privacy['neighbours']}.",
         f"- {privacy['mechanism']}."
+        + (f" Noise and draws come from {privacy['randomness']}." if "randomness" in privacy else "")
         + ("" if manifest["facts"]["is_calibrated"] else " People were too few to choose a temperature by."),
         f"- Covered: {'; '.join(privacy['covered'])}.",
         f"- Not covered: {'; '.join(privacy['not_covered'])}.",
         f"- Private versions that the project has released, this one included: {spent['releases']:,}. To a "
         f"person who taught all of them they promise ε = {spent['epsilon']:.3g} with δ = {spent['delta']:g}.",
     ]
+
+
+def _noise(privacy: JsonObject) -> str:
+    """How much noise there was: that of one release, or that of each step of a descent."""
+    if "steps" not in privacy:
+        return f"μ = {privacy['mu']:.4f}"
+    return (
+        f"{privacy['steps']} steps, sample rate {privacy['sample_rate']:g}, noise multiplier "
+        f"{privacy['noise_multiplier']:.4f}, gradients cut to length {privacy['clip']:g}"
+    )
 
 
 def _membership(audit: JsonObject) -> list[str]:

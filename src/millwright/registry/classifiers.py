@@ -1,4 +1,4 @@
-"""Puts a trained classifier into a version's folder, and takes it out again.
+"""Puts a trained model into a version's folder, and takes it out again.
 
 A folder holds weights.safetensors (or a file a shard), classifier.json, tokenizer.json, manifest.json and
 the model card README.md. It is sealed and never changes; which versions there are is in versions.py.
@@ -11,19 +11,22 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from millwright.data.dataset import Dataset
-from millwright.errors import MillwrightError
+from millwright.errors import BadInput, MillwrightError
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.budget import spend
 from millwright.registry.card import model_card
 from millwright.registry.signatures import drop_signature, sign_version, verify_version
 from millwright.registry.versions import VersionInfo, resolve, retired_versions
+from millwright.settings import SPANS
 from millwright.store.database import now
 from millwright.store.files import sealed_folder, write_json, write_text
 from millwright.store.tables import versions
 from millwright.train.ensemble import Trained, open_trained
 from millwright.train.fit import Fitted
 from millwright.train.metrics import Evaluation
+from millwright.train.span_metrics import SpanEvaluation
+from millwright.train.span_model import SpanModel, is_span_model, open_span_model
 
 MANIFEST_FORMAT = 1
 LIBRARIES = (
@@ -38,32 +41,44 @@ LIBRARIES = (
 )
 
 
-def load_classifier(project: Project, name: str) -> Trained:
-    """Load a version by name or alias.
+def load_model(project: Project, name: str) -> Trained | SpanModel:
+    """Load a version by name or alias, whatever its task.
 
     Args:
         project: an open project.
         name: a version or an alias.
 
     Returns:
-        The classifier.
+        A classifier, or what finds spans.
 
     Raises:
         NotFound: no such version.
         Corrupt: a file of it was truncated, edited, added or removed; the message names the file.
     """
-    return open_trained(verify_version(project, resolve(project, name)))
+    folder = verify_version(project, resolve(project, name))
+    return open_span_model(folder) if is_span_model(folder) else open_trained(folder)
+
+
+def load_classifier(project: Project, name: str) -> Trained:
+    """`load_model` for what only a classifier can do; BadInput if the version finds spans."""
+    model = load_model(project, name)
+    if isinstance(model, SpanModel):
+        raise BadInput(
+            f"version {name!r} finds spans (project.task {SPANS!r}), and this needs one label a text; "
+            "name a version that classifies texts"
+        )
+    return model
 
 
 def register(
-    project: Project, dataset: Dataset, fitted: Fitted, evaluation: Evaluation | None
+    project: Project, dataset: Dataset, fitted: Fitted, evaluation: Evaluation | SpanEvaluation | None
 ) -> VersionInfo:
-    """Write a trained classifier as the next version.
+    """Write a trained model as the next version.
 
     Args:
         project: an open project.
         dataset: what it was trained on.
-        fitted: the classifier and its facts.
+        fitted: the model and its facts.
         evaluation: what was measured on test rows, None where there are none.
 
     Returns:
@@ -79,7 +94,7 @@ def register(
             number=number,
             dataset=dataset.id,
             method=fitted.method,
-            accuracy=evaluation.accuracy.value if evaluation else None,
+            accuracy=evaluation.headline.value if evaluation else None,
             created_at=now(),
         )
         manifest = _manifest(project, info, dataset, fitted, evaluation)
@@ -112,12 +127,17 @@ def _free_number(project: Project) -> int:
 
 
 def _manifest(
-    project: Project, info: VersionInfo, dataset: Dataset, fitted: Fitted, evaluation: Evaluation | None
+    project: Project,
+    info: VersionInfo,
+    dataset: Dataset,
+    fitted: Fitted,
+    evaluation: Evaluation | SpanEvaluation | None,
 ) -> JsonObject:
     return {
         "format": MANIFEST_FORMAT,
         "name": info.name,
         "project": project.settings.project.name,
+        "task": project.settings.project.task,
         "created_at": info.created_at,
         "dataset": {"id": dataset.id, "splits": dataset.report["splits"]},
         "backbone": {"name": fitted.classifier.backbone.name, "sha256": fitted.classifier.backbone.sha256},

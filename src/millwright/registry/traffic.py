@@ -97,6 +97,12 @@ def traffic_history(project: Project, experiment: str) -> dict[int, Traffic]:
         return {row.id: _of_row(row) for row in connection.execute(wanted)}
 
 
+def list_traffic(project: Project) -> dict[int, tuple[Arm, ...]]:
+    """The arms of all shares that were ever in force, by id."""
+    with project.database.connect() as connection:
+        return {row.id: _of_row(row).arms for row in connection.execute(select(traffic))}
+
+
 def start_traffic(
     connection: Connection, experiment: str, salt: str, arms: Sequence[Arm], shadows: Sequence[str] = ()
 ) -> None:

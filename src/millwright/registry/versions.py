@@ -26,7 +26,7 @@ ROLLED_BACK = "rolled back from "
 
 @dataclass(frozen=True)
 class VersionInfo:
-    """A line of the list of versions."""
+    """A line of the list of versions; `accuracy` is the F1 of spans where spans are to be found."""
 
     name: str
     number: int

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from millwright.records import TurnRecord
 from millwright.train.metrics import ClassScore, Confusion, ReliabilityBin
+from millwright.train.span_metrics import SpanScore
 
 ACCENT, QUIET, INK, GRID, PAPER = "#0f766e", "#94a3b8", "#334155", "#e2e8f0", "#ffffff"
 THEME = {ACCENT: "accent", QUIET: "quiet", INK: "ink", GRID: "grid", PAPER: "paper"}
@@ -83,6 +84,24 @@ def per_class_f1(classes: Sequence[ClassScore]) -> str:
     return _svg(figure)
 
 
+def per_label_f1(scores: Sequence[SpanScore]) -> str:
+    """F1 with its interval a label that has spans, the lowest on top; at most 40 labels."""
+    worst = sorted((score for score in scores if score.spans), key=lambda score: score.f1.value)[:MOST_LABELS]
+    figure, axes = _bars(len(worst), 0.24)
+    names = [f"{_short(score.label)} ({score.spans})" for score in worst]
+    ends = [
+        [score.f1.value - score.f1.low for score in worst],
+        [score.f1.high - score.f1.value for score in worst],
+    ]
+    axes.barh(range(len(worst)), [score.f1.value for score in worst], color=ACCENT, height=0.65)
+    axes.errorbar(
+        [score.f1.value for score in worst], range(len(worst)), xerr=ends, fmt="none", ecolor=INK, lw=1
+    )
+    _name_bars(axes, names)
+    axes.set(xlim=(0, 1), xlabel="F1 with its 95 % interval (spans in brackets)")
+    return _svg(figure)
+
+
 def confusions_chart(confused: Sequence[Confusion]) -> str:
     """The pairs that are taken for one another most often."""
     figure, axes = _bars(len(confused), 0.36)
@@ -94,8 +113,8 @@ def confusions_chart(confused: Sequence[Confusion]) -> str:
     return _svg(figure)
 
 
-def label_balance(labels: Mapping[str, Mapping[str, int]]) -> str:
-    """Rows a label and split, the largest on top; at most 40 labels."""
+def label_balance(labels: Mapping[str, Mapping[str, int]], unit: str = "rows") -> str:
+    """How many of a unit a label and split has, the largest on top; at most 40 labels."""
     largest = sorted(labels.items(), key=lambda item: -sum(item[1].values()))[:MOST_LABELS]
     figure, axes = _bars(len(largest), 0.24)
     left = [0] * len(largest)
@@ -105,7 +124,7 @@ def label_balance(labels: Mapping[str, Mapping[str, int]]) -> str:
         left = [a + b for a, b in zip(left, counts, strict=True)]
     _name_bars(axes, [_short(name) for name, _ in largest])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("rows")
+    axes.set_xlabel(unit)
     figure.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=3, loc="outside upper right")
     return _svg(figure)
 

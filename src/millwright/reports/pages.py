@@ -11,6 +11,7 @@ from millwright.records import JsonObject, TurnRecord
 from millwright.reports import charts
 from millwright.store.files import write_text
 from millwright.train.metrics import Evaluation
+from millwright.train.span_metrics import SpanEvaluation
 
 FIGURES = (
     "accuracy",
@@ -22,6 +23,15 @@ FIGURES = (
     "weighted_f1",
     "calibration_error",
     "log_loss",
+)
+SPAN_FIGURES = (
+    "precision",
+    "recall",
+    "f1",
+    "macro_precision",
+    "macro_recall",
+    "macro_f1",
+    "exact_rows",
 )
 _pages = Environment(loader=PackageLoader("millwright.reports"), autoescape=True, undefined=StrictUndefined)
 _pages.filters["themed"] = charts.themed
@@ -37,8 +47,13 @@ def data_page(report: JsonObject, name: str) -> str:
     Returns:
         HTML.
     """
+    unit = "spans" if "spans" in report else "rows"
     return _pages.get_template("data.html").render(
-        title=name, report=report, balance=charts.label_balance(report["labels"]), shown=charts.MOST_LABELS
+        title=name,
+        report=report,
+        unit=unit,
+        balance=charts.label_balance(report["labels"], unit),
+        shown=charts.MOST_LABELS,
     )
 
 
@@ -49,7 +64,7 @@ def write_data_report(project: Project, dataset: Dataset) -> Path:
     return page
 
 
-def evaluation_page(evaluation: Evaluation, title: str, facts: Mapping[str, str]) -> str:
+def evaluation_page(evaluation: Evaluation | SpanEvaluation, title: str, facts: Mapping[str, str]) -> str:
     """The page of an evaluation.
 
     Args:
@@ -60,6 +75,8 @@ def evaluation_page(evaluation: Evaluation, title: str, facts: Mapping[str, str]
     Returns:
         HTML.
     """
+    if isinstance(evaluation, SpanEvaluation):
+        return _span_evaluation_page(evaluation, title, facts)
     return _pages.get_template("evaluation.html").render(
         title=title,
         facts=facts,
@@ -70,6 +87,19 @@ def evaluation_page(evaluation: Evaluation, title: str, facts: Mapping[str, str]
         confusions=charts.confusions_chart(evaluation.confused),
         measured=[score for score in evaluation.per_class if score.rows],
         unmeasured=[score.label for score in evaluation.per_class if not score.rows],
+        shown=charts.MOST_LABELS,
+    )
+
+
+def _span_evaluation_page(evaluation: SpanEvaluation, title: str, facts: Mapping[str, str]) -> str:
+    return _pages.get_template("span_evaluation.html").render(
+        title=title,
+        facts=facts,
+        evaluation=evaluation,
+        figures=[(name.replace("_", " "), getattr(evaluation, name)) for name in SPAN_FIGURES],
+        labels=charts.per_label_f1(evaluation.per_label),
+        measured=[score for score in evaluation.per_label if score.spans],
+        unmeasured=[score for score in evaluation.per_label if not score.spans],
         shown=charts.MOST_LABELS,
     )
 

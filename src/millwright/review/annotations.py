@@ -17,8 +17,9 @@ from millwright.privacy.sealed import hidden_key, open_opinion, store_opinions, 
 from millwright.privacy.vault import Place, Vault, open_vault
 from millwright.project import Project
 from millwright.records import JsonObject, Opinion
-from millwright.review.agreement import adjudicated, krippendorff_alpha
+from millwright.review.agreement import adjudicated, krippendorff_alpha, weight_of
 from millwright.review.items import NO_QUEUE, Item, label_names, read_queue
+from millwright.settings import refuse_spans
 from millwright.store.database import now
 from millwright.store.tables import annotations, gold, opinions, predictions, review_items
 
@@ -46,7 +47,7 @@ def next_items(project: Project, annotator: str, count: int = 1, needed: int = 1
         project: a project whose queue was built.
         annotator: who asks; rows that they labelled or passed over do not come again.
         count: how many at most.
-        needed: how many annotators a row should have; it is offered to no more.
+        needed: how many annotators a row should have; it is offered to more only where these differ.
 
     Returns:
         Rows; a gold row looks like any other.
@@ -57,10 +58,8 @@ def next_items(project: Project, annotator: str, count: int = 1, needed: int = 1
     queue = read_queue(project)
     done = list_annotations(project)
     own = {one.item for one in done if one.annotator == annotator}
-    labels_of: dict[str, int] = {}
-    for one in done:
-        labels_of[one.item] = labels_of.get(one.item, 0) + (one.label is not None)
-    open_ = [item for item in queue if item.id not in own and labels_of.get(item.id, 0) < needed]
+    decided = verdicts(project, needed)
+    open_ = [item for item in queue if item.id not in own and decided.get(item.id) is None]
     golden = [item for item in _gold_items(open_vault(project)) if item.id not in own]
     found: list[Item] = []
     for item in open_:
@@ -187,6 +186,7 @@ def add_gold(project: Project, path: Path) -> int:
         NotFound: there is no such file, or the champion does not know a label.
         BadInput: a column is missing.
     """
+    refuse_spans(project.settings, "`millwright review`")
     table, labels = read_table(path), label_names(project)
     if not {"text", "label"} <= set(table.columns):
         raise BadInput(f"{path.name} must have the columns text and label, got {', '.join(table.columns)}")
@@ -206,11 +206,18 @@ def add_gold(project: Project, path: Path) -> int:
 
 
 def verdicts(project: Project, needed: int = 1) -> dict[str, str | None]:
-    """For each row that has labels enough, the one that most annotators gave; None where they differ."""
+    """For each row that has labels enough, the one that annotators agree on; None where they differ.
+
+    Each counts by how well they do on gold rows.
+    """
+    labels = _labels(project)
+    if not labels:
+        return {}
+    weights = {name: one["weight"] for name, one in _people(project).items()}
     return {
-        item: adjudicated(labels, needed)
-        for item, labels in _labels(project).items()
-        if len(labels) >= needed and not item.startswith(GOLD)
+        item: adjudicated(given, needed, weights)
+        for item, given in labels.items()
+        if len(given) >= needed and not item.startswith(GOLD)
     }
 
 
@@ -256,6 +263,30 @@ def _reviewed(connection: Connection, vault: Vault, prediction: str) -> list[str
 def review_status(project: Project, needed: int = 1) -> JsonObject:
     """How far the review is: rows done, agreement, each annotator on gold rows, what differs."""
     labels, found = _labels(project), verdicts(project, needed)
+    queue = read_queue(project)
+    return {
+        "rows": len(queue),
+        "labelled": sum(item.id in labels for item in queue),
+        "agreed": sum(label is not None for label in found.values()),
+        "differ": [item for item, label in found.items() if label is None],
+        "krippendorff_alpha": krippendorff_alpha(
+            [list(given.values()) for item, given in labels.items() if not item.startswith(GOLD)]
+        ),
+        "annotators": _people(project),
+    }
+
+
+def _labels(project: Project) -> dict[str, dict[str, str]]:
+    """The labels of each row, by annotator."""
+    found: dict[str, dict[str, str]] = {}
+    for one in list_annotations(project):
+        if one.label is not None:
+            found.setdefault(one.item, {})[one.annotator] = one.label
+    return found
+
+
+def _people(project: Project) -> dict[str, JsonObject]:
+    """What each annotator did, how well on gold rows, and how much their labels weigh by that."""
     known = {item: content["label"] for item, content in _gold(open_vault(project)).items()}
     people: dict[str, JsonObject] = {}
     for one in list_annotations(project):
@@ -264,25 +295,10 @@ def review_status(project: Project, needed: int = 1) -> JsonObject:
         if one.item in known and one.label is not None:
             about["gold"] += 1
             about["gold_right"] += int(one.label == known[one.item])
-    queue = read_queue(project)
-    return {
-        "rows": len(queue),
-        "labelled": sum(item.id in labels for item in queue),
-        "agreed": sum(label is not None for label in found.values()),
-        "differ": [item for item, label in found.items() if label is None],
-        "krippendorff_alpha": krippendorff_alpha(
-            [given for item, given in labels.items() if not item.startswith(GOLD)]
-        ),
-        "annotators": people,
-    }
-
-
-def _labels(project: Project) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for one in list_annotations(project):
-        if one.label is not None:
-            found.setdefault(one.item, []).append(one.label)
-    return found
+    count = len(label_names(project))
+    for about in people.values():
+        about["weight"] = weight_of(about["gold_right"], about["gold"], count)
+    return people
 
 
 def _gold(vault: Vault) -> dict[str, JsonObject]:

@@ -22,9 +22,9 @@ NO_QUEUE = "no rows wait for review; run `millwright review build`"
 class Item:
     """A row to look at. `id` is "prediction:ID" or "row:ID"; `given` the label that it has, if any.
 
-    `reason` is coverage, margin or chance (nobody labelled it), suspect (its label looks wrong) or
-    disagreement (a user said another label than the model, which was sure). `choices` are the model's
-    likeliest labels with their probabilities.
+    `reason` is coverage, margin, chance or new (nobody labelled it, and new is unlike all that taught),
+    suspect (its label looks wrong) or disagreement (a user said another label than the model, which was
+    sure). `choices` are the model's likeliest labels with their probabilities.
     """
 
     id: str

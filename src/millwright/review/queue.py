@@ -17,10 +17,11 @@ from millwright.registry.versions import CHAMPION, resolve, version_manifest
 from millwright.review.annotations import REVIEWED
 from millwright.review.items import Item, write_queue
 from millwright.review.label_errors import out_of_fold, suspects
-from millwright.review.selection import worth_labelling
+from millwright.review.selection import unlike, worth_labelling
 from millwright.serve.engine import Answering
 from millwright.serve.loading import Loader
-from millwright.store.tables import opinions, predictions
+from millwright.settings import refuse_spans
+from millwright.store.tables import drifts, opinions, predictions
 from millwright.train.backbones import load_backbone
 from millwright.train.calibrate import softmax
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
@@ -28,7 +29,8 @@ from millwright.train.states import cached_features, checked_precision
 
 MOST_CANDIDATES = 5_000
 BATCH = 256
-OTHERS_SHARE = 0.2  # of the queue each for suspected labels and for disagreements with users
+OTHERS_SHARE = 0.2  # of the queue each for suspected labels, disagreements with users, and what is new
+DRIFT_SHARE = 0.4  # of the queue for what is new, once drift was found
 SURE = 0.8
 CHOICES = 3
 
@@ -49,6 +51,7 @@ def build_queue(project: Project, count: int = 100, progress: Progress = quiet) 
         Corrupt: it is damaged.
         Busy: another process builds the queue, or erases somebody.
     """
+    refuse_spans(project.settings, "`millwright review`")
     with project.lock("review"):  # what an erasure takes away meanwhile must not come back
         return _build(project, count, progress)
 
@@ -63,7 +66,7 @@ def _build(project: Project, count: int, progress: Progress) -> list[Item]:
     kinds = [
         _suspected(project, model.labels, rows, others),
         _disagreements(vault, others),
-        _unlabelled(vault, model, row_feature_MD, count, progress),
+        *_unlabelled(vault, model, row_feature_MD, count, progress),
     ]
     owners = {f"row:{row.id}": vault.pseudonym(row.subject) for row in rows}
     queue = write_queue(project, _in_turns(kinds)[:count], owners)
@@ -130,8 +133,10 @@ def _disagreements(vault: Vault, count: int) -> list[Item]:
 
 def _unlabelled(
     vault: Vault, model: Answering, known_MD: np.ndarray, count: int, progress: Progress
-) -> list[Item]:
-    """Predictions that nobody labelled.
+) -> tuple[list[Item], list[Item]]:
+    """Predictions that nobody labelled: those unlike all that taught, and those that are worth it otherwise.
+
+    What was drawn by chance stays so, whatever it is like, so that it remains a fair sample.
 
     Users who are always asked are left out: were their rows chosen by how unsure the model is, what is
     measured on them would no longer be a fair sample.
@@ -149,15 +154,31 @@ def _unlabelled(
         by_text = {open_prediction(vault, row).text: row.id for row in connection.execute(wanted)}
     texts = list(by_text)
     if not texts:
-        return []
+        return [], []
     feature_ND = _features(model, texts, progress, 0.5)
     probability_NC = model.probabilities(feature_ND)
     chosen_N, why = worth_labelling(feature_ND, probability_NC, known_MD, count, seed=len(texts))
-    return [
-        Item(PREDICTION + by_text[texts[at]], texts[at], reason, None,
-             _choices(model.labels, probability_NC[at]))
-        for at, reason in zip(chosen_N, why, strict=True)
-    ]  # fmt: skip
+    drawn = {int(at) for at, reason in zip(chosen_N, why, strict=True) if reason == "chance"}
+    share = DRIFT_SHARE if _has_drifted(vault.project) else OTHERS_SHARE
+    fresh = [int(at) for at in unlike(feature_ND, known_MD, len(texts)) if int(at) not in drawn]
+
+    def item(at: int, reason: str) -> Item:
+        """A prediction as a row of the queue."""
+        choices = _choices(model.labels, probability_NC[at])
+        return Item(PREDICTION + by_text[texts[at]], texts[at], reason, None, choices)
+
+    return (
+        [item(at, "new") for at in fresh[: round(share * count)]],
+        [item(int(at), reason) for at, reason in zip(chosen_N, why, strict=True)],
+    )
+
+
+def _has_drifted(project: Project) -> bool:
+    """Whether the last check of the champion for drift found some."""
+    with project.database.connect() as connection:
+        records = connection.scalars(select(drifts.c.record).order_by(drifts.c.id.desc())).all()
+    own = [record for record in records if record["version"] == resolve(project, CHAMPION)]
+    return bool(own) and bool(own[0]["is_drifting"])
 
 
 def _frozen_features(project: Project, texts: Sequence[str]) -> np.ndarray:
@@ -185,4 +206,7 @@ def _choices(labels: Sequence[str], probability_C: np.ndarray) -> tuple[tuple[st
 def _in_turns(kinds: Sequence[Sequence[Item]]) -> list[Item]:
     longest = max((len(kind) for kind in kinds), default=0)
     found = [kind[place] for place in range(longest) for kind in kinds if place < len(kind)]
-    return list({item.id: item for item in found}.values())
+    kept: dict[str, Item] = {}
+    for item in found:
+        kept.setdefault(item.id, item)
+    return list(kept.values())

@@ -5,6 +5,10 @@ Shape suffixes: N candidates, M labelled rows, D features, C labels.
 
 import numpy as np
 
+LEAST_KNOWN = 20  # rows; fewer do not tell what is usual
+USUAL = 0.99  # of known rows are nearer to another one than what counts as new
+SAMPLED = 2_000
+BLOCK = 256
 ROWS_A_CLASS = 1  # more coverage costs accuracy: docs/benchmarks.md, review
 RANDOM_SHARE = 0.2
 
@@ -54,6 +58,28 @@ def by_margin(probability_NC: np.ndarray, count: int) -> np.ndarray:
     return order_N[:count]
 
 
+def unlike(feature_ND: np.ndarray, known_MD: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """Candidates unlike all that is known: farther from it than 99 % of known rows are from one another.
+
+    Args:
+        feature_ND: features of candidates.
+        known_MD: features of labelled rows; fewer than 20 do not tell what is usual.
+        count: how many to take at most.
+        seed: of the sample of known rows.
+
+    Returns:
+        Places of candidates, the farthest first.
+    """
+    if len(known_MD) < LEAST_KNOWN or not len(feature_ND):
+        return np.empty(0, dtype=int)
+    sampled = np.random.default_rng(seed).permutation(len(known_MD))[:SAMPLED]
+    usual = np.quantile(_to_nearest(known_MD[sampled], known_MD, own=sampled), USUAL)
+    distance_N = _to_nearest(feature_ND, known_MD)
+    order_N = np.argsort(-distance_N, kind="stable")
+    found: np.ndarray = order_N[distance_N[order_N] > usual][:count]
+    return found
+
+
 def worth_labelling(
     feature_ND: np.ndarray, probability_NC: np.ndarray, known_MD: np.ndarray, count: int, seed: int
 ) -> tuple[np.ndarray, list[str]]:
@@ -80,6 +106,19 @@ def worth_labelling(
     )
     why = ["coverage" if is_early else "margin"] * len(chosen) + ["chance"] * len(drawn)
     return np.concatenate([rest[chosen], drawn]).astype(int), why
+
+
+def _to_nearest(feature_ND: np.ndarray, known_MD: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
+    """Squared distances to the nearest known row; `own` are the places of the rows themselves among these."""
+    feature_ND, known_MD = np.asarray(feature_ND, np.float64), np.asarray(known_MD, np.float64)
+    found_N, length_M = np.empty(len(feature_ND)), (known_MD**2).sum(axis=1)
+    for start in range(0, len(feature_ND), BLOCK):
+        block_BD = feature_ND[start : start + BLOCK]
+        squared_BM = (block_BD**2).sum(axis=1)[:, None] + length_M - 2 * block_BD @ known_MD.T
+        if own is not None:
+            squared_BM[np.arange(len(block_BD)), own[start : start + BLOCK]] = np.inf
+        found_N[start : start + BLOCK] = squared_BM.min(axis=1)
+    return found_N
 
 
 def _squared(feature_ND: np.ndarray, one_D: np.ndarray) -> np.ndarray:

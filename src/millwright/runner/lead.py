@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from millwright.drift.records import list_drifts
 from millwright.errors import Busy, MillwrightError
 from millwright.experiment.plans import list_experiments, plan_of, start
 from millwright.project import Project
@@ -30,31 +31,39 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Leading:
-    """What the runner does, for metrics: whether it leads, and whether a turn runs."""
+    """What the runner does, for metrics: whether it leads, and whether a turn runs.
+
+    `is_drifting` tells that drift was found since the last turn, `alarms` counts checks that found it.
+    """
 
     is_leader: bool = False
     is_turning: bool = False
+    is_drifting: bool = False
     turns: int = 0
     failures: int = 0
+    alarms: int = 0
 
 
 Run = Callable[[Project, list[str]], Awaitable[int]]
 
 
-async def lead(project: Project, state: Leading, run: Run | None = None) -> None:
+async def lead(
+    project: Project, state: Leading, run: Run | None = None, *, max_membership: float | None = None
+) -> None:
     """Wait until nobody else leads, then keep the wheel turning until cancelled.
 
     Args:
         project: the project that is served.
         state: kept up to date.
         run: starts a verb of the command line and returns its exit code; a process of its own when not given.
+        max_membership: as of a turn; None audits no challenger.
     """
     while True:
         try:
             with project.lock("run"):
                 state.is_leader = True
                 log.info("this runner leads")
-                await _keep_turning(project, state, run or run_verb)
+                await _keep_turning(project, state, run or run_verb, max_membership)
         except Busy:
             await asyncio.sleep(project.settings.run.check_seconds)
         finally:
@@ -102,8 +111,9 @@ def meet_users(project: Project, finished: TurnRecord) -> str | None:
     return start(project, plan, name).name
 
 
-async def _keep_turning(project: Project, state: Leading, run: Run) -> None:
+async def _keep_turning(project: Project, state: Leading, run: Run, max_membership: float | None) -> None:
     settings, told, failed_at = project.settings, "", -1  # how many rows waited when a turn failed
+    audit = [] if max_membership is None else ["--max-membership", str(max_membership)]
     looked_at = -math.inf
     while True:
         try:
@@ -111,13 +121,15 @@ async def _keep_turning(project: Project, state: Leading, run: Run) -> None:
             found = await asyncio.to_thread(standing, project)
             if is_drift_check_due(found) and time.monotonic() - looked_at >= LOOK_AGAIN_S:
                 looked_at = time.monotonic()
-                await run(project, ["drift", "--gently", "--json"])
+                await _look_for_drift(project, state, run)
+                found = await asyncio.to_thread(standing, project)
+            state.is_drifting = found.drifted
             why = why_turn(found, settings.run, settings.turn.min_rows)
             if why is not None and found.waiting != failed_at:
                 log.info("a turn starts: %s", why)
                 state.is_turning = True
                 decide_by = ["--decide-by", settings.run.decide_by]
-                code = await run(project, ["turn", "--gently", "--json", *decide_by])
+                code = await run(project, ["turn", "--gently", "--json", *audit, *decide_by])
                 state.turns, state.failures = state.turns + 1, state.failures + bool(code)
                 failed_at = found.waiting if code else -1
                 if code:
@@ -131,6 +143,20 @@ async def _keep_turning(project: Project, state: Leading, run: Run) -> None:
         finally:
             state.is_turning = False
         await asyncio.sleep(settings.run.check_seconds)
+
+
+async def _look_for_drift(project: Project, state: Leading, run: Run) -> None:
+    """Check for drift; an alarm is a line of the log and a count, beside the message that the check sent."""
+    before = len(await asyncio.to_thread(list_drifts, project))
+    await run(project, ["drift", "--gently", "--json"])
+    for record in (await asyncio.to_thread(list_drifts, project))[before:]:
+        if record.is_drifting:
+            state.alarms += 1
+            named = ", ".join(test.name for test in record.tests if test.is_drifting)
+            log.warning(
+                "drift was found: %d users differ from %d before them by %s (%s, check %d)",
+                record.window_size, record.reference_size, named, record.version, record.number,
+            )  # fmt: skip
 
 
 def _housekeeping(project: Project) -> None:

@@ -2,9 +2,8 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
-
-import numpy as np
+from copy import copy
+from typing import Any, Protocol, TypeVar
 
 
 class Placed(Protocol):
@@ -28,25 +27,25 @@ class AnswerCache:
     def __init__(self, size: int) -> None:
         self.size = size
         self.hits = 0
-        self._known: OrderedDict[tuple[int, str], np.ndarray] = OrderedDict()
+        self._known: OrderedDict[tuple[int, str], Any] = OrderedDict()
 
-    def fill(self, model: object, items: Sequence[Item], probability_NC: np.ndarray) -> list[Item]:
-        """Write the answers that are known into their rows of [N, C]; return the other items."""
+    def fill(self, model: object, items: Sequence[Item], rows: list[Any]) -> list[Item]:
+        """Write the answers that are known into their places of `rows`; return the other items."""
         missing = []
         for item in items:
-            found_C = self._known.get((id(model), item.text))
-            if found_C is None:
+            found = self._known.get((id(model), item.text))
+            if found is None:
                 missing.append(item)
             else:
-                probability_NC[item.place] = found_C
+                rows[item.place] = found
                 self._known.move_to_end((id(model), item.text))
         self.hits += len(items) - len(missing)
         return missing
 
-    def store(self, model: object, items: Sequence[Placed], probability_NC: np.ndarray) -> None:
-        """Remember the rows of these items."""
+    def store(self, model: object, items: Sequence[Placed], rows: Sequence[Any]) -> None:
+        """Remember the rows of these items, without the batch that they are part of."""
         for item in items:
-            self._known[id(model), item.text] = probability_NC[item.place].copy()
+            self._known[id(model), item.text] = copy(rows[item.place])
             self._known.move_to_end((id(model), item.text))
         while len(self._known) > self.size:
             self._known.popitem(last=False)

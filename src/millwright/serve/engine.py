@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,7 +34,10 @@ class Body(Protocol):
 
 
 class Answering(Protocol):
-    """What the engine serves: a body, and a head of its own over the body's features."""
+    """What the engine serves: a body, and a head of its own over the body's features.
+
+    Features and answers of a model that finds spans are objects, one a text, not rows of numbers.
+    """
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -70,7 +73,7 @@ class _Request:
 
     model: Answering
     answer: asyncio.Future[None]
-    probability_NC: np.ndarray
+    rows: list[Any]
     left: int = 0
 
 
@@ -148,7 +151,7 @@ class Engine:
         resolved = self._names.get(name, name)
         if resolved not in self._models:
             served = ", ".join([*self._models, *self._names]) or "none yet"
-            raise NotFound(f"version {name!r} is not served; there are {served}")
+            raise NotFound(f"version {name!r} is not served; there are {served}", field="version", value=name)
         return resolved, self._models[resolved]
 
     async def start(self) -> None:
@@ -167,7 +170,7 @@ class Engine:
             deadline_s: seconds after which nobody waits any more; the limits' own at the most.
 
         Returns:
-            Probabilities [N, C], a row a text.
+            Probabilities [N, C], a row a text; or an object a text, of a model that answers so.
 
         Raises:
             Unavailable: the engine is starting or stopping, or lost the worker that had the request.
@@ -175,11 +178,11 @@ class Engine:
             DeadlinePassed: there was no answer in time.
         """
         loop = self._admit(len(texts))
-        request = _Request(model, loop.create_future(), np.empty((len(texts), len(model.labels))))
+        request = _Request(model, loop.create_future(), [None] * len(texts))
         items = [_Input(request, place, text) for place, text in enumerate(texts)]
-        missing = self.cache.fill(model, items, request.probability_NC) if self.cache.size else items
+        missing = self.cache.fill(model, items, request.rows) if self.cache.size else items
         if not missing:
-            return request.probability_NC
+            return np.array(request.rows)
         request.left = len(missing)
         seconds = min(deadline_s or math.inf, self.limits.deadline_s)
         timer = loop.call_later(seconds, self._expire, request, seconds)
@@ -195,8 +198,8 @@ class Engine:
             if self._is_draining and not self.waiting_inputs:
                 self._drained.set()
         if self.cache.size and any(served is model for served in self._models.values()):
-            self.cache.store(model, missing, request.probability_NC)
-        return request.probability_NC
+            self.cache.store(model, missing, request.rows)
+        return np.array(request.rows)
 
     async def stop(self) -> None:
         """Refuse new requests, answer those that wait, then let the workers go."""
@@ -269,7 +272,7 @@ def _deliver(outcomes: list[_Outcome]) -> None:
         for place, item in enumerate(outcome.items):
             request = item.request
             if outcome.probability_NC is not None:
-                request.probability_NC[item.place] = outcome.probability_NC[place]
+                request.rows[item.place] = outcome.probability_NC[place]
                 request.left -= 1
             if request.answer.done():
                 continue

@@ -11,17 +11,19 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
-from millwright.errors import Corrupt, MissingExtra
+from millwright.errors import BadInput, Corrupt, MissingExtra
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.signatures import verify_version
 from millwright.registry.versions import resolve
-from millwright.serve.engine import Body
+from millwright.serve.engine import Answering, Body
 from millwright.serve.openvino_body import OpenVinoBody
 from millwright.serve.runtime_record import TORCH, RuntimeRecord, body_folder, processor, read_runtime
 from millwright.serve.served import Served, ServedShards
+from millwright.settings import SPANS
 from millwright.store.files import read_json
 from millwright.train.averaging import Heads, ShardHead
+from millwright.train.chain import finds_spans
 from millwright.train.shards import WEIGHTS, shard_file
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ class Loader:
         self.project = project
         self._bodies: WeakValueDictionary[str, Body] = WeakValueDictionary()
 
-    def load(self, name: str) -> Served | ServedShards:
+    def load(self, name: str) -> Answering:
         """Load a version with the runtime that was chosen for it.
 
         Args:
@@ -45,13 +47,22 @@ class Loader:
 
         Raises:
             NotFound: no such version.
+            BadInput: its task is not the project's.
             Corrupt: a file of it was truncated, edited, added or removed; the message names the file.
         """
         version = resolve(self.project, name)
         folder = verify_version(self.project, version)
+        about = read_json(folder / "classifier.json")
+        has_spans, task = finds_spans(about), self.project.settings.project.task
+        if has_spans != (task == SPANS):
+            raise BadInput(
+                f"{version} was not trained for project.task {task!r}; set it back, or train one for it",
+                field="project.task",
+            )
+        if has_spans:
+            return self._spans(folder)
         record = read_runtime(self.project, version)
         body, runtime = self._body(folder, record)
-        about = read_json(folder / "classifier.json")
         labels, temperature = tuple(about["labels"]), float(about["temperature"])
         if "shards" in about:
             heads = [_shard_head(folder, shard, labels, own) for shard, own in enumerate(about["shards"])]
@@ -74,6 +85,12 @@ class Loader:
             except MissingExtra as missing:
                 log.warning("%s is served by PyTorch: %s", record.version, missing)
         return self._torch_body(folder), TORCH
+
+    def _spans(self, folder: Path) -> Answering:
+        from millwright.serve.span_body import ServedSpans, open_span_body  # PyTorch, only where it must be
+
+        head, body, key = open_span_body(folder)
+        return ServedSpans(head, self._bodies.setdefault(key, body))
 
     def _torch_body(self, folder: Path) -> Body:
         from millwright.serve.torch_body import open_torch_body  # PyTorch, only where it must be

@@ -4,7 +4,8 @@ A candidate may serve if its arg-max agrees with float32 on at least 99.5 % of r
 and its accuracy on validation rows is not lower beyond noise; the fastest of those is taken. What was
 measured is kept in `.millwright/runtimes/VERSION/`, converted bodies in `.millwright/bodies/`. Speeds are
 those of a network without its head: a version that differs from the champion in its head alone takes the
-champion's, and only its own agreement is measured.
+champion's, and only its own agreement is measured. What float32 says is found by cached features where the
+body is the backbone's; what a runtime says is run each time.
 
 Shape suffixes: N rows, M validation rows, D features, C labels.
 """
@@ -23,7 +24,7 @@ from millwright.errors import BadInput, Corrupt, MillwrightError
 from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Row
-from millwright.registry.classifiers import load_classifier
+from millwright.registry.classifiers import load_model
 from millwright.registry.versions import CHAMPION, alias, version_manifest
 from millwright.serve.convert import convert_body, in_float32, quantise_body
 from millwright.serve.engine import Body
@@ -38,7 +39,10 @@ from millwright.serve.runtime_record import (
     write_runtime,
 )
 from millwright.serve.torch_body import TorchBody, body_key
+from millwright.settings import PRIVATE
+from millwright.train.answers import answers
 from millwright.train.ensemble import Trained
+from millwright.train.span_model import SpanModel
 from millwright.train.states import device
 from millwright.train.work import truth_of
 
@@ -66,7 +70,7 @@ class _Judge:
 def choose_runtime(project: Project, version: str, progress: Progress = quiet) -> str:
     """Measure every way to run a version, keep the figures and the fastest that may serve.
 
-    Where `serve.runtime` is "torch" there is nothing to choose, so nothing is measured.
+    Where `serve.runtime` is "torch", or spans are found, there is nothing to choose, so nothing is measured.
 
     Args:
         project: an open project; `serve.runtime` names a runtime, or "auto".
@@ -81,12 +85,17 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
         CannotStore: the disk is full or read-only.
     """
     started = time.perf_counter()
-    classifier = load_classifier(project, version)
-    dataset = open_dataset(project, version_manifest(project, version)["dataset"]["id"])
-    wanted = str(project.settings.serve.runtime)
-    names, network = _named(wanted), body_key(classifier)
-    if wanted == TORCH:
+    classifier, wanted = load_model(project, version), str(project.settings.serve.runtime)
+    if isinstance(classifier, SpanModel) and wanted not in ("auto", TORCH):
+        raise BadInput(
+            f"serve.runtime is {wanted!r}, and {version} finds spans, which PyTorch runs; set it to 'auto'",
+            field="serve.runtime",
+        )
+    if isinstance(classifier, SpanModel) or wanted == TORCH:
+        progress("runtime", 1.0)
         return _kept(project, RuntimeRecord(version, TORCH, None, (Candidate(TORCH),), processor(), 0.0))
+    dataset = open_dataset(project, version_manifest(project, version)["dataset"]["id"])
+    names, network = _named(wanted), body_key(classifier)
     texts = [row.text for row in dataset.rows[:MOST_TIMED]]
     length = sum(map(len, texts)) / len(texts)
     make = cache(lambda name: _made(project, classifier, dataset, name))
@@ -96,7 +105,7 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
     else:
         timed = [Candidate(one.name, one.texts_per_second) for one in known.candidates if one.name in names]
     progress("runtime", len(names) / (len(names) + 1))
-    judge = _judge(classifier, dataset, MOST_JUDGED_AGAIN if known else MOST_JUDGED)
+    judge = _judge(project, classifier, dataset, MOST_JUDGED_AGAIN if known else MOST_JUDGED)
     candidates, chosen = _first_that_agrees(make, classifier, judge, timed)
     progress("runtime", 1.0)
     if chosen is None and wanted not in ("auto", TORCH):  # PyTorch is what was trained and measured
@@ -207,16 +216,18 @@ def _first_that_agrees(
     return list(judged.values()), None
 
 
-def _judge(classifier: Trained, dataset: Dataset, most: int) -> _Judge:
+def _judge(project: Project, classifier: Trained, dataset: Dataset, most: int) -> _Judge:
     held = tuple(row for row in dataset.split("validation") if row.label in classifier.labels)[:MOST_HELD]
     # Validation rows teach in the end, and a model is surer of what taught it; whether two runtimes
     # agree needs no label, so the texts of test rows may judge that.
     rows = dataset.split("test")[:most] or held or dataset.split("train")[:MOST_HELD]
-    exact = in_float32(classifier)
-    texts = tuple(row.text for row in rows)
-    exact_M = exact.probabilities([row.text for row in held]).argmax(1)
+    exact, most_bytes = in_float32(classifier), project.settings.train.cache_bytes
+    best = answers(exact, [*rows, *held], project.kept, most_bytes).argmax(1)
     return _Judge(
-        texts, exact.probabilities(texts).argmax(1), held, exact_M == truth_of(held, classifier.labels)
+        tuple(row.text for row in rows),
+        best[: len(rows)],
+        held,
+        best[len(rows) :] == truth_of(held, classifier.labels),
     )
 
 
@@ -241,7 +252,7 @@ def _body(project: Project, classifier: Trained, dataset: Dataset, name: str) ->
     if name == TORCH:
         return TorchBody(classifier)
     folder = body_folder(project, _body_name(classifier, name))
-    if name == "openvino-int8" and classifier.method == "private-head":
+    if name == "openvino-int8" and classifier.method in PRIVATE:
         raise BadInput("its scales would be taken from rows, which differential privacy does not allow")
     if name == "openvino-int8":
         quantise_body(classifier, dataset.split("train"), folder)

@@ -29,12 +29,21 @@ from millwright.surfaces import (
     review_cli,
     screen,
     serve_cli,
+    span_screen,
     subject_cli,
     versions_cli,
     weak_cli,
     webhooks_cli,
 )
-from millwright.surfaces.options import AsJson, Gently, ProjectFolder, Version, open_at, project_option
+from millwright.surfaces.options import (
+    AsJson,
+    Gently,
+    MaxMembership,
+    ProjectFolder,
+    Version,
+    open_at,
+    project_option,
+)
 from millwright.surfaces.versions_cli import show_figures
 
 INTERRUPTED = 130
@@ -124,6 +133,9 @@ def new(
     label: Annotated[str | None, typer.Option(help="Column with the right answer.")] = None,
     group: Annotated[str | None, typer.Option(help="Column whose rows stay together.")] = None,
     subject: Annotated[str | None, typer.Option(help="Column that names the person.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="text-classification or token-classification; recognised otherwise.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Make a project from a file of labelled rows; columns that you don't name are recognised.
@@ -134,7 +146,7 @@ def new(
 
     made, reasons = new_project(
         folder, data=data, test_data=test_data, template=template, text=text, label=label, group=group,
-        subject=subject,
+        subject=subject, task=task,
     )  # fmt: skip
     if json:
         screen.show_json({"project": made.folder, "reasons": reasons})
@@ -172,11 +184,11 @@ def prepare(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
 @app.command(rich_help_panel=WHEEL)
 def train(
     method: Annotated[
-        str | None, typer.Option(help="auto, head, private-head, top, full, …: see settings.")
+        str | None, typer.Option(help="auto, head, top, lora, private-head, private-lora, …: see settings.")
     ] = None,
     search: Annotated[int, typer.Option(min=0, help="Try so many settings first.")] = 0,
     epochs: Annotated[int | None, typer.Option(help="Most passes over the rows.")] = None,
-    epsilon: Annotated[float | None, typer.Option(help="What a private-head may tell of a person.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="What a private method may tell of a person.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     shards: Annotated[int | None, typer.Option(help="Parts by person that learn apart.")] = None,
     project: ProjectFolder = Path("."),
@@ -197,7 +209,7 @@ def train(
         shards=shards,
     )
 
-    from millwright.registry.versions import version_manifest
+    from millwright.registry.versions import CHAMPION, resolve, version_manifest
     from millwright.steps import train as train_version
 
     if search:
@@ -212,7 +224,12 @@ def train(
         screen.show_json({"version": made, "why": manifest["why"], "metrics": manifest["metrics"]})
         return
     show_figures(opened, manifest)
-    screen.show_next(f"millwright evaluate{project_option(project)}")
+    champion = resolve(opened, CHAMPION)
+    if champion == made.name:
+        screen.show_next(f"millwright evaluate{project_option(project)}")
+        return
+    screen.show_line(f"champion is still {champion}; {made.name} serves once it is promoted")
+    screen.show_next(f"millwright versions promote {made.name}{project_option(project)}")
 
 
 @app.command(rich_help_panel=WHEEL)
@@ -228,13 +245,17 @@ def evaluate(
     """
     opened = open_at(project)
     from millwright.steps import evaluate as evaluate_version
+    from millwright.train.span_metrics import SpanEvaluation
 
     with screen.progress_bars(json) as progress:
         found, page = evaluate_version(opened, version=version, data=data, progress=progress)
     if json:
         screen.show_json({"page": page, **found.to_json()})
         return
-    screen.out.print(screen.evaluation_table(found))
+    if isinstance(found, SpanEvaluation):
+        screen.out.print(span_screen.evaluation_table(found))
+    else:
+        screen.out.print(screen.evaluation_table(found))
     screen.show_path("report:", page)
 
 
@@ -246,7 +267,7 @@ def predict(
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
-    """Say the labels of texts.
+    """Say the labels of texts, or the spans in them.
 
     Example: millwright predict "my card was swallowed" --project desk
     """
@@ -255,6 +276,14 @@ def predict(
     from millwright.steps import predict as predict_texts
 
     answers = predict_texts(opened, given, version=version, top_k=top)
+    has_spans = answers[0].places is not None
+    if json and has_spans:
+        found = [
+            {"text": text, "spans": span_screen.spans_of(text, answer)}
+            for text, answer in zip(given, answers, strict=True)
+        ]
+        screen.show_json({"answers": found})
+        return
     if json:
         screen.show_json(
             {
@@ -265,10 +294,11 @@ def predict(
             }
         )
         return
+    shows = span_screen if has_spans else screen
     if screen.out.is_terminal:
-        screen.out.print(screen.answers_table(given, answers))
+        screen.out.print(shows.answers_table(given, answers))
     else:
-        screen.out.print(screen.answer_lines(given, answers), markup=False, soft_wrap=True)
+        screen.show_as_it_is(shows.answer_lines(given, answers))
 
 
 def _lines_of_stdin() -> list[str]:
@@ -292,10 +322,7 @@ def turn(
     decide_by: Annotated[
         str, typer.Option(help="rows promotes on held-out rows, users leaves it to an experiment.")
     ] = "rows",
-    max_membership: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Audit it; at most so many of its rows may be found at 1 % false."),
-    ] = None,
+    max_membership: MaxMembership = None,
     gently: Gently = False,
     project: ProjectFolder = Path("."),
     json: AsJson = False,

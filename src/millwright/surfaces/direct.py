@@ -44,9 +44,12 @@ class DirectRoute(APIRoute):
     async def _respond(self, scope: Scope, receive: Receive) -> bytes | Response:
         """The body of an answer, or a whole refusal."""
         try:
-            if not _is_json(scope):
+            declared = _content_type(scope)
+            if "json" not in declared.lower():
                 raise BadInput(
-                    "the body is not declared as JSON; send Content-Type: application/json", "body"
+                    "the body is not declared as JSON; send Content-Type: application/json",
+                    "content-type",
+                    declared,
                 )
             made = await self.endpoint(self.message.model_validate_json((await receive())["body"]))
         except ValidationError as error:
@@ -57,6 +60,6 @@ class DirectRoute(APIRoute):
         return answer.encode()
 
 
-def _is_json(scope: Scope) -> bool:
-    # A page of another site may post anything but this type without asking the browser first.
-    return any(name == b"content-type" and b"json" in value.lower() for name, value in scope["headers"])
+def _content_type(scope: Scope) -> str:
+    # A page of another site may post anything but JSON without asking the browser first.
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"content-type"), "")

@@ -95,7 +95,8 @@ class Door:
                 await refusal(refused)(scope, receive, answer)
             elif body is None:
                 limit = f"the body is over serve.max_body_bytes = {self.max_body_bytes}; send less"
-                await refusal(TooLarge(limit, field="body"))(scope, receive, answer)
+                size = headers.get(b"content-length", b"more").decode("latin-1")
+                await refusal(TooLarge(limit, "body", f"{size} bytes"))(scope, receive, answer)
             else:
                 inside = self.direct.get((scope["method"], scope["path"]), self.app)
                 await inside(scope, _Replay(body, receive), answer)

@@ -1,4 +1,4 @@
-"""The verbs of `millwright experiment`: start, status, decide, approve, stop."""
+"""The verbs of `millwright experiment`: estimate, start, status, decide, approve, stop."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +15,40 @@ app = typer.Typer(
 
 
 @app.command()
+def estimate(
+    version: Annotated[str, typer.Argument(help="A version that no user has met.")],
+    metric: Annotated[str, typer.Option(help="What counts: accepted, resolved, …")] = "accepted",
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Estimate from logged traffic what a version would bring, before any user meets it.
+
+    Example: millwright experiment estimate v3 --project desk
+    """
+    opened = open_at(project)
+    from millwright.experiment.candidate import estimate_candidate
+
+    found = estimate_candidate(opened, version, metric)
+    if json:
+        screen.show_json(found)
+        return
+    value, lines = found.value, [f"{found.version} on {found.requests} users who did not teach it:"]
+    lines.append(f"  what they were told: {found.metric} {found.served:.1%} ± {2 * found.served_error:.1%}")
+    for name, mean, error in (
+        ("self-normalised", value.snips, value.snips_error),
+        ("doubly robust", value.doubly_robust, value.doubly_robust_error),
+        ("inverse propensities", value.ips, value.ips_error),
+    ):
+        if mean is not None and error is not None:
+            lines.append(f"  {found.version}, {name}: {mean:.1%} ± {2 * error:.1%}")
+    lines.append(
+        f"  it says what they were told to {found.agrees:.0%}, what they could have been told to "
+        f"{found.covered:.0%}; worth {value.effective:.0f} users"
+    )
+    screen.out.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+@app.command()
 def start(
     challengers: Annotated[list[str], typer.Argument(help="Versions to try, such as v2.")],
     metric: Annotated[str, typer.Option(help="What decides: accepted, resolved, …")] = "accepted",
@@ -26,6 +60,12 @@ def start(
     ] = None,
     step_users: Annotated[int, typer.Option(min=1, help="Of a challenger, for the next step.")] = 50,
     heard: Annotated[str, typer.Option(help="Whose opinions count: everyone, asked.")] = "everyone",
+    min_effect: Annotated[
+        float | None, typer.Option(help="Least gain that is worth it; else experiment.min_effect.")
+    ] = None,
+    max_days: Annotated[
+        float | None, typer.Option(help="The champion stays then; else experiment.max_days.")
+    ] = None,
     thompson: Annotated[bool, typer.Option(help="At last give more users what looks better.")] = False,
     name: Annotated[str | None, typer.Option(help="Of the experiment.")] = None,
     project: ProjectFolder = Path("."),
@@ -42,9 +82,11 @@ def start(
     from millwright.experiment.plans import Plan, plan_of
     from millwright.experiment.plans import start as start_experiment
 
+    given = {"min_effect": min_effect, "max_days": max_days}
     plan = plan_of(
         opened,
         challengers,
+        **{name: value for name, value in given.items() if value is not None},
         metric=metric,
         guardrails=tuple(guardrail) if guardrail else Plan.guardrails,
         heard="asked" if one_of("group", heard, ("everyone", "asked")) == "asked" else "everyone",
@@ -159,9 +201,13 @@ def _show(found: JsonObject) -> None:
             if effect["champion"] is None or effect["challenger"] is None
             else f"{effect['champion']:.1%} to {effect['challenger']:.1%}"
         )
+        likely = "" if effect.get("likely_low") is None else (
+            f"; by the bell curve, for the eye alone, in [{effect['likely_low']:+.1%}, "
+            f"{effect['likely_high']:+.1%}]"
+        )  # fmt: skip
         lines.append(
             f"  {effect['arm']} {effect['metric']}: {rates}, effect in [{effect['low']:+.1%}, "
-            f"{effect['high']:+.1%}] at {1 - effect['alpha']:.1%}, {effect['users']} users"
+            f"{effect['high']:+.1%}] at {1 - effect['alpha']:.1%}, {effect['users']} users{likely}"
         )
     lines += [
         f"  {shadow['version']} unseen: {shadow['answers']} answers, {shadow['agreement'] or 0:.1%} agree, "

@@ -26,7 +26,7 @@ class Message(BaseModel):
 class PredictionRequest(Message):
     """POST /v1/predictions."""
 
-    inputs: list[Words] = Field(min_length=1, description="Texts to classify.")
+    inputs: list[Words] = Field(min_length=1, description="Texts to look at.")
     subject: Words | None = Field(None, max_length=200, description="Whose data the inputs are.")
     top_k: StrictInt | None = Field(None, ge=1, le=100, description="How many labels to return for each.")
     version: Words = Field("champion", description="A version or an alias.")
@@ -57,6 +57,32 @@ class PredictionsAnswer(BaseModel):
     """Answers in the order of the inputs."""
 
     predictions: list[PredictionAnswer]
+
+
+class SpanAnswer(BaseModel):
+    """A span of an input: characters `start` to `end` (exclusive) of it as it came."""
+
+    start: int
+    end: int
+    label: str
+    probability: float
+    text: str
+
+
+class SpanPredictionAnswer(BaseModel):
+    """The spans of an input. `probability`: that all words of it are marked right."""
+
+    id: str
+    spans: list[SpanAnswer]
+    probability: float
+    version: str
+    ask: bool
+
+
+class SpanPredictionsAnswer(BaseModel):
+    """Answers in the order of the inputs, of a project where spans are to be found."""
+
+    predictions: list[SpanPredictionAnswer]
 
 
 class FeedbackRequest(Message):

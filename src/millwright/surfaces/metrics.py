@@ -46,7 +46,13 @@ class Metrics:
         self.turning = Gauge("millwright_turning", "1 while a turn of this server runs.", registry=own)
         self.turns = Counter("millwright_turns_total", "Turns that this server ran.", registry=own)
         self.turns_failed = Counter("millwright_turns_failed_total", "Turns that failed.", registry=own)
-        self._turns = self._turns_failed = 0
+        self.drifting = Gauge(
+            "millwright_drifting", "1 if drift was found since the last turn, by this server.", registry=own
+        )
+        self.drift_alarms = Counter(
+            "millwright_drift_alarms_total", "Checks of this server that found drift.", registry=own
+        )
+        self._turns = self._turns_failed = self._alarms = 0
         self._cache_hits = self._workers_replaced = 0
         self._by_outcome: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
@@ -56,7 +62,9 @@ class Metrics:
         self.turning.set(leading.is_turning)
         self.turns.inc(leading.turns - self._turns)
         self.turns_failed.inc(leading.failures - self._turns_failed)
-        self._turns, self._turns_failed = leading.turns, leading.failures
+        self.drifting.set(leading.is_drifting)
+        self.drift_alarms.inc(leading.alarms - self._alarms)
+        self._turns, self._turns_failed, self._alarms = leading.turns, leading.failures, leading.alarms
         self.queue.set(engine.waiting_inputs)
         self.cache_hits.inc(engine.cache.hits - self._cache_hits)
         self.workers_replaced.inc(engine.workers_replaced - self._workers_replaced)

@@ -14,6 +14,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and 
 Gently = Annotated[
     bool, typer.Option("--gently", help="Work when nothing else wants the cores, within run.memory_gib.")
 ]
+MaxMembership = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Audit each challenger; at most so many of its rows may be found at 1 % false."
+    ),
+]
 Version = Annotated[str, typer.Option("--version", help="A version such as v2, or an alias.")]
 
 

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from millwright.errors import BadInput, MillwrightError, TryLater, Unauthorised, Unavailable
+from millwright.errors import MillwrightError, TryLater, Unauthorised, Unavailable
 from millwright.surfaces.messages import ErrorAnswer, ErrorDetail
 
 SHOWN_CHARACTERS = 80
@@ -41,8 +41,8 @@ def add_refusals(app: FastAPI) -> None:
 def refusal(error: MillwrightError) -> JSONResponse:
     """The answer to an error of ours: what stands after its last semicolon is the remedy."""
     message, _, remedy = str(error).rpartition("; ")
-    field = error.field if isinstance(error, BadInput) else None
-    answer = _error(error.status, message or str(error), field, None, remedy)
+    value = None if error.value is None else str(error.value)
+    answer = _error(error.status, message or str(error), error.field, value, remedy)
     if isinstance(error, Unauthorised):
         answer.headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, (TryLater, Unavailable)):

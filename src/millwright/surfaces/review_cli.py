@@ -139,7 +139,7 @@ def status(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
         "agreement (Krippendorff's alpha): " + ("no row has two labels" if alpha is None else f"{alpha:.3f}"),
         *(
             f"{name}: {one['labelled']} labelled, {one['passed']} passed, "
-            f"{one['gold_right']} of {one['gold']} gold rows right"
+            f"{one['gold_right']} of {one['gold']} gold rows right, a label weighs {one['weight']:.2f}"
             for name, one in found["annotators"].items()
         ),
     ]

@@ -30,6 +30,13 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 MOST_CONFUSED = 5
+SPAN_FIGURES = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "macro_f1": "macro F1",
+    "exact_rows": "rows all right",
+}
 
 
 def show_error(message: str) -> None:
@@ -40,6 +47,12 @@ def show_error(message: str) -> None:
 def show_json(value: object) -> None:
     """Write one JSON document and a line end to stdout at once; dataclasses and paths are spelt out."""
     sys.stdout.write(json.dumps(value, default=_spell_out, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def show_as_it_is(text: str) -> None:
+    """Write lines for a program to stdout, tabs as they are."""
+    sys.stdout.write(f"{text}\n" if text else "")
     sys.stdout.flush()
 
 
@@ -122,11 +135,14 @@ def data_table(report: JsonObject) -> Table:
     """The figures of a dataset's report that a person looks at first."""
     splits = ", ".join(f"{count:,} {split}" for split, count in report["splits"].items())
     near, across = report["near_duplicates"], report["texts_in_more_than_one_split"]["count"]
-    balance = f"the largest has {report['largest_over_smallest_label']} times the rows of the smallest"
+    spans = report.get("spans")
+    unit = "rows" if spans is None else "spans"
+    balance = f"the largest has {report['largest_over_smallest_label']} times the {unit} of the smallest"
     characters = report["characters"]
     rows: list[tuple[str, object]] = [
         ("rows", f"{report['rows']:,}: {splits}"),
         ("labels", f"{len(report['labels']):,}; {balance}"),
+        *([("spans", f"{spans['count']:,}; {spans['rows_without']:,} rows have none")] if spans else []),
         *([("weakly labelled", f"{report['weak']:,} of the training rows")] if report.get("weak") else []),
         ("characters", f"median {characters['median']:,}, longest {characters['max']:,}"),
         ("left out", ", ".join(f"{count:,} {why}" for why, count in report["excluded"].items()) or "none"),
@@ -157,12 +173,16 @@ def evaluation_table(found: "Evaluation") -> RenderableType:
     """Overall figures with their intervals, every slice, the most frequent confusions, and the notes."""
     figures = {
         "accuracy": found.accuracy,
+        "macro precision": found.macro_precision,
+        "macro recall": found.macro_recall,
         "macro F1": found.macro_f1,
+        "weighted precision": found.weighted_precision,
+        "weighted recall": found.weighted_recall,
         "weighted F1": found.weighted_f1,
         "calibration error": found.calibration_error,
         "log loss": found.log_loss,
     }
-    parts: list[RenderableType] = [_figures(f"{found.rows:,} rows", figures)]
+    parts: list[RenderableType] = [figures_table(f"{found.rows:,} rows", figures)]
     if found.slices:
         rows = [
             (f"{part.name}: {part.value or 'unknown'}", f"{part.rows:,}", *_interval(part.accuracy))
@@ -206,8 +226,10 @@ def version_table(manifest: JsonObject, aliases: Sequence[str]) -> RenderableTyp
     else:
         names = {"accuracy": "accuracy", "macro_f1": "macro F1", "calibration_error": "calibration error"}
         names["log_loss"] = "log loss"
+        if "per_label" in metrics:
+            names = SPAN_FIGURES
         figures = {shown: Interval(**metrics[name]) for name, shown in names.items()}
-        parts.append(_figures(f"{metrics['rows']:,} test rows", figures))
+        parts.append(figures_table(f"{metrics['rows']:,} test rows", figures))
     facts = manifest["facts"]
     costs = [
         (stage, f"{cost['seconds']:,.1f}", f"{cost['rows_per_second']:,.0f}", _megabytes(cost))
@@ -261,8 +283,8 @@ def _megabytes(cost: JsonObject) -> str:
     return "" if peak_bytes is None else f"{peak_bytes / 1e6:,.0f}"
 
 
-def versions_table(found: Sequence["VersionInfo"]) -> Table:
-    """A line a version, oldest first."""
+def versions_table(found: Sequence["VersionInfo"], measure: str = "accuracy") -> Table:
+    """A line a version, oldest first; `measure` is what its figure is called."""
     rows = [
         (
             info.name,
@@ -274,7 +296,7 @@ def versions_table(found: Sequence["VersionInfo"]) -> Table:
         )
         for info in found
     ]
-    return table(("version", "alias", "method", "dataset", "accuracy", "made"), rows, right=("accuracy",))
+    return table(("version", "alias", "method", "dataset", measure, "made"), rows, right=(measure,))
 
 
 def answers_table(texts: Sequence[str], answers: Sequence[Answer]) -> Table:
@@ -358,7 +380,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _figures(title: str, figures: dict[str, Interval]) -> Table:
+def figures_table(title: str, figures: dict[str, Interval]) -> Table:
+    """Figures by name, each with its interval."""
     rows = [(name, *_interval(figure)) for name, figure in figures.items()]
     return table((title, "value", "95 % interval"), rows, right=("value", "95 % interval"))
 
@@ -404,7 +427,22 @@ def receipt_lines(receipt: JsonObject) -> str:
     for name, about in receipt["datasets"].items():
         lines.append(f"dataset {name}: {about['rows']} rows; in its place {about['successor'] or 'none'}")
     for name, about in receipt["versions"].items():
-        instead = f"in its place {about['successor']}, " if about["successor"] else ""
-        lines.append(f"version {name}: {about['rows_that_taught']} rows taught it; {instead}{about['how']}")
+        lines.append(f"version {name}: {about['rows_that_taught']} rows taught it; {_instead(about)}")
     lines += [f"left to you: {name}: {why}" for name, why in receipt["left_to_you"].items()]
     return "\n".join(lines)
+
+
+def versions_lines(receipts: Sequence[JsonObject]) -> list[str]:
+    """What became of the versions that receipts name and what is left to do, a line each, each once."""
+    lines = dict[str, None]()
+    for receipt in receipts:
+        for name, about in receipt["versions"].items():
+            lines[f"version {name}: {_instead(about)}"] = None
+        for name in receipt["left_to_you"]:
+            lines[f"left to you: {name}; the receipts say what"] = None
+    return list(lines)
+
+
+def _instead(about: JsonObject) -> str:
+    instead = f"in its place {about['successor']}, " if about["successor"] else ""
+    return f"{instead}{about['how']}"

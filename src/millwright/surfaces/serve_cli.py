@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from millwright.errors import BadInput
-from millwright.settings import change_settings
+from millwright.settings import change_settings, refuse_spans
 from millwright.surfaces import screen
-from millwright.surfaces.options import AsJson, ProjectFolder, open_at
+from millwright.surfaces.options import AsJson, MaxMembership, ProjectFolder, open_at
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")]
@@ -42,7 +42,7 @@ def serve(
 
     Example: millwright serve --project desk --port 8000
     """
-    _serve(project, _Listening(host, port, tls_cert, tls_key, without_keys), json, turns=False)
+    _serve(project, _Listening(host, port, tls_cert, tls_key, without_keys), json)
 
 
 def run(
@@ -51,6 +51,7 @@ def run(
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     without_keys: WithoutKeys = False,
+    max_membership: MaxMembership = None,
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
@@ -58,11 +59,21 @@ def run(
 
     Example: millwright run --project desk --port 8000
     """
-    _serve(project, _Listening(host, port, tls_cert, tls_key, without_keys), json, turns=True)
+    listening = _Listening(host, port, tls_cert, tls_key, without_keys)
+    _serve(project, listening, json, turns=True, max_membership=max_membership)
 
 
-def _serve(project: Path, listening: _Listening, json: bool, *, turns: bool) -> None:
+def _serve(
+    project: Path,
+    listening: _Listening,
+    json: bool,
+    *,
+    turns: bool = False,
+    max_membership: float | None = None,
+) -> None:
     opened = open_at(project)
+    if turns:
+        refuse_spans(opened.settings, "`millwright run`")
     settings = change_settings(opened.settings, "serve", host=listening.host, port=listening.port)
     from millwright.surfaces.logs import log_as_json
     from millwright.surfaces.web import Tls
@@ -83,5 +94,10 @@ def _serve(project: Path, listening: _Listening, json: bool, *, turns: bool) -> 
             screen.show_line(f"{does} {url}  (its docs: {url}/docs; Ctrl-C stops)")
 
     serve_project(
-        replace(opened, settings=settings), ready, tls=tls, without_keys=listening.without_keys, turns=turns
+        replace(opened, settings=settings),
+        ready,
+        tls=tls,
+        without_keys=listening.without_keys,
+        turns=turns,
+        max_membership=max_membership,
     )

@@ -13,10 +13,12 @@ import numpy as np
 
 from millwright.errors import BadInput, CannotStore, MillwrightError, QueueFull, TooLarge
 from millwright.feedback import SAYS, check_opinion, check_prediction, is_asked
+from millwright.modalities.places import Round
+from millwright.modalities.spans import write_spans
 from millwright.modalities.text import clean
 from millwright.opinions.keys import kept_under_key
 from millwright.opinions.surveys import Survey, asked_with, next_survey
-from millwright.privacy.mask import masker
+from millwright.privacy.mask import masker, read_in
 from millwright.privacy.sealed import owner_of
 from millwright.privacy.vault import open_vault
 from millwright.privacy.vault_tokens import VaultToken
@@ -28,7 +30,7 @@ from millwright.runner.lead import Leading
 from millwright.serve.engine import Answering, Engine, Limits
 from millwright.serve.exposure import Exposure, expose
 from millwright.serve.journal import Journal
-from millwright.settings import ServeSection
+from millwright.settings import SPANS, ServeSection
 from millwright.store.database import now
 from millwright.surfaces.messages import (
     FeedbackAnswer,
@@ -39,10 +41,12 @@ from millwright.surfaces.messages import (
     PredictionAnswer,
     PredictionRequest,
     PredictionsAnswer,
+    SpanPredictionsAnswer,
     SurveyAnswer,
 )
 from millwright.surfaces.metrics import Metrics
 from millwright.surfaces.shadowing import Shadowing
+from millwright.surfaces.span_answers import span_answers
 
 WATCH_SECONDS = 1.0
 Load = Callable[[str], Answering]
@@ -56,13 +60,13 @@ class Service:
     def __init__(self, project: Project, load: Load) -> None:
         self.project = project
         self.limits: ServeSection = project.settings.serve
-        self._masker = masker(project, reversible=True)
+        self._has_spans = project.settings.project.task == SPANS
+        self._masker = masker(project, reversible=not self._has_spans)
         self.metrics = Metrics()
         self.leading = Leading()
         self._max_characters = project.settings.data.max_characters
         self.engine = Engine(
             Limits(
-                max_batch=self.limits.max_batch,
                 queue_size=self.limits.queue_size,
                 deadline_s=self.limits.deadline_s,
                 workers=os.cpu_count() or 1,
@@ -124,29 +128,33 @@ class Service:
         self._models, self._traffic = models, current
         self.engine.swap(models, names)
 
-    async def predict(self, request: PredictionRequest) -> PredictionsAnswer:
+    async def predict(self, request: PredictionRequest) -> PredictionsAnswer | SpanPredictionsAnswer:
         """Answer a request and hand its predictions to the journal."""
         tokens: dict[str, VaultToken] = {}
         owner = self.vault.pseudonym(request.subject) if self._masker.book else None
-        texts = self._checked(request.inputs, owner, tokens)
+        texts, edits = self._checked(request, owner, tokens)
         drawn = self._draw(request)
         version, model = self.engine.model(drawn.version)
         start = time.perf_counter()
         try:
-            probability_NC = await self.engine.answer(model, texts, request.timeout_s)
+            answered = await self.engine.answer(model, texts, request.timeout_s)
         except Exception as error:  # whatever the version raised is counted against it, and raised
             self._note_failure(drawn, request.subject, error)
             raise
         seconds = time.perf_counter() - start
-        data, records, answers = self.project.settings.data, [], []
-        for text, probability_C in zip(texts, probability_NC, strict=True):
-            top = _ranked(model.labels, probability_C, request.top_k or 1)
+        data, records = self.project.settings.data, []
+        said = (
+            [(write_spans(found.spans), found.probability) for found in answered]
+            if self._has_spans
+            else [_likeliest(model.labels, probability_C) for probability_C in answered]
+        )
+        for text, (label, probability) in zip(texts, said, strict=True):
             record = Prediction(
                 id=token_hex(16),
                 version=version,
                 text=text,
-                label=top[0].label,
-                probability=top[0].probability,
+                label=label,
+                probability=probability,
                 subject=request.subject,
                 ask=is_asked(data, text, request.subject),
                 created_at=now(),
@@ -157,7 +165,6 @@ class Service:
                 seconds=seconds,
             )
             records.append(record)
-            answers.append(_answer(record, top if request.top_k else None))
         hour = records[-1].created_at  # a token is as old as what holds it: an erasure takes both or neither
         used = [replace(token, created_at=hour) for token in tokens.values()]
         stored = self._open_journal.write(
@@ -168,13 +175,20 @@ class Service:
         if drawn.traffic is not None and self._traffic is not None:
             for name in set(self._traffic.shadows) & set(self._models):
                 self._shadowing.start(name, self._models[name], records, self._open_journal)
-        return PredictionsAnswer(predictions=answers)
+        if self._has_spans:
+            return span_answers(records, answered, request.inputs, edits)
+        tops = (
+            [_ranked(model.labels, probability_C, request.top_k) for probability_C in answered]
+            if request.top_k
+            else [None] * len(records)
+        )
+        return PredictionsAnswer(predictions=list(map(_answer, records, tops)))
 
     async def hear(self, request: FeedbackRequest) -> FeedbackAnswer:
         """Store an opinion; returns once it is on disk."""
         opinion = Opinion(id=token_hex(16), created_at=now(), **request.model_dump())
         _, model = self.engine.model(CHAMPION)
-        check_opinion(opinion, set(model.labels))
+        check_opinion(opinion, None if self._has_spans else set(model.labels))
         journal = self._open_journal
         await asyncio.wrap_future(journal.write([]))  # the prediction itself may still be on its way
         opinion, used = await asyncio.to_thread(self._masked, opinion)
@@ -277,13 +291,17 @@ class Service:
         if done.exception() is not None:
             self.metrics.unstored.inc(count)
 
-    def _checked(self, inputs: list[str], owner: str | None, tokens: dict[str, VaultToken]) -> list[str]:
-        limits = self.limits
+    def _checked(
+        self, request: PredictionRequest, owner: str | None, tokens: dict[str, VaultToken]
+    ) -> tuple[list[str], list[list[Round]]]:
+        """The texts that the model reads, and where spans are to be found the edits that made them."""
+        limits, inputs = self.limits, request.inputs
         if len(inputs) > limits.max_inputs:
             raise TooLarge(
                 f"{len(inputs)} inputs in one request, the limit serve.max_inputs is {limits.max_inputs}; "
                 "send fewer at a time",
                 field="inputs",
+                value=f"{len(inputs)} inputs",
             )
         for place, text in enumerate(inputs):
             if len(text) > self._max_characters:
@@ -291,17 +309,31 @@ class Service:
                     f"inputs.{place} has {len(text)} characters, the limit data.max_characters is "
                     f"{self._max_characters}; shorten it",
                     field=f"inputs.{place}",
+                    value=f"{len(text)} characters",
                 )
         texts = [clean(text) for text in inputs]
         for place, text in enumerate(texts):
             if not text:
-                raise BadInput(f"inputs.{place} is blank; send text with words", field=f"inputs.{place}")
+                field = f"inputs.{place}"
+                raise BadInput(f"{field} is blank; send text with words", field=field, value=inputs[place])
         # From here on, nobody sees what came.
-        return self._masker.mask_all(texts, owners=[owner] * len(texts), taken=tokens)
+        if not self._has_spans:
+            return self._masker.mask_all(texts, owners=[owner] * len(texts), taken=tokens), []
+        if request.top_k is not None:
+            raise BadInput(
+                f"top_k is {request.top_k}, and spans are found here, each with one label; leave it out",
+                field="top_k",
+            )
+        return read_in(self._masker, inputs)
+
+
+def _likeliest(labels: tuple[str, ...], probability_C: np.ndarray) -> tuple[str, float]:
+    best = probability_C.argmax()
+    return labels[best], float(probability_C[best])
 
 
 def _ranked(labels: tuple[str, ...], probability_C: np.ndarray, count: int) -> list[LabelProbability]:
-    best = [probability_C.argmax()] if count == 1 else (-probability_C).argsort(kind="stable")[:count]
+    best = (-probability_C).argsort(kind="stable")[:count]
     return [LabelProbability(label=labels[place], probability=float(probability_C[place])) for place in best]
 
 

@@ -1,12 +1,15 @@
 """The verbs of `millwright subject`: consent, objections, holds, retention, export, erasure, replay."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from millwright.surfaces import screen
 from millwright.surfaces.options import AsJson, ProjectFolder, open_at
+
+if TYPE_CHECKING:
+    from millwright.project import Project
 
 app = typer.Typer(name="subject", no_args_is_help=True, help="The rights of the people whose data it is.")
 
@@ -153,7 +156,10 @@ def export(
 
 @app.command()
 def erase(
-    person: Person,
+    people: Annotated[
+        list[str] | None, typer.Argument(help="People, as files and requests name them.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="A file with more of them, one a line.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be erased.")] = False,
     withdraw_only: Annotated[
         bool,
@@ -162,28 +168,83 @@ def erase(
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
-    """Erase a person from rows, files, features, datasets and models, and write a signed receipt.
+    """Erase people from rows, files, features, datasets and models, and write a signed receipt of each.
 
-    Example: millwright subject erase customer-17 --dry-run --project desk
+    People who are named together share one training. Who is unknown or under a legal hold does not stop the
+    others; then the exit code is 2.
+
+    Example: millwright subject erase customer-17 customer-23 --dry-run --project desk
     """
+    names = [*(people or ()), *(_names_in(file) if file else ())]
+    if not names:
+        raise typer.BadParameter("name at least one person, or pass --file with one a line")
     opened = open_at(project)
-    from millwright.erase.erasure import erase as erase_person
-    from millwright.erase.erasure import plan_erasure
-
+    is_one = len(names) == 1 and file is None
     if dry_run:
-        found = plan_erasure(opened, person)
-        if json:
-            screen.show_json({"found": found})
-        else:
-            screen.out.print(screen.found_lines(found.to_json()), markup=False, soft_wrap=True)
-        return
+        _show_plans(opened, names, is_one, json)
+    elif is_one:
+        _erase_one(opened, names[0], withdraw_only, json)
+    else:
+        _erase_all(opened, names, withdraw_only, json)
+
+
+def _erase_one(project: "Project", person: str, withdraw_only: bool, json: bool) -> None:
+    from millwright.erase.erasure import erase as erase_person
+
     with screen.progress_bars(json) as progress:
-        erased = erase_person(opened, person, withdraw_only=withdraw_only, progress=progress)
+        erased = erase_person(project, person, withdraw_only=withdraw_only, progress=progress)
     if json:
         screen.show_json({"path": erased.path, "receipt": erased.receipt})
         return
     screen.out.print(screen.receipt_lines(erased.receipt), markup=False, soft_wrap=True)
     screen.show_path("receipt:", erased.path)
+
+
+def _erase_all(project: "Project", people: list[str], withdraw_only: bool, json: bool) -> None:
+    from millwright.erase.erasure import erase_all
+    from millwright.errors import BadInput
+
+    with screen.progress_bars(json) as progress:
+        done = erase_all(project, people, withdraw_only=withdraw_only, progress=progress)
+    if json:
+        erased = [{"subject": name, **vars(one)} for name, one in done.erased.items()]
+        screen.show_json({"erased": erased, "not_erased": done.not_erased()})
+    else:
+        for name, one in done.erased.items():
+            screen.show_path(f"{name}: erased, receipt:", one.path)
+        lines = screen.versions_lines([one.receipt for one in done.erased.values()])
+        lines += [f"{name}: not erased: {error}" for name, error in done.refused.items()]
+        for line in lines:
+            screen.out.print(line, markup=False, soft_wrap=True)
+    if done.refused:
+        count = len(done.refused)
+        raise BadInput(f"{count} of {count + len(done.erased)} people were not erased; see why beside each")
+
+
+def _names_in(file: Path) -> list[str]:
+    """The lines of a file that are not blank."""
+    from millwright.errors import BadInput, NotFound
+
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {file}; pass one with a person a line") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file} cannot be read ({error}); write one person a line, in UTF-8") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _show_plans(project: "Project", names: list[str], is_one: bool, json: bool) -> None:
+    from millwright.erase.erasure import plan_erasures
+
+    found = plan_erasures(project, names)
+    if json:
+        screen.show_json({"found": found[names[0]] if is_one else found})
+        return
+    for name, one in found.items():
+        if not is_one:
+            screen.out.print(f"{name}:", markup=False, soft_wrap=True)
+        screen.out.print(screen.found_lines(one.to_json()), markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -4,12 +4,12 @@ The person stands in the body, never in the path: paths are logged.
 """
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Self
 
 from fastapi import APIRouter
-from pydantic import Field, StrictBool
+from pydantic import Field, StrictBool, model_validator
 
-from millwright.erase.erasure import erase, plan_erasure
+from millwright.erase.erasure import erase_all, plan_erasures
 from millwright.erase.export import gather
 from millwright.errors import NotFound
 from millwright.privacy.audit import record
@@ -20,6 +20,7 @@ from millwright.records import JsonObject
 from millwright.store.database import now
 from millwright.surfaces.messages import Message, Words
 
+MOST_PEOPLE = 1_000  # in one request
 Person = Annotated[
     Words, Field(min_length=1, max_length=200, description="The person, as requests name them.")
 ]
@@ -56,11 +57,21 @@ class RestrictRequest(SubjectRequest):
     lift: StrictBool = Field(False, description="End it.")
 
 
-class EraseRequest(SubjectRequest):
-    """POST /v1/subjects/erase."""
+class EraseRequest(Message):
+    """POST /v1/subjects/erase: one person, or several who share one training."""
 
+    subject: Person | None = None
+    subjects: list[Person] | None = Field(
+        None, min_length=1, max_length=MOST_PEOPLE, description="People who are erased together."
+    )
     dry_run: StrictBool = Field(False, description="Only say what would be erased.")
     withdraw_only: StrictBool = Field(False, description="Take tuned versions out of service, train none.")
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        if (self.subject is None) == (self.subjects is None):
+            raise ValueError("name the person as subject, or several as subjects")
+        return self
 
 
 def subject_routes(project: Project, vault: Vault) -> APIRouter:
@@ -103,16 +114,8 @@ def subject_routes(project: Project, vault: Vault) -> APIRouter:
 
     @router.post("/v1/subjects/erase")
     async def erasure(request: EraseRequest) -> JsonObject:
-        """Erase a person and answer with the signed receipt; it takes as long as a training."""
-        if request.dry_run:
-            found = await asyncio.to_thread(plan_erasure, project, request.subject, vault=vault)
-            if found.is_nothing:
-                raise NotFound("nothing in this project belongs to that person; check the name")
-            return {"found": found.to_json()}
-        erased = await asyncio.to_thread(
-            erase, project, request.subject, withdraw_only=request.withdraw_only, vault=vault
-        )
-        return {"receipt": erased.receipt}
+        """Erase people and answer with a signed receipt of each; it takes as long as a training."""
+        return await asyncio.to_thread(_erase, project, vault, request)
 
     return router
 
@@ -122,3 +125,21 @@ def _export(project: Project, vault: Vault, subject: str) -> JsonObject:
     gathered = gather(project, subject, vault=vault)
     record(project, "exported", subject=vault.keys.pseudonym(subject), details={"over": "http"})
     return gathered
+
+
+def _erase(project: Project, vault: Vault, request: EraseRequest) -> JsonObject:
+    names = request.subjects or [request.subject or ""]
+    if request.dry_run:
+        found = plan_erasures(project, names, vault=vault)
+        if request.subject is None:
+            return {"found": {name: one.to_json() for name, one in found.items()}}
+        if found[request.subject].is_nothing:
+            raise NotFound("nothing in this project belongs to that person; check the name")
+        return {"found": found[request.subject].to_json()}
+    done = erase_all(project, names, withdraw_only=request.withdraw_only, vault=vault)
+    if request.subject is None:
+        erased = [{"subject": name, "receipt": one.receipt} for name, one in done.erased.items()]
+        return {"erased": erased, "not_erased": done.not_erased()}
+    for error in done.refused.values():
+        raise error
+    return {"receipt": done.erased[request.subject].receipt}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from millwright.records import JsonObject
+from millwright.settings import SPANS
 from millwright.surfaces import screen
 from millwright.surfaces.options import AsJson, ProjectFolder, open_at, project_option
 
@@ -32,7 +33,8 @@ def list_all(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
         screen.show_line("no version yet")
         screen.show_next(f"millwright train{project_option(project)}")
         return
-    screen.out.print(screen.versions_table(found))
+    has_spans = opened.settings.project.task == SPANS
+    screen.out.print(screen.versions_table(found, "F1" if has_spans else "accuracy"))
 
 
 @app.command()
@@ -127,5 +129,6 @@ def show_figures(project: "Project", manifest: JsonObject) -> None:
 
     aliases = [info.aliases for info in list_versions(project) if info.name == manifest["name"]]
     screen.out.print(screen.version_table(manifest, aliases[0]))
-    if (record := read_runtime(project, manifest["name"])) is not None:
+    record = read_runtime(project, manifest["name"])
+    if record is not None and record.candidates:
         screen.out.print(screen.runtime_table(record))

@@ -37,6 +37,7 @@ from millwright.surfaces.messages import (
     ModelsAnswer,
     PredictionRequest,
     PredictionsAnswer,
+    SpanPredictionsAnswer,
     SurveyAnswer,
 )
 from millwright.surfaces.refusals import add_refusals
@@ -62,13 +63,16 @@ class Tls:
     key: Path
 
 
-def create_app(project: Project, load: Load | None = None, *, turns: bool = False) -> FastAPI:
+def create_app(
+    project: Project, load: Load | None = None, *, turns: bool = False, max_membership: float | None = None
+) -> FastAPI:
     """The service over a project.
 
     Args:
         project: an open project.
         load: makes a model of a version's name; the registry's own when not given.
         turns: whether to keep the wheel turning, too.
+        max_membership: as of a turn; None audits no challenger.
 
     Returns:
         The application; it loads champion and challenger when it starts.
@@ -81,7 +85,7 @@ def create_app(project: Project, load: Load | None = None, *, turns: bool = Fals
         await service.start()
         tasks = [asyncio.create_task(steer(project))]
         if turns:
-            tasks.append(asyncio.create_task(lead(project, service.leading)))
+            tasks.append(asyncio.create_task(lead(project, service.leading, max_membership=max_membership)))
         yield
         for task in tasks:
             task.cancel()
@@ -127,6 +131,7 @@ def serve(
     tls: Tls | None = None,
     without_keys: bool = False,
     turns: bool = False,
+    max_membership: float | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first.
 
@@ -137,6 +142,7 @@ def serve(
         tls: the certificate to serve HTTPS with; HTTP if None.
         without_keys: listen beyond this machine although there is no key, so that anybody may ask.
         turns: whether to keep the wheel turning, too.
+        max_membership: as of a turn; None audits no challenger.
 
     Raises:
         BadInput: it would listen beyond this machine and there is no key; or the certificate is none.
@@ -156,7 +162,10 @@ def serve(
         _ = open_vault(project).keys  # a master key that is missing should be told, not only logged
         loaded = {champion: load(champion)}  # here, since an error raised within uvicorn is only logged
         app = create_app(
-            project, lambda name: loaded.pop(name) if name in loaded else load(name), turns=turns
+            project,
+            lambda name: loaded.pop(name) if name in loaded else load(name),
+            turns=turns,
+            max_membership=max_membership,
         )
         shown = f"[{host}]" if ":" in host else host
         config = uvicorn.Config(
@@ -236,8 +245,8 @@ def _add_predictions(app: FastAPI, service: Service) -> dict[tuple[str, str], AS
     router = APIRouter(route_class=DirectRoute)
 
     @router.post("/v1/predictions", responses=REFUSALS)
-    async def predictions(request: PredictionRequest) -> PredictionsAnswer:
-        """Classify texts; each answer has an id for feedback."""
+    async def predictions(request: PredictionRequest) -> PredictionsAnswer | SpanPredictionsAnswer:
+        """Classify texts, or find spans in them; each answer has an id for feedback."""
         return await service.predict(request)
 
     app.include_router(router)

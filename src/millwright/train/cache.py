@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ def fetch(
     return [found[key] for key in keys], len(missing)
 
 
-def forget(cache: Path, keys: Iterable[str]) -> int:
+def forget(cache: Path, keys: Iterable[str]) -> dict[str, int]:
     """Erase keys from every shard of a cache: no byte made of them stays in any of its files.
 
     Args:
@@ -75,12 +76,12 @@ def forget(cache: Path, keys: Iterable[str]) -> int:
         keys: from `text_key`.
 
     Returns:
-        How many rows were erased.
+        How many rows were erased, by key; a key that had none is not there.
 
     Raises:
         CannotStore: a shard that holds one of them cannot be rewritten; those before it are done.
     """
-    unwanted, erased = set(keys), 0
+    unwanted, erased = set(keys), Counter[str]()
     for leftover in cache.glob("*/.*.part"):  # of a process that was killed while it wrote
         leftover.unlink(missing_ok=True)
     for path in sorted(cache.glob("*/*.safetensors")):
@@ -95,8 +96,8 @@ def forget(cache: Path, keys: Iterable[str]) -> int:
             values = [shard.values[shard.offsets[place] : ends[place]] for place in kept]
             _write(path.parent, [shard.keys[place] for place in kept], values)
         path.unlink()
-        erased += len(shard.keys) - len(kept)
-    return erased
+        erased.update(key for key in shard.keys if key in unwanted)
+    return dict(erased)
 
 
 def cache_bytes(cache: Path) -> int:

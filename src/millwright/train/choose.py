@@ -12,7 +12,7 @@ from millwright.data.dataset import Dataset
 from millwright.errors import BadInput, MillwrightError
 from millwright.progress import Progress
 from millwright.records import Interval
-from millwright.settings import Settings
+from millwright.settings import Settings, refuse_spans
 from millwright.train.backbones import Backbone, load_backbone
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.states import cached_features, checked_precision
@@ -54,6 +54,7 @@ def compare_backbones(
     Raises:
         BadInput: no candidate could be measured, or rows are too few for three folds.
     """
+    refuse_spans(settings, "`millwright backbones compare`")
     from sklearn.model_selection import StratifiedGroupKFold  # here: no other verb needs scikit-learn
 
     rows = [row for row in dataset.split("train", "validation") if not row.is_weak][:MOST_ROWS]

@@ -140,7 +140,7 @@ def rebuild(
             f"the weights do not fit method {method!r} on backbone {backbone.name!r}; train a new version"
         )
     network.load_state_dict(tuned, strict=False)
-    if method in ("lora", "adalora"):
+    if method in ("lora", "adalora", "private-lora"):
         network.encoder = network.encoder.merge_and_unload()
     return network
 

@@ -1,6 +1,7 @@
 """Cross-validation of a head, for where validation rows are too few. Shape: N rows, D features, C labels."""
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
 import numpy as np
 
@@ -17,6 +18,8 @@ def cross_validate(
     strength: float,
     also: tuple[np.ndarray, np.ndarray],
     also_group: Sequence[str] = (),
+    folds: int = FOLDS,
+    deal: int = 0,
 ) -> np.ndarray:
     """Whether a head that never saw a row's group is right on the row, for each row.
 
@@ -28,11 +31,13 @@ def cross_validate(
         also: features and label numbers that teach every head and are not judged (labels' names, weak rows);
             they may be empty.
         also_group: their groups; those of a group teach no head that judges rows of it. None if empty.
+        folds: how many heads there are; with as many as labels have groups, each lacks one of each label.
+        deal: groups are dealt out anew for each; 0 deals them by name.
 
     Returns:
         Booleans [N].
     """
-    fold_N, groups_N = _folds(truth_N, group_N), np.asarray(group_N, dtype=object)
+    fold_N, groups_N = _folds(truth_N, group_N, folds, deal), np.asarray(group_N, dtype=object)
     groups_A = np.asarray(also_group or [""] * len(also[1]), dtype=object)
     labels = int(max(truth_N.max(), also[1].max(initial=0))) + 1
     right_N = np.zeros(len(truth_N), dtype=bool)
@@ -51,9 +56,13 @@ def cross_validate(
     return right_N
 
 
-def _folds(truth_N: np.ndarray, group_N: Sequence[str]) -> np.ndarray:
+def _folds(truth_N: np.ndarray, group_N: Sequence[str], folds: int, deal: int) -> np.ndarray:
     """A fold for each row: groups are dealt out label by label, so that each fold has its share of each."""
     label = {group: int(truth) for truth, group in zip(truth_N[::-1], reversed(group_N), strict=True)}
-    dealt = sorted(label, key=lambda group: (label[group], group))
-    fold = {group: place % FOLDS for place, group in enumerate(dealt)}
+    dealt = sorted(label, key=lambda group: (label[group], _shuffled(group, deal)))
+    fold = {group: place % folds for place, group in enumerate(dealt)}
     return np.array([fold[group] for group in group_N])
+
+
+def _shuffled(group: str, deal: int) -> str:
+    return blake2b(f"{deal} {group}".encode(), digest_size=16).hexdigest() if deal else group

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from millwright.data.dataset import Dataset
 from millwright.progress import Progress
 from millwright.records import JsonObject
-from millwright.settings import Settings
+from millwright.settings import PRIVATE, SPANS, Settings
 from millwright.train.backbones import load_backbone
 from millwright.train.classifier import assemble
 from millwright.train.cost import Clock
@@ -19,9 +19,12 @@ from millwright.train.cross_validation import cross_validate
 from millwright.train.ensemble import Member, Trained
 from millwright.train.events import Events
 from millwright.train.fit_private import fit_private
+from millwright.train.fit_private_lora import fit_private_lora
 from millwright.train.fit_shards import fit_shards
+from millwright.train.fit_spans import check_span_settings, fit_spans, span_labels
 from millwright.train.heads import choose_strength, fit_head
 from millwright.train.label_names import FEW_ROWS_A_LABEL, may_teach, with_names, words_of
+from millwright.train.span_model import SpanModel
 from millwright.train.states import checked_precision, device, tokenize
 from millwright.train.tuned import drop_checkpoints, fit_tuned
 from millwright.train.weak_rows import Taught, WeakUse, use_of_weak_rows
@@ -35,9 +38,9 @@ AUTO_MOST_CROSS_VALIDATED = 5_000
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained classifier and how it came about."""
+    """A trained model and how it came about."""
 
-    classifier: Trained
+    classifier: Trained | SpanModel
     method: str
     why: str
     facts: JsonObject
@@ -61,9 +64,12 @@ def fit(
         The classifier, the method, the reason for it, and what each stage cost.
 
     Raises:
-        BadInput: fewer than two labels have training rows, or a setting does not fit backbone or rows.
+        BadInput: fewer than two labels have training rows, or none has a span where spans are to be found,
+            or a setting does not fit task, backbone or rows.
         NotFound: the backbone cannot be loaded.
     """
+    if settings.project.task == SPANS:
+        return _fit_spans(dataset, settings, kept, progress)
     rows = dataset.split("train", "validation")
     check_labels(labels := labels_of(rows))
     clock = Clock()
@@ -83,13 +89,24 @@ def fit(
     return Fitted(fitted.classifier, method, why, facts)
 
 
+def _fit_spans(dataset: Dataset, settings: Settings, kept: Path, progress: Progress) -> Fitted:
+    check_span_settings(settings)
+    rows = dataset.split("train", "validation")
+    labels, clock = span_labels(rows), Clock()
+    with clock.stage("backbone", 1):
+        backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens)
+    model, facts = fit_spans(Work(dataset.id, rows, settings, backbone, labels, kept, progress, clock))
+    facts |= {"stages": clock.stages, "peak_memory_bytes": clock.peak_memory_bytes()}
+    return Fitted(model, model.method, f"{SPANS} has a head over words of the frozen backbone alone", facts)
+
+
 def _use_of_weak_rows(work: Work) -> tuple[WeakUse | None, Work]:
     """What is made of the dataset's weak rows, None if it has none, and the work without those left out."""
     rows = work.known_rows("train") + work.known_rows("validation")
     weak = [row for row in rows if row.is_weak]
     if not weak:
         return None, work
-    if work.settings.train.method == "private-head":  # what was voted of rows, and the choice, know no noise
+    if work.settings.train.method in PRIVATE:  # what was voted of rows, and the choice, know no noise
         return None, work.without({row.id for row in weak})
     clean = [row for row in rows if not row.is_weak]
     texts = [row.text for row in (*clean, *weak)]
@@ -133,8 +150,8 @@ def _fit_tuned(work: Work, method: str) -> Fitted:
 
 
 def _fit_other(work: Work, method: str, known: Sequence[Member]) -> Fitted:
-    if method == "private-head":
-        classifier, facts = fit_private(work)
+    if method in PRIVATE:
+        classifier, facts = fit_private(work) if method == "private-head" else fit_private_lora(work)
         return Fitted(classifier, method, "", facts)
     if work.settings.train.shards == 1:
         return _fit_tuned(work, method)

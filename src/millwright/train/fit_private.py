@@ -3,7 +3,7 @@
 import torch
 
 from millwright.privacy.gaussian_mechanism import mu_of, secure_normals
-from millwright.records import JsonObject
+from millwright.records import JsonObject, Row
 from millwright.train.classifier import Classifier, assemble
 from millwright.train.label_names import words_of
 from millwright.train.network import feature_count
@@ -15,6 +15,7 @@ PROMISE: JsonObject = {
     "unit": "a person: all rows of one subject, or one row without a subject",
     "neighbours": "two datasets, one of which has all rows of one person more",
     "mechanism": "Gaussian noise on sufficient statistics, and on the votes that choose the temperature",
+    "randomness": "the operating system's secure source",
     "covered": ["weights and bias of the head", "the temperature", "whether labels' names taught"],
     "not_covered": [
         "the labels' names, which are taken as public",
@@ -40,9 +41,8 @@ def fit_private(work: Work) -> tuple[Classifier, JsonObject]:
     settings = work.settings.train
     train, train_truth = work.known_rows("train"), work.rows("train")[1]
     person_N = [person_of(row) for row in train]
-    taught = set(person_N)
-    held = [row for row in work.known_rows("validation") if person_of(row) not in taught]
-    check_people(len(taught), len(work.labels), feature_count(work.backbone), settings.epsilon)
+    people, held = len(set(person_N)), voters(work)
+    check_people(people, len(work.labels), feature_count(work.backbone), settings.epsilon)
     names = [words_of(label) for label in work.labels]
     precision = checked_precision(work.backbone, names)  # rows must not decide it
     name_CD, _ = work.features("label names", names, precision)
@@ -63,7 +63,7 @@ def fit_private(work: Work) -> tuple[Classifier, JsonObject]:
     temperature = head.cautious_temperature if chosen is None else chosen
     classifier = assemble(work.labels, "private-head", work.backbone, settings, temperature, precision, tuned)
     facts = {
-        "privacy": {**PROMISE, "epsilon": settings.epsilon, "delta": DELTA, "mu": mu, "people": len(taught)},
+        "privacy": {**PROMISE, "epsilon": settings.epsilon, "delta": DELTA, "mu": mu, "people": people},
         "validation_accuracy": None,
         "texts_run": made,
         "taught_by": len(train),
@@ -71,3 +71,9 @@ def fit_private(work: Work) -> tuple[Classifier, JsonObject]:
         "is_calibrated": chosen is not None,
     }
     return classifier, facts
+
+
+def voters(work: Work) -> list[Row]:
+    """Validation rows of people who teach nothing, by which a temperature may be chosen."""
+    taught = {person_of(row) for row in work.known_rows("train")}
+    return [row for row in work.known_rows("validation") if person_of(row) not in taught]

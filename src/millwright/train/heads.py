@@ -38,7 +38,10 @@ def fit_head(
 
 
 def choose_strength(
-    train: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray], labels: int
+    train: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray],
+    labels: int,
+    strengths: Sequence[float] | None = None,
 ) -> tuple[float, float, float | None]:
     """The strength and temperature with the least log loss on validation rows.
 
@@ -49,6 +52,7 @@ def choose_strength(
         train: features and label numbers to fit on.
         validation: features and label numbers to choose by; without any, defaults are returned.
         labels: how many labels there are.
+        strengths: what is tried, weakest penalty last; STRENGTHS if not given.
 
     Returns:
         The strength, the temperature that goes with it, and the accuracy on all validation rows; without
@@ -62,7 +66,7 @@ def choose_strength(
     best, solution = (np.inf, DEFAULT_STRENGTH, 1.0, 0.0), None
     with one_thread_each() as pool:
         basis = eigenbasis(train[0], pool)
-        for strength in STRENGTHS:
+        for strength in strengths or STRENGTHS:
             solution = solve(
                 basis, place_N, len(present_P), strength, pool, tolerance=TRIAL_TOLERANCE, start=solution
             )

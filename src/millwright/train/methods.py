@@ -3,6 +3,7 @@
 | method  | what moves                                   | source                                   |
 | head    | the head alone, solved and not descended     | heads.py                                 |
 | private-head | the same, of noisy statistics           | private_head.py                          |
+| private-lora | low-rank updates of the last layers' attention, by noisy sums | private_lora.py    |
 | top     | the last layers, over cached states          |                                          |
 | full    | everything                                   |                                          |
 | lora    | low-rank updates of the attention            | Hu et al. 2021, arXiv:2106.09685         |
@@ -119,6 +120,23 @@ def _lora(backbone: Backbone, labels: int, settings: TrainSection, steps: int) -
     return _peft(backbone, labels, config)
 
 
+def _private_lora(backbone: Backbone, labels: int, settings: TrainSection, steps: int) -> Network:
+    """Low-rank updates of the last layers, over cached states; no dropout, which would be noise on noise."""
+    from peft import LoraConfig, get_peft_model
+
+    depth = state_depth(backbone, settings)
+    network = upper_network(backbone, labels, depth) if depth else whole_network(backbone, labels)
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=2 * settings.rank,
+        target_modules=list(backbone.family.attention),
+        layers_to_transform=list(range(backbone.layers - depth))[-settings.top_layers :],
+        layers_pattern=backbone.family.layers.rpartition(".")[2],
+    )
+    network.encoder = get_peft_model(_frozen(network).encoder, config)
+    return network
+
+
 def _adalora(backbone: Backbone, labels: int, settings: TrainSection, steps: int) -> Network:
     if steps < 10:
         raise BadInput(
@@ -168,6 +186,7 @@ def _frozen(network: Network) -> Network:
 METHODS = {
     "head": Method(_head, 0.0),
     "private-head": Method(_head, 0.0),
+    "private-lora": Method(_private_lora, 2e-4),
     "top": Method(_top, 3e-4),
     "full": Method(_full, 2e-4),
     "lora": Method(_lora, 2e-3),

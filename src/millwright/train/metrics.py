@@ -78,6 +78,11 @@ class Evaluation:
     reliability: tuple[ReliabilityBin, ...]
     notes: tuple[str, ...] = ()  # what to know before believing the figures
 
+    @property
+    def headline(self) -> Interval:
+        """The one figure by which versions are listed."""
+        return self.accuracy
+
     def to_json(self) -> JsonObject:
         """The same as a tree of plain values."""
         return dataclasses.asdict(self)
@@ -115,18 +120,18 @@ def evaluate(
     loss_N = -np.log(
         np.clip(np.where(truth_N >= 0, probability_NC[np.arange(len(truth_N)), truth_N], 0), 1e-15, 1)
     )
-    weight_RN = _resamples(len(truth_N), seed)
+    weight_RN = resamples(len(truth_N), seed)
     exact_1N = np.ones((1, len(truth_N)))
 
     def interval(figure: Callable[[np.ndarray], np.ndarray]) -> Interval:
         """A figure over all rows, with its interval over the resamples."""
-        return _interval(figure(exact_1N)[0], figure(weight_RN))
+        return interval_of(figure(exact_1N)[0], figure(weight_RN))
 
     counts = _counts(truth_N, predicted_N, len(labels))
     averages = {w: _averages(counts, w) for w in ("macro", "weighted")}
     exact, drawn = ({w: f(weights) for w, f in averages.items()} for weights in (exact_1N, weight_RN))
     named = {
-        f"{kind}_{name}": _interval(exact[kind][place][0], drawn[kind][place])
+        f"{kind}_{name}": interval_of(exact[kind][place][0], drawn[kind][place])
         for kind in averages
         for place, name in enumerate(("precision", "recall", "f1"))
     }
@@ -159,12 +164,14 @@ def _all_right(rows: int) -> tuple[str, ...]:
 Counts = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def _resamples(rows: int, seed: int) -> np.ndarray:
+def resamples(rows: int, seed: int) -> np.ndarray:
+    """How often each row stands in each of RESAMPLES bootstrap samples [R, N]."""
     generator = np.random.default_rng(seed)
     return generator.multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES).astype(np.float64)
 
 
-def _interval(value: float, drawn_R: np.ndarray) -> Interval:
+def interval_of(value: float, drawn_R: np.ndarray) -> Interval:
+    """A figure with the middle 95 % of what resamples made of it."""
     low, high = np.quantile(drawn_R, [0.025, 0.975])
     return Interval(float(value), float(low), float(high))
 
@@ -252,7 +259,7 @@ def _by_slice(
             inside = value_N == value
             rows_R = weight_RN[:, inside].sum(1)
             drawn_R = (weight_RN[:, inside] @ right_N[inside])[rows_R > 0] / rows_R[rows_R > 0]
-            accuracy = _interval(float(right_N[inside].mean()), drawn_R)
+            accuracy = interval_of(float(right_N[inside].mean()), drawn_R)
             found.append(SliceScore(name, value, int(inside.sum()), accuracy))
     return tuple(found)
 

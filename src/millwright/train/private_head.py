@@ -10,14 +10,14 @@ a Gram matrix.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import eigh, solve
 
 from millwright.errors import BadInput
-from millwright.privacy.gaussian_mechanism import mu_of
+from millwright.privacy.gaussian_mechanism import Normals, mu_of
 from millwright.train.calibrate import softmax
 
 DELTA = 1e-6
@@ -28,8 +28,6 @@ NAME_PERMUTATIONS, NAME_NOISE, LEAST_NAMES = 999, 0.01, 5
 TEMPERATURE_STEP, TEMPERATURES_BELOW, TEMPERATURES_ABOVE = 1.5, 12, 5
 MOST_VOTE = 0.5
 PEOPLE_A_NOISE = 25  # so many people for each unit of noise, to choose a temperature by
-
-Normals = Callable[[int], np.ndarray]
 
 
 @dataclass(frozen=True)

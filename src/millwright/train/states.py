@@ -105,7 +105,7 @@ def cached_features(
         run = _feature_run(backbone, precision)
         return _run(run, backbone, [texts[place] for place in places], places, progress)
 
-    folder = cache / _maker_key(backbone, "features", precision, POOLS)
+    folder = cache / maker_key(backbone, "features", precision, POOLS)
     found, made = fetch(folder, [text_key(text) for text in texts], make, most_bytes)
     return torch.cat(found), made
 
@@ -133,11 +133,12 @@ def cached_states(
 
         return _run(run, backbone, [texts[place] for place in places], places, progress)
 
-    folder = cache / _maker_key(backbone, f"states-{depth}", precision)
+    folder = cache / maker_key(backbone, f"states-{depth}", precision)
     return fetch(folder, [text_key(text) for text in texts], make, most_bytes)
 
 
-def _maker_key(backbone: Backbone, kind: str, precision: torch.dtype, pools: str = "") -> str:
+def maker_key(backbone: Backbone, kind: str, precision: torch.dtype, pools: str = "") -> str:
+    """The name of the folder of what a backbone makes, so that nothing made otherwise is taken for it."""
     made_by = f"{backbone.sha256} {kind} {backbone.max_tokens} {precision} {pools}"
     return f"{kind}-{hashlib.sha256(made_by.encode()).hexdigest()[:16]}"
 
@@ -151,7 +152,24 @@ def _run(
     run: Run, backbone: Backbone, texts: list[str], places: list[int], progress: Callable[[float], None]
 ) -> Made:
     """Place and result of each text, as batches are done."""
-    token_ids = tokenize(backbone, texts)
+    for index, tensor in run_all(run, backbone.pad_id, tokenize(backbone, texts), progress):
+        yield places[index], tensor
+
+
+def run_all(
+    run: Run, pad_id: int, token_ids: Sequence[Tensor], progress: Callable[[float], None]
+) -> Iterator[tuple[int, Tensor]]:
+    """Run token ids [T] in batches whose shape follows from each one's length.
+
+    Args:
+        run: makes a tensor of each row of a batch of token ids [B, T] with their mask.
+        pad_id: the padding token's id.
+        token_ids: what is run.
+        progress: called with the fraction done.
+
+    Yields:
+        The number of some token ids, and what was made of them, as batches are done.
+    """
     kind = device().type
 
     def one(batch: tuple[list[int], int, int]) -> tuple[list[int], list[Tensor]]:
@@ -159,9 +177,9 @@ def _run(
         indices, size, width = batch
         items = [token_ids[index] for index in indices]
         items += [items[-1]] * (size - len(items))
-        ids_BT, mask_BT = pad(items, backbone.pad_id)
+        ids_BT, mask_BT = pad(items, pad_id)
         short = (0, width - ids_BT.shape[1])
-        ids_BT = nn.functional.pad(ids_BT, short, value=backbone.pad_id)
+        ids_BT = nn.functional.pad(ids_BT, short, value=pad_id)
         mask_BT = nn.functional.pad(mask_BT, short)
         with torch.inference_mode():
             made = run(ids_BT.to(device()), mask_BT.to(device()))
@@ -171,6 +189,6 @@ def _run(
     done = 0
     with one_thread_each(1 if kind == "cuda" else None) as pool:
         for indices, made in pool.map(one, batches):
-            yield from zip([places[index] for index in indices], made, strict=True)
+            yield from zip(indices, made, strict=True)
             done += len(indices)
-            progress(done / len(texts))
+            progress(done / len(token_ids))

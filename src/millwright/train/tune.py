@@ -145,7 +145,7 @@ def _step(
 ) -> float:
     torch.manual_seed(plan.seed * 1_000_003 + step)
     for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * _schedule(step, steps)
+        group["lr"] = group["peak"] * schedule(step, steps)
     network.train()
     input_BT, mask_BT = _padded([train.inputs[index] for index in batch], plan.pad_id)
     truth_B = torch.from_numpy(train.truth_N[batch]).to(device())
@@ -165,7 +165,7 @@ def _step(
     return loss.item()
 
 
-def _schedule(step: int, steps: int) -> float:
+def schedule(step: int, steps: int) -> float:
     """Linear rise over the first tenth, then half a cosine down to zero."""
     rise = max(1, round(WARMUP * steps))
     if step < rise:

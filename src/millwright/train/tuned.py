@@ -59,7 +59,7 @@ def fit_tuned(work: Work, method: str) -> Tuned:
     steps = plan.epochs * -(-cut // plan.batch_size)
     network = build_network(method, work.backbone, len(work.labels), settings, steps)
     precision = checked_precision(work.backbone, texts)
-    inputs = _inputs(work, texts, precision, network.depth)
+    inputs = inputs_of(work, texts, precision, network.depth)
     train, validation = Rows(inputs[:cut], train_truth), Rows(inputs[cut:], held_truth)
     run = work.run_folder(method)
     with work.stage("first head", cut):
@@ -131,7 +131,8 @@ def _start_head(network: Network, rows: Rows, pad_id: int) -> None:
     network.head.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
 
 
-def _inputs(work: Work, texts: list[str], precision: torch.dtype, depth: int) -> list[Tensor]:
+def inputs_of(work: Work, texts: list[str], precision: torch.dtype, depth: int) -> list[Tensor]:
+    """What a network of this depth reads of texts: their tokens, or cached states [T, H]."""
     if not depth:
         return tokenize(work.backbone, texts)
     assert depth == state_depth(work.backbone, work.settings.train)

@@ -1,6 +1,6 @@
 """Whether rows that labelling functions labelled may teach: only where heads are shown to gain by them.
 
-Shape suffixes: N rows, D features, C labels, W weak rows.
+Shape suffixes: N rows, D features, C labels, W weak rows, R deals of rows into folds.
 """
 
 from collections import Counter
@@ -11,14 +11,14 @@ import numpy as np
 from scipy.stats import binomtest
 
 from millwright.records import JsonObject
-from millwright.train.cross_validation import cross_validate
+from millwright.train.cross_validation import FOLDS, cross_validate
 from millwright.train.heads import DEFAULT_STRENGTH
 
 # Neither a needless nor a missing use is worse, so the higher share would do; but heads of cross-validation
-# have a fifth fewer labelled rows than the one that serves, which favours weak rows: these must be clearly
-# ahead.
+# have fewer labelled rows than the one that serves, which favours weak rows: these must be clearly ahead.
 MOST_CHANCE = 0.25
 MOST_JUDGED = 5_000
+DEALS, OFTEN = 3, 1_000  # up to so many labelled rows are judged several times, by heads of other folds
 TOO_FEW = 10  # labelled rows: with fewer nothing can be shown, and weak rows are what there is
 
 
@@ -37,7 +37,7 @@ class WeakUse:
 
     `way` is "all", "few" (of each label at most as many as labels have rows on average) or "none". Of
     `judged` rows, heads without weak rows were right on `without` and with them on `with_weak`, in cross-
-    validation.
+    validation; the mean of several where rows are few.
     """
 
     rows: int
@@ -58,9 +58,12 @@ class WeakUse:
 def use_of_weak_rows(clean: Taught, weak: Taught, name_CD: np.ndarray) -> WeakUse:
     """Compare heads with and without weak rows on the same rows that aren't weak, and decide.
 
-    Each row is judged by heads that saw nothing of its group, if its label has rows of another group. Of two
-    ways to use weak rows, the one that is right more often is compared with none by an exact one-sided
-    McNemar test, and taken where chance would bring as much no more often than MOST_CHANCE.
+    Each row is judged by heads that saw nothing of its group, if its label has rows of another group. There
+    are as many folds as labels have rows, five at most, so that a head lacks the same share of each label:
+    were the judged label alone to lack a row, as with five folds of two rows a label, it would lose to all
+    others, and weak rows would win by making up for that. Of two ways to use weak rows, the one that is right
+    more often is compared with none by an exact one-sided McNemar test, and taken where chance would bring as
+    much no more often than MOST_CHANCE.
 
     Args:
         clean: training and validation rows in canonical order.
@@ -81,24 +84,27 @@ def use_of_weak_rows(clean: Taught, weak: Taught, name_CD: np.ndarray) -> WeakUs
     if can_judge_N.sum() < TOO_FEW:
         told = "too few labels have two labelled rows to tell whether they help"
         return WeakUse(total, (), "none", "none", 0, 0, 0, None, f"none of {total:,} teaches: {told}")
-    few = few_of_each(weak.truth_N, max(1, round(count / len(set(clean.truth_N.tolist())))))
-    ways = {"all": everything, "few": few}
-    before_N = _right(clean, weak, (), name_CD)[can_judge_N]
-    after = {way: _right(clean, weak, taken, name_CD)[can_judge_N] for way, taken in ways.items()}
-    way = max(ways, key=lambda name: (int(after[name].sum()), name))
-    gained, lost = int((after[way] & ~before_N).sum()), int((before_N & ~after[way]).sum())
+    mean, folds = count / len(set(clean.truth_N.tolist())), _folds(clean, can_judge_N)
+    ways = {"all": everything, "few": few_of_each(weak.truth_N, max(1, round(mean)))}
+    judged = {"none": (), "all": everything, "few": _as_few(weak, mean, folds)}
+    right = {
+        name: _right(clean, weak, taken, name_CD, folds)[:, can_judge_N] for name, taken in judged.items()
+    }
+    way = max(ways, key=lambda name: (int(right[name].sum()), name))
+    before_RN, after_RN = right["none"], right[way]
+    gained, lost = _a_deal(after_RN & ~before_RN), _a_deal(before_RN & ~after_RN)
     test = binomtest(gained, gained + lost, alternative="greater") if gained + lost else None
     p_value = float(test.pvalue) if test else 1.0
     helps = p_value <= MOST_CHANCE
-    figures = (int(before_N.sum()), int(after[way].sum()), p_value)
+    rows, figures = before_RN.shape[1], (_a_deal(before_RN), _a_deal(after_RN), p_value)
     shares = (
-        f"heads are right on {figures[1] / len(before_N):.1%} of {len(before_N):,} labelled rows with "
-        f"{len(ways[way]):,} weak rows and on {figures[0] / len(before_N):.1%} without, p = {p_value:.2g}"
+        f"heads are right on {figures[1] / rows:.1%} of {rows:,} labelled rows with {len(judged[way]):,} "
+        f"weak rows and on {figures[0] / rows:.1%} without, p = {p_value:.2g}"
     )
     if helps:
         why = f"{len(ways[way]):,} of {total:,} teach: {shares}"
-        return WeakUse(total, ways[way], way, way, len(before_N), *figures, why)
-    return WeakUse(total, (), "none", way, len(before_N), *figures, f"none of {total:,} teaches: {shares}")
+        return WeakUse(total, ways[way], way, way, rows, *figures, why)
+    return WeakUse(total, (), "none", way, rows, *figures, f"none of {total:,} teaches: {shares}")
 
 
 def _can_judge(clean: Taught) -> np.ndarray:
@@ -106,10 +112,16 @@ def _can_judge(clean: Taught) -> np.ndarray:
 
     A row that is the only one of its label is never right without weak rows, whatever heads are worth.
     """
+    groups = _groups(clean)
+    return np.array([len(groups[label]) > 1 for label in clean.truth_N[:MOST_JUDGED].tolist()])
+
+
+def _groups(clean: Taught) -> dict[int, set[str]]:
+    """The groups of each label's rows."""
     groups: dict[int, set[str]] = {}
     for label, group in zip(clean.truth_N.tolist(), clean.group_N, strict=True):
         groups.setdefault(label, set()).add(group)
-    return np.array([len(groups[label]) > 1 for label in clean.truth_N[:MOST_JUDGED].tolist()])
+    return groups
 
 
 def few_of_each(truth_W: np.ndarray, most: int) -> tuple[int, ...]:
@@ -123,21 +135,46 @@ def few_of_each(truth_W: np.ndarray, most: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _right(clean: Taught, weak: Taught, taken: Sequence[int], name_CD: np.ndarray) -> np.ndarray:
-    """Whether heads that these weak rows teach too are right on each judged row."""
+def _as_few(weak: Taught, mean: float, folds: int) -> tuple[int, ...]:
+    """Few weak rows for heads that lack a fold: as many to a labelled row as the one that serves gets."""
+    return few_of_each(weak.truth_N, max(1, round(mean * (folds - 1) / folds)))
+
+
+def _folds(clean: Taught, can_judge_N: np.ndarray) -> int:
+    """As many as the labels that are judged have groups, by their median; from two to FOLDS."""
+    groups = _groups(clean)
+    labels = set(clean.truth_N[:MOST_JUDGED][can_judge_N].tolist())
+    return int(np.clip(np.median([len(groups[label]) for label in labels]), 2, FOLDS))
+
+
+def _a_deal(flag_RN: np.ndarray) -> int:
+    """How many rows of a deal, on average."""
+    return round(int(flag_RN.sum()) / len(flag_RN))
+
+
+def _right(clean: Taught, weak: Taught, taken: Sequence[int], name_CD: np.ndarray, folds: int) -> np.ndarray:
+    """Whether heads that these weak rows teach too are right on each judged row, a line a deal."""
     some, rest, places = slice(MOST_JUDGED), slice(MOST_JUDGED, None), np.array(taken, dtype=np.int64)
-    return cross_validate(
-        clean.feature_ND[some],
-        clean.truth_N[some],
-        clean.group_N[some],
-        strength=DEFAULT_STRENGTH,
-        also=(
-            np.concatenate([clean.feature_ND[rest], weak.feature_ND[places], name_CD]),
-            np.concatenate([clean.truth_N[rest], weak.truth_N[places], np.arange(len(name_CD))]),
-        ),
-        also_group=[
-            *clean.group_N[rest],
-            *(weak.group_N[place] for place in taken),
-            *[""] * len(name_CD),
-        ],
+    deals = range(DEALS if len(clean.truth_N) <= OFTEN else 1)
+    return np.stack(
+        [
+            cross_validate(
+                clean.feature_ND[some],
+                clean.truth_N[some],
+                clean.group_N[some],
+                strength=DEFAULT_STRENGTH,
+                also=(
+                    np.concatenate([clean.feature_ND[rest], weak.feature_ND[places], name_CD]),
+                    np.concatenate([clean.truth_N[rest], weak.truth_N[places], np.arange(len(name_CD))]),
+                ),
+                also_group=[
+                    *clean.group_N[rest],
+                    *(weak.group_N[place] for place in taken),
+                    *[""] * len(name_CD),
+                ],
+                folds=folds,
+                deal=deal,
+            )
+            for deal in deals
+        ]
     )

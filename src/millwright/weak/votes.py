@@ -15,6 +15,7 @@ from millwright.errors import BadInput
 from millwright.privacy.gate import open_gate
 from millwright.privacy.mask import masker
 from millwright.project import Project
+from millwright.settings import refuse_spans
 from millwright.weak.functions import LabellingFunction
 
 TEXT = "__text__"
@@ -53,6 +54,7 @@ def cast_votes(
         NotFound: a file or a column of the settings is missing.
         BadInput: a file cannot be read, or a function failed.
     """
+    refuse_spans(project.settings, "`millwright weak`")
     settings = project.settings
     data = settings.data.model_copy(update={"label": settings.data.text})  # there need be no label
     masking, wishes = Masking(masker(project)), Wishes(open_gate(project), settings.privacy.consent_column)
