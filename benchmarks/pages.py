@@ -373,9 +373,7 @@ SECTIONS = {
         "of that without noise. Names say nothing where they were dealt out anew, as a control. With fewer "
         "people than needed training is refused. Membership: a random half of Banking77's rows teaches, the "
         "other half does not, 32 shadows made alike; found is the share of those who taught at a rate of "
-        "false accusations, promised the most that epsilon and delta allow. Private-lora: low-rank updates "
-        "of the last layers and a head by noisy descent, one training each, the interval of its test rows; "
-        "its shadows are heads on the untouched backbone, so what they find is a lower bound.",
+        "false accusations, promised the most that epsilon and delta allow.",
         {
             "part": "part",
             "dataset": "dataset",
