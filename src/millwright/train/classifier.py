@@ -159,11 +159,7 @@ def open_classifier(folder: Path) -> Classifier:
         NotFound: the backbone cannot be loaded.
     """
     about = read_json(folder / "classifier.json")
-    if about.get("format") != CLASSIFIER_FORMAT:
-        raise Corrupt(
-            f"{folder / 'classifier.json'} has format {about.get('format')!r}, this Millwright reads "
-            f"{CLASSIFIER_FORMAT}; open it with the version that wrote it"
-        )
+    check_format(about, CLASSIFIER_FORMAT, folder)
     backbone = backbone_of(about, folder)
     tuned = read_tensors(folder / "weights.safetensors")
     settings = TrainSection.model_validate(about["train"])
@@ -171,6 +167,15 @@ def open_classifier(folder: Path) -> Classifier:
     return assemble(
         about["labels"], about["method"], backbone, settings, about["temperature"], precision, tuned
     )
+
+
+def check_format(about: JsonObject, wanted: int, folder: Path) -> None:
+    """Refuse a classifier.json that another release wrote, with a Corrupt that names its folder."""
+    if about.get("format") != wanted:
+        raise Corrupt(
+            f"{folder / 'classifier.json'} has format {about.get('format')!r}, this Millwright reads "
+            f"{wanted}; open it with the version that wrote it"
+        )
 
 
 def backbone_facts(backbone: Backbone) -> JsonObject:

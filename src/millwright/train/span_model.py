@@ -31,11 +31,11 @@ from millwright.train.chain import (
     span_probability,
     tag_names,
 )
-from millwright.train.classifier import backbone_facts, backbone_of, read_tensors
+from millwright.train.classifier import backbone_facts, backbone_of, check_format, read_tensors
 from millwright.train.network import pad
 from millwright.train.shards import WEIGHTS
 from millwright.train.states import Run, batches_by_length, device
-from millwright.train.word_states import Window, WordReader, gather_words, state_run, word_features
+from millwright.train.word_states import Window, WordReader, run_words, state_run, word_features
 
 SPANS_FORMAT = 1  # of classifier.json, beside the task
 LEAST_LOG_PROBABILITY = -25.0  # no tag is so unlikely that a chain could not allow it
@@ -84,12 +84,13 @@ class SpanModel:
     def _run(self) -> Run:
         return state_run(self.backbone, self.precision)
 
+    @cached_property
+    def _reader(self) -> WordReader:
+        return WordReader(self.backbone)
+
     def states(self, texts: Sequence[str]) -> list[Tensor]:
         """States [W, S] of the words of each text."""
-        reader = WordReader(self.backbone)
-        words = reader.words(texts)
-        windows = list(reader.windows(texts, words))
-        found = dict(gather_words(words, windows, self._made(windows)))
+        found = dict(run_words(self._reader, texts, self._made))
         return [found[number] for number in range(len(texts))]
 
     def find(self, texts: Sequence[str]) -> list[FoundSpans]:
@@ -148,11 +149,7 @@ def open_span_model(folder: Path) -> SpanModel:
         NotFound: the backbone cannot be loaded.
     """
     about, tensors = read_json(folder / "classifier.json"), read_tensors(folder / WEIGHTS)
-    if about["format"] != SPANS_FORMAT:
-        raise Corrupt(
-            f"{folder / 'classifier.json'} has format {about['format']!r}, this Millwright reads "
-            f"{SPANS_FORMAT}; open it with the version that wrote it"
-        )
+    check_format(about, SPANS_FORMAT, folder)
     labels = tuple(about["labels"])
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     tags = len(tag_names(labels))

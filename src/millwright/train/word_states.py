@@ -78,9 +78,12 @@ def cached_word_states(
     def make(places: list[int]) -> Made:
         """States of the texts at these places."""
         run = state_run(backbone, precision)
-        chosen = [texts[place] for place in places]
-        reader = WordReader(backbone)
-        for place, state_WS in run_words(run, reader, backbone.pad_id, chosen, progress):
+
+        def made(windows: Sequence[Window]) -> Iterator[tuple[int, Tensor]]:
+            """States of windows, each in a batch of its own shape."""
+            return run_all(run, backbone.pad_id, [window.ids for window in windows], progress)
+
+        for place, state_WS in run_words(WordReader(backbone), [texts[place] for place in places], made):
             yield places[place], state_WS
 
     folder = cache / maker_key(backbone, "words", precision)
@@ -102,28 +105,28 @@ def state_run(backbone: Backbone, precision: torch.dtype) -> Run:
 
 
 def run_words(
-    run: Run, reader: WordReader, pad_id: int, texts: Sequence[str], progress: Callable[[float], None]
+    reader: WordReader,
+    texts: Sequence[str],
+    made: Callable[[Sequence[Window]], Iterable[tuple[int, Tensor]]],
 ) -> Iterator[tuple[int, Tensor]]:
-    """The number of each text and the states [W, S] of its words, each window in a batch of its own shape."""
-    words = reader.words(texts)
-    windows = list(reader.windows(texts, words))
-    made = run_all(run, pad_id, [window.ids for window in windows], progress)
-    return gather_words(words, windows, made)
-
-
-def gather_words(
-    words: Sequence[Sequence[Place]], windows: Sequence[Window], made: Iterable[tuple[int, Tensor]]
-) -> Iterator[tuple[int, Tensor]]:
-    """States of words from states of windows.
+    """The states of the words of texts.
 
     Args:
-        words: places of each text's words.
-        windows: of all texts.
-        made: the number of each window and the states of its tokens, in any order.
+        reader: cuts the texts.
+        texts: any texts.
+        made: of windows, the number of each and the states [T, S] of its tokens, in any order.
 
-    Yields:
+    Returns:
         The number of each text and the states [W, S] of its words, as all of its windows are done.
     """
+    words = reader.words(texts)
+    windows = list(reader.windows(texts, words))
+    return _gathered(words, windows, made(windows))
+
+
+def _gathered(
+    words: Sequence[Sequence[Place]], windows: Sequence[Window], made: Iterable[tuple[int, Tensor]]
+) -> Iterator[tuple[int, Tensor]]:
     left = np.bincount([window.text for window in windows], minlength=len(words))
     found: dict[int, Tensor] = {}
     for number, state_TS in made:
