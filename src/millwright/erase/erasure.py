@@ -238,7 +238,7 @@ def _finish(work: Work) -> dict[str, Erased]:
     if any(late):  # what was under way then
         scrub(work.project.database)
     after = find(work.project, work.people)
-    back = {person for person, about in after.items() if _is_back(about)}
+    back = {person for person, about in after.items() if about.is_in_data}
     erased = {
         case.pseudonym: _read(work.project, close(work, case, after[case.pseudonym]))
         for case in work.cases
@@ -247,11 +247,6 @@ def _finish(work: Work) -> dict[str, Erased]:
     if back:
         raise Busy("the person appeared again while being erased; run the same command again")
     return erased
-
-
-def _is_back(after: Found) -> bool:
-    owned = any(name not in after.not_owned for name in after.files)
-    return bool(after.datasets or after.versions or owned)
 
 
 def _check_runtime(project: Project, found: Collection[Found], withdraw_only: bool) -> None:

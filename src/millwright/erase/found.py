@@ -42,10 +42,15 @@ class Found:
     unknown_versions: tuple[str, ...]
 
     @property
+    def is_in_data(self) -> bool:
+        """True if a file of the project, a dataset or a version holds something of the person."""
+        owned = self.files.keys() - set(self.not_owned)
+        return bool(owned or self.datasets or self.versions)
+
+    @property
     def is_nothing(self) -> bool:
         """True if nothing is left that an erasure could take away."""
-        owned = [name for name in self.files if name not in self.not_owned]
-        return not (any(self.rows.values()) or self.has_key or owned or self.datasets or self.versions)
+        return not (any(self.rows.values()) or self.has_key or self.is_in_data)
 
     def to_json(self) -> JsonObject:
         """The counts."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from millwright.erase.erasure import Erased, erase_pseudonyms
-from millwright.erase.found import Found, find
+from millwright.erase.found import find
 from millwright.erase.people import People
 from millwright.errors import BadInput
 from millwright.privacy.keys import KeyStore
@@ -40,18 +40,13 @@ def replay(
         _take_over(vault.keys, path)
     stones = vault.keys.tombstones()
     found = find(project, People(vault.keys, tuple(stones)), until=stones)
-    back = [person for person, about in found.items() if _is_back(about)]
+    back = [person for person, about in found.items() if any(about.rows.values()) or about.is_in_data]
     if not back:
         return {}
     erased, refused = erase_pseudonyms(project, vault, back, progress=progress)
     for error in refused.values():  # under a legal hold, since the others are here
         raise error
     return {person: erased[person] for person in back}
-
-
-def _is_back(found: Found) -> bool:
-    owned = set(found.files) - set(found.not_owned)
-    return bool(any(found.rows.values()) or owned or found.datasets or found.versions)
 
 
 def _take_over(keys: KeyStore, path: Path) -> None:
