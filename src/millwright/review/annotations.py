@@ -58,7 +58,7 @@ def next_items(project: Project, annotator: str, count: int = 1, needed: int = 1
     queue = read_queue(project)
     done = list_annotations(project)
     own = {one.item for one in done if one.annotator == annotator}
-    decided = verdicts(project, needed)
+    decided = _verdicts(project, done, needed)
     open_ = [item for item in queue if item.id not in own and decided.get(item.id) is None]
     golden = [item for item in _gold_items(open_vault(project)) if item.id not in own]
     found: list[Item] = []
@@ -210,15 +210,19 @@ def verdicts(project: Project, needed: int = 1) -> dict[str, str | None]:
 
     Each counts by how well they do on gold rows.
     """
-    labels = _labels(project)
-    if not labels:
-        return {}
-    weights = {name: one["weight"] for name, one in _people(project).items()}
-    return {
-        item: adjudicated(given, needed, weights)
-        for item, given in labels.items()
+    return _verdicts(project, list_annotations(project), needed)
+
+
+def _verdicts(project: Project, done: Sequence[Annotation], needed: int) -> dict[str, str | None]:
+    enough = {
+        item: given
+        for item, given in _labels(done).items()
         if len(given) >= needed and not item.startswith(GOLD)
     }
+    if not enough:
+        return {}
+    weights = {name: one["weight"] for name, one in _people(project, done).items()}
+    return {item: adjudicated(given, needed, weights) for item, given in enough.items()}
 
 
 def apply_reviews(project: Project, needed: int = 1) -> int:
@@ -262,8 +266,8 @@ def _reviewed(connection: Connection, vault: Vault, prediction: str) -> list[str
 
 def review_status(project: Project, needed: int = 1) -> JsonObject:
     """How far the review is: rows done, agreement, each annotator on gold rows, what differs."""
-    labels, found = _labels(project), verdicts(project, needed)
-    queue = read_queue(project)
+    done, queue = list_annotations(project), read_queue(project)
+    labels, found = _labels(done), _verdicts(project, done, needed)
     return {
         "rows": len(queue),
         "labelled": sum(item.id in labels for item in queue),
@@ -272,24 +276,24 @@ def review_status(project: Project, needed: int = 1) -> JsonObject:
         "krippendorff_alpha": krippendorff_alpha(
             [list(given.values()) for item, given in labels.items() if not item.startswith(GOLD)]
         ),
-        "annotators": _people(project),
+        "annotators": _people(project, done),
     }
 
 
-def _labels(project: Project) -> dict[str, dict[str, str]]:
+def _labels(done: Sequence[Annotation]) -> dict[str, dict[str, str]]:
     """The labels of each row, by annotator."""
     found: dict[str, dict[str, str]] = {}
-    for one in list_annotations(project):
+    for one in done:
         if one.label is not None:
             found.setdefault(one.item, {})[one.annotator] = one.label
     return found
 
 
-def _people(project: Project) -> dict[str, JsonObject]:
+def _people(project: Project, done: Sequence[Annotation]) -> dict[str, JsonObject]:
     """What each annotator did, how well on gold rows, and how much their labels weigh by that."""
     known = {item: content["label"] for item, content in _gold(open_vault(project)).items()}
     people: dict[str, JsonObject] = {}
-    for one in list_annotations(project):
+    for one in done:
         about = people.setdefault(one.annotator, {"labelled": 0, "passed": 0, "gold": 0, "gold_right": 0})
         about["passed" if one.label is None else "labelled"] += 1
         if one.item in known and one.label is not None:

@@ -175,10 +175,11 @@ def _unlabelled(
 
 def _has_drifted(project: Project) -> bool:
     """Whether the last check of the champion for drift found some."""
+    champion = resolve(project, CHAMPION)
     with project.database.connect() as connection:
-        records = connection.scalars(select(drifts.c.record).order_by(drifts.c.id.desc())).all()
-    own = [record for record in records if record["version"] == resolve(project, CHAMPION)]
-    return bool(own) and bool(own[0]["is_drifting"])
+        newest = connection.scalars(select(drifts.c.record).order_by(drifts.c.id.desc()))
+        last = next((record for record in newest if record["version"] == champion), None)
+    return last is not None and bool(last["is_drifting"])
 
 
 def _frozen_features(project: Project, texts: Sequence[str]) -> np.ndarray:
