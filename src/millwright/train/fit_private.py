@@ -1,5 +1,7 @@
 """Trains a version whose head is differentially private, and says what its promise covers."""
 
+from dataclasses import dataclass
+
 import torch
 
 from millwright.privacy.gaussian_mechanism import mu_of, secure_normals
@@ -38,18 +40,18 @@ def fit_private(work: Work) -> tuple[Classifier, JsonObject]:
     Raises:
         BadInput: people are too few for the promise.
     """
-    settings = work.settings.train
-    train, train_truth = work.known_rows("train"), work.rows("train")[1]
-    person_N = [person_of(row) for row in train]
-    people, held = len(set(person_N)), voters(work)
-    check_people(people, len(work.labels), feature_count(work.backbone), settings.epsilon)
+    settings, roles = work.settings.train, roles_of(work)
+    train, held = roles.teachers, roles.voters
+    check_people(roles.people, len(work.labels), feature_count(work.backbone), settings.epsilon)
     names = [words_of(label) for label in work.labels]
     precision = checked_precision(work.backbone, names)  # rows must not decide it
     name_CD, _ = work.features("label names", names, precision)
     feature, made = work.features("features", [row.text for row in (*train, *held)], precision)
     mu, cut = mu_of(settings.epsilon, DELTA), len(train)
     with work.stage("head", cut):
-        head = fit_private_head(feature[:cut], train_truth, person_N, name_CD, mu, secure_normals)
+        head = fit_private_head(
+            feature[:cut], truth_of(train, work.labels), roles.person_N, name_CD, mu, secure_normals
+        )
     with work.stage("temperature", len(held)):
         chosen = private_temperature(
             feature[cut:] @ head.weight_CD.T + head.bias_C,
@@ -63,7 +65,7 @@ def fit_private(work: Work) -> tuple[Classifier, JsonObject]:
     temperature = head.cautious_temperature if chosen is None else chosen
     classifier = assemble(work.labels, "private-head", work.backbone, settings, temperature, precision, tuned)
     facts = {
-        "privacy": {**PROMISE, "epsilon": settings.epsilon, "delta": DELTA, "mu": mu, "people": people},
+        "privacy": {**PROMISE, "epsilon": settings.epsilon, "delta": DELTA, "mu": mu, "people": roles.people},
         "validation_accuracy": None,
         "texts_run": made,
         "taught_by": len(train),
@@ -73,7 +75,24 @@ def fit_private(work: Work) -> tuple[Classifier, JsonObject]:
     return classifier, facts
 
 
-def voters(work: Work) -> list[Row]:
-    """Validation rows of people who teach nothing, by which a temperature may be chosen."""
-    taught = {person_of(row) for row in work.known_rows("train")}
-    return [row for row in work.known_rows("validation") if person_of(row) not in taught]
+@dataclass(frozen=True)
+class Roles:
+    """Rows that teach with the person of each, and validation rows of others, who vote on a temperature."""
+
+    teachers: list[Row]
+    person_N: list[str]
+    voters: list[Row]
+
+    @property
+    def people(self) -> int:
+        """How many people teach."""
+        return len(set(self.person_N))
+
+
+def roles_of(work: Work) -> Roles:
+    """Who teaches and who votes; nobody does both."""
+    train = work.known_rows("train")
+    person_N = [person_of(row) for row in train]
+    taught = set(person_N)
+    others = [row for row in work.known_rows("validation") if person_of(row) not in taught]
+    return Roles(train, person_N, others)

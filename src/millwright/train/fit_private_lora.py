@@ -5,7 +5,7 @@ import numpy as np
 from millwright.privacy.gaussian_mechanism import mu_of, secure_normals, secure_uniforms
 from millwright.records import JsonObject
 from millwright.train.classifier import Classifier, assemble
-from millwright.train.fit_private import PROMISE, voters
+from millwright.train.fit_private import PROMISE, roles_of
 from millwright.train.label_names import words_of
 from millwright.train.methods import METHODS, build_network, tuned_tensors
 from millwright.train.private_head import DELTA, check_people, private_temperature
@@ -48,13 +48,10 @@ def fit_private_lora(work: Work) -> tuple[Classifier, JsonObject]:
         MissingExtra: Opacus is not installed.
     """
     need_opacus()
-    settings = work.settings.train
-    train, train_truth = work.known_rows("train"), work.rows("train")[1]
-    person_N = [person_of(row) for row in train]
-    people = len(set(person_N))
+    settings, roles = work.settings.train, roles_of(work)
+    train, held = roles.teachers, roles.voters
     network = build_network(METHOD, work.backbone, len(work.labels), settings, STEPS)
-    check_people(people, len(work.labels), network.width, settings.epsilon)
-    held = voters(work)
+    check_people(roles.people, len(work.labels), network.width, settings.epsilon)
     names = [words_of(label) for label in work.labels]
     precision = checked_precision(work.backbone, names)  # rows must not decide it
     inputs = inputs_of(work, [*names, *(row.text for row in (*train, *held))], precision, network.depth)
@@ -65,8 +62,8 @@ def fit_private_lora(work: Work) -> tuple[Classifier, JsonObject]:
     with work.stage("descend", cut):
         descend(
             network,
-            Rows(taught[:cut], train_truth),
-            person_N,
+            Rows(taught[:cut], truth_of(train, work.labels)),
+            roles.person_N,
             Descent(settings.learning_rate or METHODS[METHOD].learning_rate, multiplier),
             pad_id,
             centre_D,
@@ -97,7 +94,7 @@ def fit_private_lora(work: Work) -> tuple[Classifier, JsonObject]:
             "sample_rate": SAMPLE_RATE,
             "steps": STEPS,
             "clip": CLIP,
-            "people": people,
+            "people": roles.people,
         },
         "validation_accuracy": None,
         "parameters_moved": sum(tensor.numel() for tensor in tuned.values()),

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from millwright.errors import MissingExtra
 from millwright.privacy.gaussian_mechanism import Normals, Uniforms
-from millwright.train.network import Network, pad
+from millwright.train.network import Network
 from millwright.train.states import batches_by_length, device
-from millwright.train.tune import Rows, features, schedule
+from millwright.train.tune import Rows, features, moved_parameters, padded, schedule
 
 if TYPE_CHECKING:
     from opacus.optimizers import DPOptimizer
@@ -194,8 +194,8 @@ def sum_gradients(
     """
     for batch in batches_by_length([len(rows.inputs[place]) for place in drawn], ITEMS_A_BATCH):
         places = drawn[batch]
-        input_BT, mask_BT = _padded([rows.inputs[place] for place in places], pad_id)
-        logit_BC = network(input_BT, mask_BT)
+        input_BT, mask_BT = padded([rows.inputs[place] for place in places], pad_id)
+        logit_BC = network(input_BT.float() if input_BT.is_floating_point() else input_BT, mask_BT)
         truth_B = torch.from_numpy(rows.truth_N[places]).to(device())
         loss = nn.functional.cross_entropy(logit_BC, truth_B, reduction="sum")
         with warnings.catch_warnings():
@@ -235,9 +235,7 @@ def _shift_bias(network: Network, by_D: Tensor) -> None:
 def _optimizer(network: Network, descent: Descent) -> "DPOptimizer":
     from opacus.optimizers import DPOptimizer
 
-    head = list(network.head.parameters())
-    of_head = {id(parameter) for parameter in head}
-    body = [p for p in network.parameters() if p.requires_grad and id(p) not in of_head]
+    body, head = moved_parameters(network)
     groups = [{"params": body, "lr": descent.learning_rate}, {"params": head, "lr": HEAD_RATE}]
     return DPOptimizer(
         torch.optim.Adam([group for group in groups if group["params"]]),
@@ -246,10 +244,3 @@ def _optimizer(network: Network, descent: Descent) -> "DPOptimizer":
         expected_batch_size=None,
         loss_reduction="sum",
     )
-
-
-def _padded(items: Sequence[Tensor], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Inputs, states in float32, and their mask."""
-    is_tokens = not items[0].is_floating_point()
-    input_BT, mask_BT = pad(items, pad_id if is_tokens else 0.0)
-    return (input_BT if is_tokens else input_BT.float()).to(device()), mask_BT.to(device())

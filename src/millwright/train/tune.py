@@ -116,7 +116,7 @@ def logits(network: Network, inputs: Sequence[Tensor], pad_id: int) -> np.ndarra
     found = np.zeros((len(inputs), network.head.out_features), np.float32)
     with torch.inference_mode():
         for batch in batches_by_length([len(item) for item in inputs]):
-            input_BT, mask_BT = _padded([inputs[index] for index in batch], pad_id)
+            input_BT, mask_BT = padded([inputs[index] for index in batch], pad_id)
             with _autocast():
                 found[batch] = network(input_BT, mask_BT).float().cpu().numpy()
     return found
@@ -128,7 +128,7 @@ def features(network: Network, inputs: Sequence[Tensor], pad_id: int) -> np.ndar
     found = np.zeros((len(inputs), network.head.in_features), np.float32)
     with torch.inference_mode():
         for batch in batches_by_length([len(item) for item in inputs]):
-            input_BT, mask_BT = _padded([inputs[index] for index in batch], pad_id)
+            input_BT, mask_BT = padded([inputs[index] for index in batch], pad_id)
             with _autocast():
                 found[batch] = network.features(input_BT, mask_BT).float().cpu().numpy()
     return found
@@ -147,7 +147,7 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * schedule(step, steps)
     network.train()
-    input_BT, mask_BT = _padded([train.inputs[index] for index in batch], plan.pad_id)
+    input_BT, mask_BT = padded([train.inputs[index] for index in batch], plan.pad_id)
     truth_B = torch.from_numpy(train.truth_N[batch]).to(device())
     with _autocast():
         logit_BC = network(input_BT, mask_BT)
@@ -201,12 +201,18 @@ def _end_of_epoch(
     return best
 
 
+def moved_parameters(network: Network) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """What requires a gradient in the body of a network, and its head's parameters."""
+    head = list(network.head.parameters())
+    of_head = {id(parameter) for parameter in head}
+    return [p for p in network.parameters() if p.requires_grad and id(p) not in of_head], head
+
+
 def _optimizer(network: Network, plan: Plan) -> torch.optim.Optimizer:
-    head = {id(parameter) for parameter in network.head.parameters()}
-    body = [p for p in network.parameters() if p.requires_grad and id(p) not in head]
+    body, head = moved_parameters(network)
     groups = [
         {"params": body, "peak": plan.learning_rate, "weight_decay": 0.01},
-        {"params": list(network.head.parameters()), "peak": HEAD_RATE, "weight_decay": 0.0},
+        {"params": head, "peak": HEAD_RATE, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]], lr=plan.learning_rate, fused=True
@@ -226,7 +232,8 @@ def _shuffled(lengths: Sequence[int], plan: Plan, epoch: int) -> Iterator[list[i
         yield batches[place]
 
 
-def _padded(items: Sequence[Tensor], pad_id: int) -> tuple[Tensor, Tensor]:
+def padded(items: Sequence[Tensor], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Token ids [B, T], or states [B, T, H], and their mask [B, T], where the network is."""
     is_tokens = not items[0].is_floating_point()
     input_BT, mask_BT = pad(items, pad_id if is_tokens else 0.0)
     if not is_tokens and fast_precision() == torch.float32:
