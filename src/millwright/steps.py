@@ -276,13 +276,14 @@ def predict(
     for place, text in enumerate(texts, start=1):
         if not is_unicode(text):
             raise BadInput(f"text {place} is not valid Unicode; write it in UTF-8", field="inputs")
-    if not texts or not all(map(clean, texts)):
+    cleaned = [clean(text) for text in texts]
+    if not cleaned or not all(cleaned):
         raise BadInput("a text is blank; pass at least one text with words", field="inputs")
     classifier = load_model(project, version)
     if isinstance(classifier, SpanModel):
         return _spans_of(classifier, masker(project), texts, top_k)
-    texts, answers = masker(project).mask_all(map(clean, texts)), []
-    for probability_C in classifier.probabilities(texts):
+    answers = []
+    for probability_C in classifier.probabilities(masker(project).mask_all(cleaned)):
         best = (-probability_C).argsort(kind="stable")[:top_k]
         answers.append(
             Answer(tuple(classifier.labels[i] for i in best), tuple(float(probability_C[i]) for i in best))

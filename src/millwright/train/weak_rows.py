@@ -155,7 +155,11 @@ def _a_deal(flag_RN: np.ndarray) -> int:
 def _right(clean: Taught, weak: Taught, taken: Sequence[int], name_CD: np.ndarray, folds: int) -> np.ndarray:
     """Whether heads that these weak rows teach too are right on each judged row, a line a deal."""
     some, rest, places = slice(MOST_JUDGED), slice(MOST_JUDGED, None), np.array(taken, dtype=np.int64)
-    deals = range(DEALS if len(clean.truth_N) <= OFTEN else 1)
+    also = (
+        np.concatenate([clean.feature_ND[rest], weak.feature_ND[places], name_CD]),
+        np.concatenate([clean.truth_N[rest], weak.truth_N[places], np.arange(len(name_CD))]),
+    )
+    also_group = [*clean.group_N[rest], *(weak.group_N[place] for place in taken), *[""] * len(name_CD)]
     return np.stack(
         [
             cross_validate(
@@ -163,18 +167,11 @@ def _right(clean: Taught, weak: Taught, taken: Sequence[int], name_CD: np.ndarra
                 clean.truth_N[some],
                 clean.group_N[some],
                 strength=DEFAULT_STRENGTH,
-                also=(
-                    np.concatenate([clean.feature_ND[rest], weak.feature_ND[places], name_CD]),
-                    np.concatenate([clean.truth_N[rest], weak.truth_N[places], np.arange(len(name_CD))]),
-                ),
-                also_group=[
-                    *clean.group_N[rest],
-                    *(weak.group_N[place] for place in taken),
-                    *[""] * len(name_CD),
-                ],
+                also=also,
+                also_group=also_group,
                 folds=folds,
                 deal=deal,
             )
-            for deal in deals
+            for deal in range(DEALS if len(clean.truth_N) <= OFTEN else 1)
         ]
     )
