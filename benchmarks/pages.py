@@ -611,8 +611,21 @@ def page(records: Sequence[dict[str, object]]) -> str:
         parts += [section.text, ""] if section.text else []
         if (RECORDS / f"{name}.svg").exists():
             parts += [f"![{section.title}](benchmarks/{name}.svg)", ""]
-        parts += [table(rows, section.columns or _all_columns(rows)), _absent(rows), _made_by(record), ""]
+        parts += [*_tables(rows, section.columns or _all_columns(rows)), _absent(rows), _made_by(record), ""]
     return "\n".join(part for part in parts if part is not None)
+
+
+def _tables(rows: Sequence[Row], columns: dict[str, str]) -> list[str]:
+    """One table, or one for each part of a record that has parts, under its name."""
+    if "part" not in columns:
+        return [table(rows, columns)]
+    rest = {key: name for key, name in columns.items() if key != "part"}
+    made = []
+    for part in dict.fromkeys(row["part"] for row in rows):
+        title = str(part)
+        own = [row for row in rows if row["part"] == part]
+        made += [f"### {title[0].upper()}{title[1:]}", "", table(own, rest)]
+    return made
 
 
 def table(rows: Sequence[Row], columns: dict[str, str]) -> str:
