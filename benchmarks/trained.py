@@ -17,6 +17,7 @@ from millwright.project import open_project
 from millwright.registry.classifiers import load_classifier
 from millwright.registry.versions import resolve
 from millwright.serve.runtime_record import read_runtime
+from millwright.train.network import POOLED_BELOW, Network
 
 BANKING = DATA / "banking77"
 MODELING = Path(__file__).parent / "peers" / "modeling_pooled.py"
@@ -68,6 +69,7 @@ def export(project: Path) -> Path:
         "id2label": dict(enumerate(classifier.labels)),
         "label2id": {label: place for place, label in enumerate(classifier.labels)},
         "problem_type": "single_label_classification",
+        "pooled_states": pooled_states(classifier.network),
     }
     for key in ("dtype", "torch_dtype", "_name_or_path"):
         config.pop(key, None)
@@ -75,6 +77,12 @@ def export(project: Path) -> Path:
     _write_tokenizer(folder, classifier.backbone.tokenizer.to_str(), classifier.backbone.max_tokens)
     shutil.copy(MODELING, folder)
     return folder
+
+
+def pooled_states(network: Network) -> list[int]:
+    """Which of an encoder's hidden states the network pools, in the order of its features."""
+    below = [-1 - POOLED_BELOW] if network.encoder.config.num_hidden_layers >= POOLED_BELOW else []
+    return [*([0] if network.words else []), *below, -1]
 
 
 def reference_labels(model: Path, texts: list[str]) -> list[str]:

@@ -10,22 +10,23 @@ from torch import nn
 from transformers import BertModel, BertPreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-POOLED = (-3, -1)  # which of the hidden states are pooled: two below the last, and the last
-
 
 class PooledForSequenceClassification(BertPreTrainedModel):
-    """An encoder, the means of two of its states each scaled to length one, and a linear head."""
+    """An encoder, the means of some of its states each scaled to length one, and a linear head.
+
+    `config.pooled_states` says which: places in the encoder's hidden states.
+    """
 
     def __init__(self, config):
         super().__init__(config)
         self.bert = BertModel(config, add_pooling_layer=False)
-        self.head = nn.Linear(len(POOLED) * config.hidden_size, config.num_labels)
+        self.head = nn.Linear(len(config.pooled_states) * config.hidden_size, config.num_labels)
         self.post_init()
 
     def forward(self, input_ids=None, attention_mask=None, token_type_ids=None, return_dict=True):
         """Logits [B, C] of token ids [B, T]."""
         states = self.bert(input_ids, attention_mask=attention_mask, output_hidden_states=True).hidden_states
         weight = attention_mask.unsqueeze(-1).float()
-        means = [(states[at].float() * weight).sum(1) / weight.sum(1) for at in POOLED]
+        means = [(states[at].float() * weight).sum(1) / weight.sum(1) for at in self.config.pooled_states]
         features = torch.cat([nn.functional.normalize(mean, dim=1) for mean in means], dim=1)
         return SequenceClassifierOutput(logits=self.head(features.to(self.head.weight.dtype)).float())
