@@ -98,7 +98,7 @@ def sealed(rows: "tuple[Row, ...]", folder: Path) -> "Dataset":
 
 
 def setfit(few: Rows, test: Rows) -> Measured:
-    """SetFit with its defaults: pairs by oversampling, one epoch, a logistic head."""
+    """SetFit as its documentation has it: 20 pairs of each kind a row, one epoch, a logistic head."""
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder) / "rows.json"
         given.write_text(json.dumps({"few": few, "test": test}))
