@@ -6,10 +6,11 @@ A record without a section below still gets a table of all its columns.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from goals import Goal, goals
 from pictures import bars, lines
 from record import RECORDS, ROOT, Row
 
@@ -603,7 +604,8 @@ SECTIONS = {
 
 def page(records: Sequence[dict[str, object]]) -> str:
     """The page as Markdown, sections in the order of SECTIONS and unknown records after them."""
-    parts = [INTRODUCTION]
+    told = goals({str(record["name"]): _rows(record) for record in records})
+    parts = [INTRODUCTION, *_goals(told)]
     for record in records:
         name, rows = str(record["name"]), _rows(record)
         section = SECTIONS.get(name) or Section(name.replace("_", " ").capitalize(), "")
@@ -613,6 +615,12 @@ def page(records: Sequence[dict[str, object]]) -> str:
             parts += [f"![{section.title}](benchmarks/{name}.svg)", ""]
         parts += [*_tables(rows, section.columns or _all_columns(rows)), _absent(rows), _made_by(record), ""]
     return "\n".join(part for part in parts if part is not None)
+
+
+def _goals(told: Iterable[Goal]) -> list[str]:
+    """What was set out to be reached, and what was."""
+    rows: list[Row] = [{"goal": goal, "measured": measured, "met": met} for goal, measured, met in told]
+    return ["## Goals", "", table(rows, {"goal": "goal", "measured": "measured", "met": "met"})]
 
 
 def _tables(rows: Sequence[Row], columns: dict[str, str]) -> list[str]:

@@ -1,0 +1,170 @@
+"""What Millwright set out to reach, and what the records say: the table at the head of docs/benchmarks.md."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from record import Row
+
+Records = Mapping[str, Sequence[Row]]
+Goal = tuple[str, str, bool]  # what is wanted, what was measured, whether it is met
+
+
+def goals(records: Records) -> Iterator[Goal]:
+    """Every goal whose record is there."""
+    for name, told in TOLD.items():
+        if name in records:
+            yield from told([row for row in records[name] if "missing" not in row])
+
+
+def _training(rows: Sequence[Row]) -> Iterator[Goal]:
+    by_name = {str(row["contestant"]): row for row in rows}
+    for share, seconds in ((93, 20), (94, 60)):
+        reached = [_number(row, f"reached_{share}_s") for row in rows if row.get(f"reached_{share}_s")]
+        ours = [_number(row, f"reached_{share}_s") for name, row in by_name.items() if name in ("head", "top")
+                and row.get(f"reached_{share}_s")]  # fmt: skip
+        if reached and ours:
+            yield f"Banking77 to {share} % within {seconds} s", f"{min(ours):.1f} s", min(ours) < seconds
+    quick = _number(by_name["head"], "seconds")
+    for name, times, title in (
+        ("trainer-3e-4", 10, "Hugging Face's Trainer at its best"),
+        ("trainer-default", 30, "its defaults"),
+    ):
+        if name in by_name:
+            ratio = _number(by_name[name], "seconds") / quick
+            yield (
+                f"{times} times faster than {title}, to no less accuracy",
+                f"{ratio:.0f} times",
+                ratio >= times and _number(by_name["head"], "accuracy") >= _number(by_name[name], "accuracy"),
+            )
+
+
+def _few(rows: Sequence[Row]) -> Iterator[Goal]:
+    ours = {row["shots"]: row for row in rows if row["contestant"] == "head"}
+    for row in rows:
+        if row["contestant"] != "setfit":
+            continue
+        own, shots = ours[row["shots"]], row["shots"]
+        ratio = _number(row, "seconds") / _number(own, "seconds")
+        accuracies = f"{_number(own, 'accuracy'):.1%} against {_number(row, 'accuracy'):.1%}"
+        yield (
+            f"{shots} rows a class: no worse than SetFit, 10 times faster",
+            f"{accuracies}, {ratio:.0f} times",
+            _number(own, "accuracy") >= _number(row, "accuracy") and ratio >= 10,
+        )
+
+
+def _serving(rows: Sequence[Row]) -> Iterator[Goal]:
+    most = [row for row in rows if row["concurrency"] == 64]
+    alone = [row for row in rows if row["concurrency"] == 1]
+    simple = [row for row in most if row["peer"] == "fastapi"]
+    batching = [row for row in most if row["peer"] != "fastapi"]
+    for times, title, peers in ((20, "FastAPI around a pipeline", simple), (5, "the best peer", batching)):
+        if peers:
+            best = min(peers, key=lambda row: _number(row, "ratio"))
+            ratio = _number(best, "ratio")
+            yield (
+                f"64 connections: {times} times the requests of {title}",
+                f"{ratio:.1f} times ({best['title']})",
+                ratio >= times,
+            )
+    timed = [row for row in batching if row.get("ours_p99_ms_at_peers_rate") is not None]
+    if timed:
+        worse = [
+            row for row in timed if _number(row, "ours_p99_ms_at_peers_rate") > _number(row, "peer_p50_ms")
+        ]
+        told = f"{len(timed) - len(worse)} of {len(timed)} peers"
+        yield "64 connections: p99 at a batching peer's rate no higher than its p50", told, not worse
+    if alone:
+        slower = [row for row in alone if _number(row, "ours_p50_ms") >= _number(row, "peer_p50_ms")]
+        told = f"{len(alone) - len(slower)} of {len(alone)} peers"
+        yield "1 connection: a lower p50 than each peer", told, not slower
+
+
+def _overhead(rows: Sequence[Row]) -> Iterator[Goal]:
+    own = [row for row in rows if row["app"] == "millwright" and row["concurrency"] == 64]
+    if own:
+        share = max(_number(row, "share_of_best_bare") for row in own)
+        yield "64 connections, an empty model: 70 % of a bare server's requests", f"{share:.0%}", share >= 0.7
+
+
+def _ceiling(rows: Sequence[Row]) -> Iterator[Goal]:
+    for row in rows:
+        if str(row["what"]) == "encoder, OpenVINO":
+            times = _number(row, "times_from_ceiling")
+            wanted = f"the encoder in {row['precision']} within 1.5 times of its bound"
+            yield wanted, f"{times:.2f} times", times <= 1.5
+
+
+def _preparation(rows: Sequence[Row]) -> Iterator[Goal]:
+    own = [row for row in rows if row["contestant"] == "millwright prepare"]
+    beside = [row for row in own if row.get("times_faster")]
+    if beside:
+        row = max(beside, key=lambda row: _number(row, "rows"))
+        times = _number(row, "times_faster")
+        wanted = f"{row['rows']:,} rows prepared 10 times faster than pandas with datasketch"
+        yield wanted, f"{times:.1f} times", times >= 10
+    last = max(own, key=lambda row: _number(row, "rows"))
+    if last.get("memory_exponent") is not None:
+        exponent = _number(last, "memory_exponent")
+        told = f"exponent {exponent:.2f}, {_number(last, 'peak_mb'):,.0f} MB at {last['rows']:,} rows"
+        yield "memory of preparation flat in rows (an exponent under 0.2)", told, exponent < 0.2
+
+
+def _detection(rows: Sequence[Row]) -> Iterator[Goal]:
+    for row in rows:
+        if row.get("half") == "held-out templates" and row["contestant"] == "Millwright":
+            if row["match"] == 0.75:
+                f2 = _number(row, "f2")
+                yield "personal data, held-out templates: F2 of 0.85", f"{f2:.3f}", f2 >= 0.85
+        elif row["what"] == "speed":
+            ratio = _number(row, "ratio")
+            yield "10 times the texts a second of Presidio", f"{ratio:.1f} times", ratio >= 10
+
+
+def _experiments(rows: Sequence[Row]) -> Iterator[Goal]:
+    own = ("betting (decides)", "two proportions", "empirical Bernstein", "sequential ratio test")
+    alarms = [row for row in rows if row["part"] == "false alarms" and row["method"] in own]
+    if alarms:
+        kept = sum(bool(row["kept"]) for row in alarms)
+        told = f"{kept} of {len(alarms)} settings"
+        yield "false alarms of what decides at most alpha and two errors", told, kept == len(alarms)
+    times = [
+        _number(row, "times_fixed")
+        for row in rows
+        if row["part"] == "users to a decision" and row["method"] == own[0] and row.get("times_fixed")
+    ]
+    if times:
+        yield (
+            "users to a decision at most 1.6 times the fixed sample",
+            f"{min(times):.2f} to {max(times):.2f} times",
+            max(times) <= 1.6,
+        )
+
+
+def _wheel(rows: Sequence[Row]) -> Iterator[Goal]:
+    for row in rows:
+        if row["part"] == "goal" and row["what"] == "the queue":
+            share = _number(row, "share_of_all")
+            yield f"with a quarter of the labels {row['setting']}", f"{share:.1%}", share >= 0.95
+        if row["part"] == "projects" and str(row["setting"]).startswith("10 %"):
+            harmful = int(_number(row, "harmful"))
+            told = f"{harmful} of {row['promotions']} promotions"
+            yield f"no harmful promotion in {row['projects']} simulated projects", told, not harmful
+
+
+def _number(row: Row, key: str) -> float:
+    value = row[key]
+    assert isinstance(value, (int, float))
+    return float(value)
+
+
+TOLD: dict[str, Callable[[Sequence[Row]], Iterator[Goal]]] = {
+    "time_to_accuracy": _training,
+    "few_shot": _few,
+    "serving": _serving,
+    "http_overhead": _overhead,
+    "ceiling": _ceiling,
+    "preparation": _preparation,
+    "detection": _detection,
+    "experiments": _experiments,
+    "wheel": _wheel,
+}
