@@ -579,6 +579,23 @@ def test_the_openapi_page_lists_every_route(project):
     assert Path(PREDICTIONS).name in paths[PREDICTIONS]["post"]["operationId"]
 
 
+def test_refusals_are_described_as_they_are(project):
+    described = ask(project, "GET", "/openapi.json").json()
+    assert "HTTPValidationError" not in described["components"]["schemas"]
+
+
+def test_the_page_of_routes_needs_nothing_from_elsewhere(project):
+    answer = ask(project, "GET", "/docs")
+    described = ask(project, "GET", "/openapi.json").json()
+    assert all(f" {path}</code>" in answer.text for path in described["paths"])
+    assert all(f'id="{name}"' in answer.text for name in described["components"]["schemas"])
+    linked = set(re.findall(r'(?:href|src)="([^"]*)"', answer.text))
+    assert {link for link in linked if not link.startswith("#")} == {"openapi.json"}
+    assert {link[1:] for link in linked if link.startswith("#")} <= set(described["components"]["schemas"])
+    assert "<script" not in answer.text
+    assert "style-src" in answer.headers["content-security-policy"]
+
+
 def test_a_message_with_a_key_is_kept_once_even_if_it_comes_twice_at_once(project):
     async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
         (one,) = await predict(client, "card")

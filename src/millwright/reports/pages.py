@@ -33,8 +33,10 @@ SPAN_FIGURES = (
     "macro_f1",
     "exact_rows",
 )
-_pages = Environment(loader=PackageLoader("millwright.reports"), autoescape=True, undefined=StrictUndefined)
-_pages.filters["themed"] = charts.themed
+templates = Environment(
+    loader=PackageLoader("millwright.reports"), autoescape=True, undefined=StrictUndefined
+)
+templates.filters["themed"] = charts.themed
 
 
 def data_page(report: JsonObject, name: str) -> str:
@@ -48,7 +50,7 @@ def data_page(report: JsonObject, name: str) -> str:
         HTML.
     """
     unit = "spans" if "spans" in report else "rows"
-    return _pages.get_template("data.html").render(
+    return templates.get_template("data.html").render(
         title=name,
         report=report,
         unit=unit,
@@ -77,7 +79,7 @@ def evaluation_page(evaluation: Evaluation | SpanEvaluation, title: str, facts: 
     """
     if isinstance(evaluation, SpanEvaluation):
         return _span_evaluation_page(evaluation, title, facts)
-    return _pages.get_template("evaluation.html").render(
+    return templates.get_template("evaluation.html").render(
         title=title,
         facts=facts,
         evaluation=evaluation,
@@ -92,7 +94,7 @@ def evaluation_page(evaluation: Evaluation | SpanEvaluation, title: str, facts: 
 
 
 def _span_evaluation_page(evaluation: SpanEvaluation, title: str, facts: Mapping[str, str]) -> str:
-    return _pages.get_template("span_evaluation.html").render(
+    return templates.get_template("span_evaluation.html").render(
         title=title,
         facts=facts,
         evaluation=evaluation,
@@ -106,6 +108,6 @@ def _span_evaluation_page(evaluation: SpanEvaluation, title: str, facts: Mapping
 
 def turns_page(turns: Sequence[TurnRecord]) -> str:
     """The page of all turns: the chart and the table."""
-    return _pages.get_template("turns.html").render(
+    return templates.get_template("turns.html").render(
         title="Turns", turns=turns, chart=charts.turns_chart(turns)
     )

@@ -31,14 +31,16 @@ NEEDED = {  # by how a path begins; other routes want any key
     "/v1/subjects/": ADMIN,
     "/v1/unmask": UNMASK,
 }
-PAGES = ("/docs", "/redoc")  # they load scripts
+PAGE = "/docs"
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
-POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_POLICY = b"content-security-policy"
+POLICY = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
+PAGE_POLICY = (_POLICY, b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
 log = logging.getLogger(__name__)
 
 
@@ -84,8 +86,9 @@ class Door:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                more = HEADERS if scope["path"].startswith(PAGES) else (*HEADERS, POLICY)
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id), *more]
+                policy = PAGE_POLICY if scope["path"] == PAGE else POLICY
+                own = ((b"x-request-id", request_id), *HEADERS, policy)
+                message["headers"] = [*message.get("headers", ()), *own]
             await send(message)
 
         try:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import uvicorn
 from fastapi import APIRouter, FastAPI, Query, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from threadpoolctl import threadpool_limits
 
@@ -24,11 +24,12 @@ from millwright.privacy.access import Guard, has_keys_for_service
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.registry.versions import CHAMPION, resolve
+from millwright.reports.routes import routes_page
 from millwright.runner.lead import lead
 from millwright.serve.available import check_runtime
 from millwright.serve.loading import Loader
 from millwright.surfaces.direct import DirectRoute
-from millwright.surfaces.door import Door
+from millwright.surfaces.door import PAGE, Door
 from millwright.surfaces.experiments_http import experiments_router
 from millwright.surfaces.messages import (
     ErrorAnswer,
@@ -93,18 +94,22 @@ def create_app(
         await service.stop()
 
     app = _Doored(
-        title="Millwright", description="Predictions, and what users say of them.", lifespan=lifespan
+        title="Millwright",
+        description="Predictions, and what users say of them.",
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages fetch scripts from elsewhere
+        redoc_url=None,
     )
     app.state.service = service
     direct = _add_predictions(app, service)
     limit = service.limits.max_body_bytes
     app.door = Door(app.inside, limit, service.metrics, guard=Guard(project), direct=direct)
-    app.include_router(experiments_router(project))
-    app.include_router(reviews_router(project))
+    app.include_router(experiments_router(project), responses=REFUSALS)
+    app.include_router(reviews_router(project), responses=REFUSALS)
     _add_routes(app, service)
     _add_operation(app, service)
-    app.include_router(subject_routes(project, service.vault))
-    app.include_router(unmask_router(service.vault))
+    app.include_router(subject_routes(project, service.vault), responses=REFUSALS)
+    app.include_router(unmask_router(service.vault), responses=REFUSALS)
     add_refusals(app)
     return app
 
@@ -289,6 +294,11 @@ def _add_operation(app: FastAPI, service: Service) -> None:
         if not service.engine.is_ready:
             raise Unavailable("no model is ready; try again in a moment")
         return {"status": "ready"}
+
+    @app.get(PAGE, include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        """The routes, for people."""
+        return HTMLResponse(routes_page(app.openapi()))
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
