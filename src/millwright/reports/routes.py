@@ -29,7 +29,7 @@ def routes_page(described: JsonObject) -> str:
     """
     messages = described.get("components", {}).get("schemas", {})
     return templates.get_template("routes.html").render(
-        title=described["info"]["title"],
+        title=f"{described['info']['title']}: routes",
         routes=[
             _route(method, path, about)
             for path, methods in sorted(described["paths"].items())
