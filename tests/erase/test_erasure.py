@@ -16,11 +16,11 @@ from millwright.data.dataset import read_dataset
 from millwright.data.prepare import dataset_folder, prepare
 from millwright.erase.erasure import STEPS, erase, plan_erasure
 from millwright.erase.found import all_datasets
-from millwright.errors import BadInput, Busy, MissingExtra, NotFound
+from millwright.errors import BadInput, Busy, Corrupt, MissingExtra, NotFound
 from millwright.loop import turn
 from millwright.privacy.audit import audit_file, read_audit, verify_chain
 from millwright.privacy.consent import HELD, restrict
-from millwright.privacy.receipts import check_receipt
+from millwright.privacy.receipts import check_receipt, receipt_folder
 from millwright.privacy.sealed import read_predictions
 from millwright.privacy.signing import public_text
 from millwright.privacy.vault import open_vault
@@ -301,6 +301,81 @@ def test_sigkill_after_the_key_was_destroyed_loses_nothing(desk, never):
     erase(again, "alma")
     assert is_clean(again)
     assert held_by(again, alias(again, CHAMPION)) == never
+
+
+def test_what_the_person_says_after_a_kill_teaches_no_successor_and_may_teach_later(desk):
+    with pytest.raises(Killed):
+        erase(desk, "alma", progress=kill_at("erase: dataset"))
+    opine(desk, [(f"please help a late canary {n}", "card") for n in range(3)], subject="alma")
+    with pytest.raises(BadInput, match="users labelled 1 new rows"):  # bob's
+        turn(desk)
+    receipt = erase(open_project(desk.folder), "alma").receipt
+    taught = read_dataset(dataset_folder(desk), receipt["versions"]["v1"]["successor_dataset"]).rows
+    assert {row.subject for row in taught} == {"bob", "cyd", "dan", "eve"}
+    assert receipt["found_afterwards"]["rows"]["proposed_rows"] == 3
+    assert "alma" not in people_in(desk)
+    assert "alma" in {row.subject for row in prepare(desk).rows}
+
+
+def test_no_dataset_is_made_with_a_person_whose_erasure_was_cut_off(desk):
+    with pytest.raises(Killed):
+        erase(desk, "alma", progress=kill_at("erase: files"))
+    opine(desk, [("please help a late canary", "card")], subject="alma")
+    opine(desk, [(f"please help new card {n}", "card") for n in range(3)], subject="bob")
+    before = {one.id for one in all_datasets(desk)}
+    turn(desk)
+    (made,) = (one for one in all_datasets(desk) if one.id not in before)
+    assert {row.subject for row in made.rows} == {"bob", "cyd", "dan", "eve"}
+    excluded = (made.folder / "excluded.jsonl").read_text()
+    assert excluded.count("the person was erased") == 18 + 1
+
+
+def test_a_successor_dataset_with_the_person_is_not_taken_up_after_a_kill(desk, never):
+    """An earlier release let in what a person said meanwhile; the version that it taught was signed off."""
+    (before,) = all_datasets(desk)
+    with pytest.raises(Killed):
+        erase(desk, "alma", progress=kill_at("erase: successors"))
+    with desk.database.begin() as connection:
+        (record,) = connection.scalars(select(erasures.c.record)).all()
+        connection.execute(update(erasures).values(record={**record, "successor_dataset": before.id}))
+    again = open_project(desk.folder)
+    about = erase(again, "alma").receipt["versions"]["v1"]
+    assert about["successor_dataset"] != before.id
+    assert held_by(again, about["successor"]) == never
+    assert is_clean(again)
+
+
+def test_a_dataset_that_appeared_after_a_kill_is_followed_by_one_of_the_rows_of_now(desk, tmp_path):
+    """A `prepare` takes no lock: it may have begun before the erasure and ended after the kill."""
+    rows, late = desk.folder / "rows.csv", [f"please help new card {n}" for n in range(3)]
+    more = rows.read_text() + "".join(f"{text},card,bob\n" for text in late)
+    before = rows.read_text()
+    rows.write_text(more)
+    dataset = prepare(desk)
+    dataset.folder.rename(tmp_path / dataset.id)
+    rows.write_text(before)
+    with pytest.raises(Killed):
+        erase(desk, "alma", progress=kill_at("erase: successors"))
+    (tmp_path / dataset.id).rename(dataset.folder)
+    rows.write_text(more)
+    receipt = erase(open_project(desk.folder), "alma").receipt
+    (successor,) = {about["successor"] for about in receipt["datasets"].values()}
+    assert receipt["versions"]["v1"]["successor_dataset"] == successor
+    assert {row.text for row in read_dataset(dataset_folder(desk), successor).rows} >= set(late)
+    assert "alma" not in people_in(desk)
+
+
+def test_no_receipt_is_signed_for_a_successor_of_which_nobody_can_tell_whom_it_saw(desk):
+    def lose(name: str, _fraction: float) -> None:
+        if name == "erase: database":
+            for dataset in all_datasets(desk):
+                shutil.rmtree(dataset.folder)
+
+    with pytest.raises(Corrupt, match="v2 .* nobody can tell whom it saw"):
+        erase(desk, "alma", progress=lose)
+    assert list(receipt_folder(desk).glob("*")) == []
+    receipt = erase(desk, "alma").receipt  # makes the same dataset again
+    assert receipt["found_afterwards"]["unknown_versions"] == []
 
 
 def test_versions_that_do_not_serve_are_retired_and_their_names_never_given_again(desk):

@@ -53,8 +53,13 @@ def unfinished(project: Project, pseudonyms: Collection[str]) -> list[tuple[Case
 
 
 def join(case: Case, found: Found) -> None:
-    """Let what appeared of a person since an erasure was begun join what was found then."""
+    """Let what appeared of a person since an erasure was begun join what was found then.
+
+    The successor dataset is made anew if it is one of those found, or if others appeared after it.
+    """
     there, then = found.to_json(), case.record["found"]
+    if there["datasets"].keys() - then["datasets"].keys() or case.successor_dataset in there["datasets"]:
+        case.record.pop("successor_dataset", None)
     for name in there["files"].keys() & case.record.get("files", {}).keys():  # cut already, and back
         del case.record["files"][name]
         there["files"][name]["rows"] += then["files"].pop(name)["rows"]

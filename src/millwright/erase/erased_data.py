@@ -105,7 +105,7 @@ def erase_datasets(work: Work) -> None:
     for case in work.cases:
         case.record.setdefault("datasets", {})
     for name, cases in work.names("datasets").items():
-        successor = cases[0].record.get("successor_dataset")
+        successor = cases[0].successor_dataset
         with work.project.database.begin() as connection:
             connection.execute(delete(datasets).where(datasets.c.id == name))
             note_retired(connection, DATASET, name, successor, cases[0].id)

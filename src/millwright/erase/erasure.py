@@ -5,7 +5,7 @@ receipt of their own. What was found and done stands in the table of erasures af
 call goes on where the first one stopped.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from millwright.erase.erased_models import erase_versions, make_successor_datase
 from millwright.erase.found import NOBODY, Found, find
 from millwright.erase.people import People
 from millwright.erase.work import Case, Work
-from millwright.errors import BadInput, Busy, MillwrightError, NotFound
+from millwright.errors import BadInput, Busy, Corrupt, MillwrightError, NotFound
 from millwright.privacy.consent import HELD, restrictions_of
 from millwright.privacy.receipts import receipt_folder
 from millwright.privacy.tombstones import delete_said
@@ -115,6 +115,7 @@ def erase(
         NotFound: nothing is known of the person.
         BadInput: the person is under a legal hold.
         Busy: a training, a turn or another erasure runs; or the person appeared again meanwhile.
+        Corrupt: the dataset of a successor was deleted meanwhile.
         MissingExtra: a version must be trained anew and `serve.runtime` names a runtime whose packages are
             missing; nothing was changed then.
     """
@@ -148,6 +149,7 @@ def erase_all(
     Raises:
         Busy: a training, a turn or another erasure runs; or one of the people appeared again meanwhile: the
             others have their receipts then.
+        Corrupt: the dataset of a successor was deleted meanwhile; there is no receipt.
         MissingExtra: as for `erase`.
     """
     vault = vault or open_vault(project)
@@ -238,6 +240,7 @@ def _finish(work: Work) -> dict[str, Erased]:
     if any(late):  # what was under way then
         scrub(work.project.database)
     after = find(work.project, work.people)
+    _check_successors(work, after)
     back = {person for person, about in after.items() if about.is_in_data}
     erased = {
         case.pseudonym: _read(work.project, close(work, case, after[case.pseudonym]))
@@ -247,6 +250,17 @@ def _finish(work: Work) -> dict[str, Erased]:
     if back:
         raise Busy("the person appeared again while being erased; run the same command again")
     return erased
+
+
+def _check_successors(work: Work, after: Mapping[str, Found]) -> None:
+    """Refuse to sign that a version never saw a person whom it may have seen."""
+    for case in work.cases:
+        made = {about.get("successor") for about in case.record["versions"].values()}
+        if lost := sorted(made.intersection(after[case.pseudonym].unknown_versions)):
+            raise Corrupt(
+                f"{', '.join(lost)} was trained in this erasure and its dataset is gone, so nobody can tell "
+                "whom it saw; run the same command again, which makes the dataset anew"
+            )
 
 
 def _check_runtime(project: Project, found: Collection[Found], withdraw_only: bool) -> None:
