@@ -44,9 +44,10 @@ from millwright.store.files import sealed_folder, write_json
 from millwright.store.tables import annotations, erasures, opinions, predictions, review_items
 from millwright.train import states
 from millwright.train.cache import _open, text_key
-from tests.conftest import contents
+from tests.conftest import contents, csv_of
 from tests.desk import copy_desk, opine
 from tests.erase.people import (
+    HEADER,
     KEPT,
     SAID,
     Killed,
@@ -217,6 +218,43 @@ def test_a_file_outside_of_the_project_is_left_and_named_and_its_rows_enter_no_d
     lines = (dataset_folder(project) / dataset.id / "excluded.jsonl").read_text().splitlines()
     assert [json.loads(line)["reason"] for line in lines] == ["the person was erased"] * 18
     assert erase(project, "alma").path == erased.path
+
+
+def test_a_file_of_one_person_alone_is_emptied_and_the_next_training_goes_on_without_it(tmp_path, encoder):
+    """One file a customer is a common way to keep rows."""
+    rows = owned_rows()
+    project = desk_of(tmp_path / "desk", encoder, without(rows, "alma"))
+    own = [row for row in rows if row[2] == "alma"]
+    (project.folder / "alma.csv").write_text(csv_of(own, HEADER))
+    text = (project.folder / "millwright.toml").read_text().replace('"rows.csv"', '"rows.csv", "alma.csv"')
+    (project.folder / "millwright.toml").write_text(text)
+    project = open_project(project.folder)
+    train(project)
+    receipt = erase(project, "alma").receipt
+    assert (project.folder / "alma.csv").read_text() == "text,label,who\n"
+    assert receipt["files_rewritten"]["alma.csv"]["rows"] == len(own)
+    assert receipt["left_to_you"] == {}
+    assert alias(project, CHAMPION) == receipt["versions"]["v1"]["successor"] == "v2"
+    assert is_clean(project)
+    assert "alma.csv has no rows" in prepare(project).report["notes"]
+
+
+def test_a_file_that_cannot_be_cut_surely_is_left_to_the_user_and_the_receipt_says_so(tmp_path, encoder):
+    project = desk_of(tmp_path / "desk", encoder, without(owned_rows(), "alma"))
+    # Without the stray quote of alma's, bob's quotes would no longer be part of the text.
+    tsv = 'text\tlabel\twho\nplease help a "stray" " card\tcard\talma\n"lost card"\tcard\tbob\n'
+    (project.folder / "more.tsv").write_text(tsv)
+    text = (project.folder / "millwright.toml").read_text().replace('"rows.csv"', '"rows.csv", "more.tsv"')
+    (project.folder / "millwright.toml").write_text(text)
+    project = open_project(project.folder)
+    train(project)
+    receipt = erase(project, "alma").receipt
+    assert receipt["left_to_you"]["more.tsv"].startswith("1 rows in a file that could not be cut safely")
+    assert receipt["found_afterwards"]["files"]["more.tsv"]["rows"] == 1
+    assert "more.tsv" not in receipt["files_rewritten"]
+    assert (project.folder / "more.tsv").read_text() == tsv
+    assert "alma" not in people_in(project)
+    assert alias(project, CHAMPION) == "v2"
 
 
 def test_the_receipt_is_checked_without_the_project_and_names_what_was_and_what_is(desk, tmp_path):

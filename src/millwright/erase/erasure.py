@@ -241,7 +241,7 @@ def _finish(work: Work) -> dict[str, Erased]:
         scrub(work.project.database)
     after = find(work.project, work.people)
     _check_successors(work, after)
-    back = {person for person, about in after.items() if about.is_in_data}
+    back = {case.pseudonym for case in work.cases if _is_back(case, after[case.pseudonym])}
     erased = {
         case.pseudonym: _read(work.project, close(work, case, after[case.pseudonym]))
         for case in work.cases
@@ -250,6 +250,12 @@ def _finish(work: Work) -> dict[str, Erased]:
     if back:
         raise Busy("the person appeared again while being erased; run the same command again")
     return erased
+
+
+def _is_back(case: Case, after: Found) -> bool:
+    """True if something of the person is there that is not left to the user."""
+    files = after.files.keys() - set(after.not_owned) - case.record["left_to_you"].keys()
+    return bool(files or after.datasets or after.versions)
 
 
 def _check_successors(work: Work, after: Mapping[str, Found]) -> None:
