@@ -116,8 +116,8 @@ def erase(
         BadInput: the person is under a legal hold.
         Busy: a training, a turn or another erasure runs; or the person appeared again meanwhile.
         Corrupt: the dataset of a successor was deleted meanwhile.
-        MissingExtra: a version must be trained anew and `serve.runtime` names a runtime whose packages are
-            missing; nothing was changed then.
+        MissingExtra: a version must be trained anew and packages of its method, or of the runtime that
+            `serve.runtime` names, are missing; nothing was changed then.
     """
     done = erase_all(project, [subject], withdraw_only=withdraw_only, progress=progress, vault=vault)
     if done.refused:
@@ -197,7 +197,7 @@ def erase_pseudonyms(
             else:
                 erased[person] = last
         if found:
-            _check_runtime(project, found.values(), withdraw_only)
+            _check_packages(project, found.values(), withdraw_only)
             erased |= _walk(work_on(begin(project, found)))
         return erased, refused
 
@@ -220,7 +220,7 @@ def _go_on(work: Work) -> dict[str, Erased]:
     found = find(work.project, work.people)
     for case in work.cases:
         join(case, found[case.pseudonym])
-    _check_runtime(work.project, found.values(), work.withdraw_only)
+    _check_packages(work.project, found.values(), work.withdraw_only)
     return _walk(work)
 
 
@@ -269,12 +269,17 @@ def _check_successors(work: Work, after: Mapping[str, Found]) -> None:
             )
 
 
-def _check_runtime(project: Project, found: Collection[Found], withdraw_only: bool) -> None:
-    """Refuse a forced runtime that cannot be had, if a version that serves must be trained anew."""
+def _check_packages(project: Project, found: Collection[Found], withdraw_only: bool) -> None:
+    """Refuse what a version that serves and must be trained anew needs and what cannot be had here."""
     serving = {alias(project, name) for name in (CHAMPION, CHALLENGER)}
     methods = {about["method"] for one in found for name, about in one.versions.items() if name in serving}
-    if methods and not (withdraw_only and "head" not in methods):
-        check_runtime(project.settings)
+    if not methods or (withdraw_only and "head" not in methods):
+        return
+    check_runtime(project.settings)
+    if "private-lora" in methods and not withdraw_only:
+        from millwright.train.private_lora import need_opacus  # PyTorch, only where it must be
+
+        need_opacus()
 
 
 def _last(project: Project, pseudonym: str) -> Erased | None:
