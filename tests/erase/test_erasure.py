@@ -270,6 +270,7 @@ def test_the_receipt_is_checked_without_the_project_and_names_what_was_and_what_
     assert made["successor_sha256"] != made["sha256"]
     assert receipt["data_key"] == "destroyed"
     assert "alma" not in copy.read_text()
+    assert any("without a subject" in limit for limit in receipt["limits"])
 
 
 def test_a_second_call_gives_the_same_receipt_and_changes_nothing(desk):
@@ -414,6 +415,24 @@ def test_no_receipt_is_signed_for_a_successor_of_which_nobody_can_tell_whom_it_s
     assert list(receipt_folder(desk).glob("*")) == []
     receipt = erase(desk, "alma").receipt  # makes the same dataset again
     assert receipt["found_afterwards"]["unknown_versions"] == []
+
+
+def test_what_killed_commands_left_half_written_goes_too(desk):
+    left = [
+        desk.folder / ".rows.csv.0123abcd.part",
+        desk.folder / ".erasing-x" / "rows.csv",
+        desk.kept / "datasets" / ".d-0123456789ab.0123abcd.part" / "rows.jsonl",
+        desk.kept / "versions" / ".v2.0123abcd.part" / "weights.safetensors",
+        desk.kept / "versions" / ".v0.erased" / "README.md",
+        desk.kept / "cache" / "0123" / ".0123.safetensors.0123abcd.part",
+        desk.kept / "spill" / "0123" / "rows",
+    ]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("words canary only")
+    assert erase(desk, "alma").receipt["files_rewritten"]
+    assert [path for path in left if path.exists()] == []
+    assert files_with(desk.folder, b"canary") == []
 
 
 def test_versions_that_do_not_serve_are_retired_and_their_names_never_given_again(desk):

@@ -19,6 +19,7 @@ LIMITS = (
     "What was sent to others, printed, exported or backed up outside of the project is not reached; a "
     "tombstone erases the person again when a backup is restored.",
     "Rows that do not name the person in the subject column, or name another spelling, are not found.",
+    "What was said without a subject rests under the project's key and cannot be traced to a person.",
     "Settings that were chosen on data with the person in it (the split seed, a search) stay as they are.",
     "Deleted files are unlinked; what a disk keeps of unlinked blocks is the disk's: encrypt it.",
     "Hashes after are those of what is there now; more than the person's rows may have gone from it.",

@@ -22,6 +22,7 @@ from millwright.errors import BadInput, NoRows
 from millwright.store.files import write_bytes
 
 BLOCK_BYTES = 4_000_000
+ERASING = ".erasing-"  # begins the name of the folder in which a result is read back
 IsWhose = Callable[[str], bool]
 
 
@@ -149,7 +150,7 @@ def _cut(path: Path, content: bytes, numbers: set[int], encoding: Encoding) -> b
 
 def _is_the_rest(path: Path, content: bytes, before: Table, numbers: set[int]) -> bool:
     expected = before.frame.filter(~pl.col(ROW).is_in(sorted(numbers))).drop(ROW)
-    with TemporaryDirectory(dir=path.parent, prefix=".erasing-") as folder:
+    with TemporaryDirectory(dir=path.parent, prefix=ERASING) as folder:
         again = Path(folder) / path.name
         again.write_bytes(content)
         try:
