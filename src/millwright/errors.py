@@ -2,7 +2,8 @@
 
 MillwrightError                500, exit 1
 ├── BadInput                   422, exit 2   what came cannot be used; the message says what to pass
-│   └── BadSetting             422, exit 2   millwright.toml holds a wrong key or value
+│   ├── BadSetting             422, exit 2   millwright.toml holds a wrong key or value
+│   └── NoRows                 422, exit 2   a file is empty or has only a header
 ├── NotFound                   404, exit 2   no such version, project, file, prediction
 ├── TooLarge                   413, exit 2   over a limit of the settings
 ├── Busy                       409, exit 1   another process does the same thing now
@@ -48,6 +49,10 @@ class BadInput(MillwrightError):
 
 class BadSetting(BadInput):
     """millwright.toml holds an unknown key or a wrong value."""
+
+
+class NoRows(BadInput):
+    """A file has no row; those that it had may have been erased."""
 
 
 class NotFound(MillwrightError):

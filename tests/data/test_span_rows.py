@@ -144,6 +144,16 @@ def test_a_span_follows_edits_and_comes_back():
     assert go_back(rounds, 5, 8) == (5, 10)
 
 
+@pytest.mark.parametrize(
+    "text", ["I met Bob  \n", "\n  I met Bob", " I met Bob\r\n\r\n", "\x00I met Bob \u3000"]
+)
+def test_white_space_at_the_ends_of_a_text_comes_back_in_no_span(text):
+    done, rounds = clean_with_edits(text)
+    assert done == "I met Bob"
+    assert text[slice(*go_back(rounds, 6, 9))] == "Bob"
+    assert text[slice(*go_back(rounds, 0, 9))].strip("\x00") == "I met Bob"
+
+
 def test_written_spans_are_read_back_in_order():
     written = '[{"start": 4, "end": 5, "label": "B  C"}, {"start": 0, "end": 2, "label": "A"}]'
     assert [(s.start, s.end, s.label) for s in read_spans(written)] == [(0, 2, "A"), (4, 5, "B C")]

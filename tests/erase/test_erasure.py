@@ -16,11 +16,11 @@ from millwright.data.dataset import read_dataset
 from millwright.data.prepare import dataset_folder, prepare
 from millwright.erase.erasure import STEPS, erase, plan_erasure
 from millwright.erase.found import all_datasets
-from millwright.errors import BadInput, Busy, MissingExtra, NotFound
+from millwright.errors import BadInput, Busy, Corrupt, MissingExtra, NotFound
 from millwright.loop import turn
 from millwright.privacy.audit import audit_file, read_audit, verify_chain
 from millwright.privacy.consent import HELD, restrict
-from millwright.privacy.receipts import check_receipt
+from millwright.privacy.receipts import check_receipt, receipt_folder
 from millwright.privacy.sealed import read_predictions
 from millwright.privacy.signing import public_text
 from millwright.privacy.vault import open_vault
@@ -44,9 +44,10 @@ from millwright.store.files import sealed_folder, write_json
 from millwright.store.tables import annotations, erasures, opinions, predictions, review_items
 from millwright.train import states
 from millwright.train.cache import _open, text_key
-from tests.conftest import contents
+from tests.conftest import contents, csv_of
 from tests.desk import copy_desk, opine
 from tests.erase.people import (
+    HEADER,
     KEPT,
     SAID,
     Killed,
@@ -219,6 +220,43 @@ def test_a_file_outside_of_the_project_is_left_and_named_and_its_rows_enter_no_d
     assert erase(project, "alma").path == erased.path
 
 
+def test_a_file_of_one_person_alone_is_emptied_and_the_next_training_goes_on_without_it(tmp_path, encoder):
+    """One file a customer is a common way to keep rows."""
+    rows = owned_rows()
+    project = desk_of(tmp_path / "desk", encoder, without(rows, "alma"))
+    own = [row for row in rows if row[2] == "alma"]
+    (project.folder / "alma.csv").write_text(csv_of(own, HEADER))
+    text = (project.folder / "millwright.toml").read_text().replace('"rows.csv"', '"rows.csv", "alma.csv"')
+    (project.folder / "millwright.toml").write_text(text)
+    project = open_project(project.folder)
+    train(project)
+    receipt = erase(project, "alma").receipt
+    assert (project.folder / "alma.csv").read_text() == "text,label,who\n"
+    assert receipt["files_rewritten"]["alma.csv"]["rows"] == len(own)
+    assert receipt["left_to_you"] == {}
+    assert alias(project, CHAMPION) == receipt["versions"]["v1"]["successor"] == "v2"
+    assert is_clean(project)
+    assert "alma.csv has no rows" in prepare(project).report["notes"]
+
+
+def test_a_file_that_cannot_be_cut_surely_is_left_to_the_user_and_the_receipt_says_so(tmp_path, encoder):
+    project = desk_of(tmp_path / "desk", encoder, without(owned_rows(), "alma"))
+    # Without the stray quote of alma's, bob's quotes would no longer be part of the text.
+    tsv = 'text\tlabel\twho\nplease help a "stray" " card\tcard\talma\n"lost card"\tcard\tbob\n'
+    (project.folder / "more.tsv").write_text(tsv)
+    text = (project.folder / "millwright.toml").read_text().replace('"rows.csv"', '"rows.csv", "more.tsv"')
+    (project.folder / "millwright.toml").write_text(text)
+    project = open_project(project.folder)
+    train(project)
+    receipt = erase(project, "alma").receipt
+    assert receipt["left_to_you"]["more.tsv"].startswith("1 rows in a file that could not be cut safely")
+    assert receipt["found_afterwards"]["files"]["more.tsv"]["rows"] == 1
+    assert "more.tsv" not in receipt["files_rewritten"]
+    assert (project.folder / "more.tsv").read_text() == tsv
+    assert "alma" not in people_in(project)
+    assert alias(project, CHAMPION) == "v2"
+
+
 def test_the_receipt_is_checked_without_the_project_and_names_what_was_and_what_is(desk, tmp_path):
     (before,) = all_datasets(desk)
     public = public_text(open_vault(desk).keys.signing_key)
@@ -232,6 +270,7 @@ def test_the_receipt_is_checked_without_the_project_and_names_what_was_and_what_
     assert made["successor_sha256"] != made["sha256"]
     assert receipt["data_key"] == "destroyed"
     assert "alma" not in copy.read_text()
+    assert any("without a subject" in limit for limit in receipt["limits"])
 
 
 def test_a_second_call_gives_the_same_receipt_and_changes_nothing(desk):
@@ -301,6 +340,99 @@ def test_sigkill_after_the_key_was_destroyed_loses_nothing(desk, never):
     erase(again, "alma")
     assert is_clean(again)
     assert held_by(again, alias(again, CHAMPION)) == never
+
+
+def test_what_the_person_says_after_a_kill_teaches_no_successor_and_may_teach_later(desk):
+    with pytest.raises(Killed):
+        erase(desk, "alma", progress=kill_at("erase: dataset"))
+    opine(desk, [(f"please help a late canary {n}", "card") for n in range(3)], subject="alma")
+    with pytest.raises(BadInput, match="users labelled 1 new rows"):  # bob's
+        turn(desk)
+    receipt = erase(open_project(desk.folder), "alma").receipt
+    taught = read_dataset(dataset_folder(desk), receipt["versions"]["v1"]["successor_dataset"]).rows
+    assert {row.subject for row in taught} == {"bob", "cyd", "dan", "eve"}
+    assert receipt["found_afterwards"]["rows"]["proposed_rows"] == 3
+    assert "alma" not in people_in(desk)
+    assert "alma" in {row.subject for row in prepare(desk).rows}
+
+
+def test_no_dataset_is_made_with_a_person_whose_erasure_was_cut_off(desk):
+    with pytest.raises(Killed):
+        erase(desk, "alma", progress=kill_at("erase: files"))
+    opine(desk, [("please help a late canary", "card")], subject="alma")
+    opine(desk, [(f"please help new card {n}", "card") for n in range(3)], subject="bob")
+    before = {one.id for one in all_datasets(desk)}
+    turn(desk)
+    (made,) = (one for one in all_datasets(desk) if one.id not in before)
+    assert {row.subject for row in made.rows} == {"bob", "cyd", "dan", "eve"}
+    excluded = (made.folder / "excluded.jsonl").read_text()
+    assert excluded.count("the person was erased") == 18 + 1
+
+
+def test_a_successor_dataset_with_the_person_is_not_taken_up_after_a_kill(desk, never):
+    """An earlier release let in what a person said meanwhile; the version that it taught was signed off."""
+    (before,) = all_datasets(desk)
+    with pytest.raises(Killed):
+        erase(desk, "alma", progress=kill_at("erase: successors"))
+    with desk.database.begin() as connection:
+        (record,) = connection.scalars(select(erasures.c.record)).all()
+        connection.execute(update(erasures).values(record={**record, "successor_dataset": before.id}))
+    again = open_project(desk.folder)
+    about = erase(again, "alma").receipt["versions"]["v1"]
+    assert about["successor_dataset"] != before.id
+    assert held_by(again, about["successor"]) == never
+    assert is_clean(again)
+
+
+def test_a_dataset_that_appeared_after_a_kill_is_followed_by_one_of_the_rows_of_now(desk, tmp_path):
+    """A `prepare` takes no lock: it may have begun before the erasure and ended after the kill."""
+    rows, late = desk.folder / "rows.csv", [f"please help new card {n}" for n in range(3)]
+    more = rows.read_text() + "".join(f"{text},card,bob\n" for text in late)
+    before = rows.read_text()
+    rows.write_text(more)
+    dataset = prepare(desk)
+    dataset.folder.rename(tmp_path / dataset.id)
+    rows.write_text(before)
+    with pytest.raises(Killed):
+        erase(desk, "alma", progress=kill_at("erase: successors"))
+    (tmp_path / dataset.id).rename(dataset.folder)
+    rows.write_text(more)
+    receipt = erase(open_project(desk.folder), "alma").receipt
+    (successor,) = {about["successor"] for about in receipt["datasets"].values()}
+    assert receipt["versions"]["v1"]["successor_dataset"] == successor
+    assert {row.text for row in read_dataset(dataset_folder(desk), successor).rows} >= set(late)
+    assert "alma" not in people_in(desk)
+
+
+def test_no_receipt_is_signed_for_a_successor_of_which_nobody_can_tell_whom_it_saw(desk):
+    def lose(name: str, _fraction: float) -> None:
+        if name == "erase: database":
+            for dataset in all_datasets(desk):
+                shutil.rmtree(dataset.folder)
+
+    with pytest.raises(Corrupt, match="v2 .* nobody can tell whom it saw"):
+        erase(desk, "alma", progress=lose)
+    assert list(receipt_folder(desk).glob("*")) == []
+    receipt = erase(desk, "alma").receipt  # makes the same dataset again
+    assert receipt["found_afterwards"]["unknown_versions"] == []
+
+
+def test_what_killed_commands_left_half_written_goes_too(desk):
+    left = [
+        desk.folder / ".rows.csv.0123abcd.part",
+        desk.folder / ".erasing-x" / "rows.csv",
+        desk.kept / "datasets" / ".d-0123456789ab.0123abcd.part" / "rows.jsonl",
+        desk.kept / "versions" / ".v2.0123abcd.part" / "weights.safetensors",
+        desk.kept / "versions" / ".v0.erased" / "README.md",
+        desk.kept / "cache" / "0123" / ".0123.safetensors.0123abcd.part",
+        desk.kept / "spill" / "0123" / "rows",
+    ]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("words canary only")
+    assert erase(desk, "alma").receipt["files_rewritten"]
+    assert [path for path in left if path.exists()] == []
+    assert files_with(desk.folder, b"canary") == []
 
 
 def test_versions_that_do_not_serve_are_retired_and_their_names_never_given_again(desk):

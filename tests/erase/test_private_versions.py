@@ -1,18 +1,20 @@
 """Erasing a person whom a differentially private version learnt from: what is true of noise drawn anew."""
 
 import math
+import sys
 from pathlib import Path
 
 import pytest
 
 from millwright.data.prepare import prepare
-from millwright.erase.erasure import erase
-from millwright.errors import Corrupt
+from millwright.erase.erasure import erase, plan_erasure
+from millwright.errors import Corrupt, MissingExtra
 from millwright.privacy.audit import audit_file, read_audit
 from millwright.privacy.gaussian_mechanism import delta_of, epsilon_of, mu_of
+from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.registry.budget import SPENT, spent
-from millwright.registry.versions import CHAMPION, alias, version_manifest
+from millwright.registry.versions import CHAMPION, alias, promote, version_manifest
 from millwright.settings import change_settings
 from millwright.steps import train
 from millwright.train.private_head import DELTA, LEAST_PEOPLE, SENSITIVITY
@@ -116,6 +118,20 @@ def test_where_only_withdrawing_is_asked_for_no_budget_is_spent(private):
     assert alias(private, CHAMPION) is None
     assert "would spend privacy budget again" in receipt["versions"]["v1"]["how"]
     assert spent(private)["releases"] == 1
+
+
+def test_without_opacus_nothing_is_destroyed_before_that_is_told(private, monkeypatch):
+    trained = {"method": "private-lora", "epsilon": 40.0}
+    project = Project(private.folder, change_settings(private.settings, "train", **trained))
+    promote(project, train(project).name, "to be tried")
+    before = plan_erasure(project, "alma")
+    monkeypatch.setitem(sys.modules, "opacus", None)  # as an import of what is not installed ends
+    with pytest.raises(MissingExtra, match="private-lora needs Opacus"):
+        erase(project, "alma")
+    assert plan_erasure(project, "alma") == before
+    assert open_vault(project).keys.tombstones() == {}
+    erase(project, "alma", withdraw_only=True)
+    assert alias(project, CHAMPION) is None
 
 
 def test_a_version_that_too_few_people_are_left_for_is_withdrawn(tmp_path, encoder):

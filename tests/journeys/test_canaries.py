@@ -4,11 +4,14 @@ import asyncio
 import gc
 import logging
 import re
+import tempfile
 
 import httpx
 import pytest
 
 from millwright.data.prepare import prepare
+from millwright.erase.erasure import erase
+from millwright.erase.export import export_subject
 from millwright.loop import turn
 from millwright.project import Project
 from millwright.reports.pages import write_data_report
@@ -18,6 +21,7 @@ from millwright.settings import change_settings
 from millwright.steps import evaluate, train
 from millwright.surfaces.web import create_app
 from tests.desk import make_desk, telling_rows
+from tests.erase.people import files_with
 
 FILED = b"canary-filed"  # in the file that the user brought
 SAID = (b"canary-said", b"canary-comment", b"canary-person")  # over HTTP
@@ -64,8 +68,11 @@ async def use(project: Project) -> None:
 
 @pytest.mark.parametrize("sealed", [False, True])
 def test_words_of_people_rest_in_the_clear_in_datasets_at_most_and_nowhere_else(
-    tmp_path, encoder, caplog, sealed
+    tmp_path, encoder, caplog, monkeypatch, sealed
 ):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
     rows = [(f"{text} canary-filed", label) for text, label in telling_rows(60)]
     made = make_desk(tmp_path / "desk", encoder, rows)
     project = Project(made.folder, change_settings(made.settings, "privacy", seal_datasets=sealed))
@@ -88,5 +95,12 @@ def test_words_of_people_rest_in_the_clear_in_datasets_at_most_and_nowhere_else(
     assert places(project, b"canary-said") == datasets
     assert places(project, b"canary-person") == datasets
     assert places(project, b"canary-comment") == set()
+    export_subject(project, "canary-person-0", tmp_path / "export")
+    erase(project, "canary-person-0")
+    for own in (b"canary-person-0", b"canary-said lost card number 0"):
+        assert places(project, own) == set()
+    assert places(project, b"canary-said") == places(project, b"canary-person") == datasets
+    assert list((project.kept / "receipts").iterdir())
+    assert files_with(elsewhere, b"canary") == []
     assert "canary" not in caplog.text
     assert project.kept.stat().st_mode & 0o077 == 0  # nobody but the owner comes as far as the datasets

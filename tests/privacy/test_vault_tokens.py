@@ -1,6 +1,7 @@
 """Reversible tokens: what stands in texts, what rests sealed, who gets it back, and what outlives whom."""
 
 import os
+import re
 import signal
 import string
 import subprocess
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, func, insert, select, text
 
+from millwright.data.prepare import prepare
 from millwright.errors import CannotStore, Corrupt
 from millwright.modalities.text import bare, canonical
 from millwright.privacy.audit import audit_file, read_audit
@@ -23,7 +25,7 @@ from millwright.privacy.entities import ENTITIES
 from millwright.privacy.mask import Masker, masker
 from millwright.privacy.receipts import make_tombstone
 from millwright.privacy.retention import expire
-from millwright.privacy.sealed import read_predictions
+from millwright.privacy.sealed import read_opinions, read_predictions
 from millwright.privacy.tombstones import delete_said
 from millwright.privacy.unmask import PLACED, tokens_in, unmask
 from millwright.privacy.vault import Vault, open_vault, rotate_master_key
@@ -34,7 +36,8 @@ from millwright.serve.journal import Journal
 from millwright.settings import change_settings
 from millwright.store.database import now
 from millwright.store.tables import predictions, spent_tokens, vault_tokens
-from tests.conftest import full_disk, keep
+from tests.conftest import csv_of, full_disk, keep
+from tests.desk import telling_rows
 from tests.privacy.test_detect import TEXTS
 from tests.privacy.test_mask import project_with
 
@@ -348,6 +351,77 @@ def test_the_time_of_a_token_is_over_with_what_holds_it(tmp_path):
         "file@example.com",
     )
     assert expire(project, hour=day).tokens == 0
+
+
+def test_a_token_of_the_service_that_stands_in_a_file_stays(tmp_path):
+    """What was exported and comes back as rows of a file is bound by no time."""
+    made = project_with(tmp_path / "desk", policies=ALL)
+    project = Project(made.folder, change_settings(made.settings, "privacy", keep_service_days=40))
+    vault, own = open_vault(project), masker(project, reversible=True)
+    texts = {}
+    for name in ("filed", "refused", "gone"):
+        taken: dict = {}
+        (texts[name],) = own.mask_all([f"please mail {name}@example.com"], taken=taken)
+        with project.database.begin() as connection:
+            used = [replace(token, created_at=HOURS[0]) for token in taken.values()]
+            store_tokens(connection, vault, used, of_service=True)
+    rows = [(texts["filed"], "card"), (texts["refused"], "")]  # the second is no row of a dataset
+    (project.folder / "rows.csv").write_text(csv_of([*rows, *telling_rows(30)], ("text", "label")))
+    prepare(Project(project.folder, change_settings(project.settings, "data", files=["rows.csv"])))
+    assert expire(project, hour=HOURS[5]).tokens == 2
+    assert back(project, texts["filed"]) == ("please mail filed@example.com",)
+    assert unmask(open_vault(project), list(texts.values()), by="test").expired == tuple(
+        re.findall(WRITTEN, texts["refused"] + texts["gone"])
+    )
+
+
+AT_ONCE = """
+import sys
+from millwright.privacy.mask import masker
+from millwright.privacy.vault import open_vault
+from millwright.project import open_project
+from millwright.records import Opinion, Prediction
+from millwright.serve.journal import Journal
+from millwright.store.database import now
+
+project, name = open_project(sys.argv[1]), sys.argv[2]
+vault, own, taken = open_vault(project), masker(project, reversible=True), {}
+owner = vault.pseudonym("ada")
+texts = own.mask_all(["mail a@example.com", "or b@example.com"], owners=[owner, owner], taken=taken)
+print("masked", flush=True)
+sys.stdin.readline()
+journal = Journal(vault)
+given = Prediction(name, "v1", texts[0], "pin", 0.5, "ada", False, now())
+said = Opinion(name, name, None, None, texts[1], now())
+journal.write([*taken.values(), given, said]).result(60)
+journal.close()
+"""
+
+
+def test_two_processes_that_meet_a_value_at_once_give_it_one_token(project):
+    open_vault(project).keys.data_key(open_vault(project).pseudonym("ada"))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", AT_ONCE, str(project.folder), name],
+            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for name in ("p1", "p2")
+    ]  # fmt: skip
+    assert [process.stdout.readline() for process in processes] == ["masked\n"] * 2  # nothing is on disk yet
+    assert count(project) == 0
+    for process in processes:
+        process.communicate("go\n")
+    assert count(project) == 2
+    vault = open_vault(project)
+    for read, whole in (
+        ([one.text for one in read_predictions(vault)], "mail a@example.com"),
+        ([one.comment for one in read_opinions(vault)], "or b@example.com"),
+    ):
+        assert len(read) == 2
+        assert len(set(read)) == 1
+        assert back(project, read[0]) == (whole,)
+    assert masked(project, "a@example.com", owner="ada") == [read_predictions(vault)[0].text[5:]]
 
 
 KILLED = """

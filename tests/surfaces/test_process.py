@@ -122,3 +122,4 @@ def test_a_body_over_the_limit_is_refused_over_a_socket_and_the_server_goes_on(p
         answer = client.post("/v1/predictions", content=too_large)
         assert (answer.status_code, answer.json()["error"]["field"]) == (413, "body")
         assert predict(client, "card")
+        assert "server" not in client.get("/healthz").headers.keys() | answer.headers.keys()

@@ -81,6 +81,31 @@ def delimited_pieces(path: Path, blocks: Iterable[bytes], *, is_tab: bool, size:
             yield frame, unreadable
 
 
+def lines_of_rows(path: Path, content: bytes, *, is_tab: bool) -> tuple[int, list[int]]:
+    """How many lines the rows of a delimited file take, so that it can be cut by rows.
+
+    Args:
+        path: the file, for messages.
+        content: its content in UTF-8.
+        is_tab: as for `delimited_pieces`, which gives the same rows.
+
+    Returns:
+        Lines up to the header's end, and the lines of each row; blank lines at the end count as rows here.
+
+    Raises:
+        BadInput: the file is empty, or a quote in the header never closes.
+    """
+    content = content.replace(b"\0", b"")
+    quote = '"' if not is_tab or _is_quoted(content, len(content) <= LOOKED_AT) else None
+    dialect, rest = _read_header(path, iter([content]), "\t" if is_tab else None, quote)
+    reader = _reader(dialect, (_line(line + b"\n") for line in rest.split(b"\n")))
+    counts, seen = list[int](), 0
+    while _next_row(reader) is not None:
+        counts.append(reader.line_num - seen)
+        seen = reader.line_num
+    return content.count(b"\n") - rest.count(b"\n"), counts
+
+
 def _head(blocks: Iterator[bytes]) -> tuple[bytes, bool]:
     """What a file begins with, a megabyte or somewhat more, and whether that is all of it."""
     head = bytearray()
@@ -208,14 +233,11 @@ def _checked_rows(dialect: _Dialect, blocks: Iterable[bytes], number: int) -> It
     held: list[str] | None = None
     reader = _reader(dialect, chain(_lines(blocks), [_END]))
     while True:
-        limit = csv.field_size_limit(LONGEST_FIELD)
         try:
-            row = next(reader, None)
+            row = _next_row(reader)
         except csv.Error:  # a field longer than the limit
             number += held is not None
             row = held = None
-        finally:
-            csv.field_size_limit(limit)
         if row is None:
             break
         if held is not None:
@@ -226,6 +248,15 @@ def _checked_rows(dialect: _Dialect, blocks: Iterable[bytes], number: int) -> It
         raise BadInput(
             f"{dialect.path}: a quote opens in row {number + 1} and is never closed; close or double it"
         )
+
+
+def _next_row(reader: "_csv.Reader") -> list[str] | None:
+    """The next row, None at the end; csv.Error where a field is longer than LONGEST_FIELD."""
+    limit = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        return next(reader, None)
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _reader(dialect: _Dialect, lines: Iterable[str]) -> "_csv.Reader":

@@ -24,6 +24,7 @@ from millwright.modalities.text import canonical
 from millwright.privacy.gate import Gate
 from millwright.privacy.mask import Masker, masker
 from millwright.privacy.sealed import open_proposed
+from millwright.privacy.unmask import tokens_in
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import SPLITS, Excluded, ProposedRow, Row
@@ -182,6 +183,8 @@ def file_drafts(
     )
     unusable = rows.filter(pl.col("reason").is_not_null()).select("row", "reason")
     usable = rows.filter(pl.col("reason").is_null())
+    if masking.masker.book is not None:
+        masking.masker.book.hold(set().union(*map(tokens_in, usable["text"])))
     test_share = 0.0 if data.test_files else data.test_share
     drafts = _with_groups(
         usable.with_columns(place=pl.col("row").cast(pl.UInt64) + (source << ROW_BITS)), data

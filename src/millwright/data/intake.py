@@ -25,7 +25,7 @@ from millwright.data.sources import Sources, shown_names
 from millwright.data.spill import Spill
 from millwright.data.table import Table
 from millwright.data.weak import WEAK_FILE, weak_drafts
-from millwright.errors import BadInput
+from millwright.errors import BadInput, NoRows
 from millwright.privacy.gate import open_gate
 from millwright.project import Project
 from millwright.settings import DataSection
@@ -60,6 +60,7 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
 
     Raises:
         NotFound: a file or a column that millwright.toml names is missing.
+        NoRows: there is no row in any of them.
         BadInput: a file cannot be read, its text column holds numbers, or it has too many labels.
     """
     data = project.settings.data
@@ -69,6 +70,7 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
     sources = Sources(shown_names(names))
     codes: dict[str, int] = {}
     notes, reasons, masking = [], Counter[str](), masking_of(project, reversible=True)
+    without = dict[str, NoRows]()
     said = Counter[str]()  # labels that aren't weak, of rows that aren't tested on
     most = None if masking.has_spans else MOST_LABELS_READ  # rows that are marked alike are few
     total, done = sum(map(_size, paths)), 0
@@ -78,8 +80,8 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
             """Tell how much of all files is read, given the part of this one."""
             seen((done + part * _size(path)) / (total or 1))
 
-        encoding = "utf-8"
-        for table in checked_pieces(path, data, part_seen, wishes.column):
+        encoding, pieces = "utf-8", checked_pieces(path, data, part_seen, wishes.column)
+        for table in _with_rows(pieces, shown, without):
             only_test = names[number] in data.test_files
             drafts, excluded = file_drafts(
                 table, data, number, only_test=only_test, masking=masking, wishes=wishes
@@ -102,7 +104,18 @@ def take_in(project: Project, spill: Spill, parts: Parts, seen: Callable[[float]
         reasons.update(excluded["reason"].to_list())
         spill.append("unusable", excluded_lines(excluded.with_columns(file=pl.lit(WEAK_FILE))))
         _store(spill, parts, drafts, codes, most)
+    if without and not (codes or reasons):
+        raise next(iter(without.values()))
+    notes += [f"{shown} has no rows" for shown in without]
     return Intake(sources, tuple(codes), tuple(notes), reasons, masking.counts)
+
+
+def _with_rows(pieces: Iterator[Table], shown: str, without: dict[str, NoRows]) -> Iterator[Table]:
+    """The pieces of a file. That it has no row is noted in `without`: an erasure may have taken them."""
+    try:
+        yield from pieces
+    except NoRows as error:
+        without[shown] = error
 
 
 def excluded_lines(excluded: pl.DataFrame) -> bytes:

@@ -14,7 +14,7 @@ from millwright.data.encoding import file_blocks, find_encoding, utf8_blocks
 from millwright.data.json_lines import cell, json_pieces
 from millwright.data.table import ROW, check_names
 from millwright.data.table import Table as Table
-from millwright.errors import BadInput, NotFound
+from millwright.errors import BadInput, NoRows, NotFound
 from millwright.records import Excluded
 
 PIECE_BYTES = 4_000_000
@@ -41,7 +41,8 @@ def read_table(path: Path, rows: int | None = None) -> Table:
 
     Raises:
         NotFound: there is no such file.
-        BadInput: it is empty, has only a header, or is not what its ending says.
+        NoRows: it is empty or has only a header.
+        BadInput: it is not what its ending says.
     """
     tables: list[Table] = []
     for table in stream_table(path):
@@ -71,13 +72,14 @@ def stream_table(
 
     Raises:
         NotFound: there is no such file.
-        BadInput: it is empty, has only a header, or is not what its ending says.
+        NoRows: it is empty or has only a header; this is known after its pieces.
+        BadInput: it is not what its ending says.
     """
     if not path.is_file():
         raise NotFound(f"no file {path}; check the path")
     ending = ending_of(path)
     if not any(block.strip() for block in file_blocks(path, size, ignore)):
-        raise BadInput(f"{path} is empty; it needs a header line and rows")
+        raise NoRows(f"{path} is empty; it needs a header line and rows")
     if ending == ".parquet":
         encoding, pieces = "parquet", _parquet_pieces(path)
     elif ending in (*JSON_ENDINGS, ".csv", ".tsv", ".txt", ""):
@@ -96,7 +98,7 @@ def stream_table(
         rows += len(frame)
         yield Table(path, frame, encoding, tuple(unreadable))
     if not rows:
-        raise BadInput(f"{path} has a header and no rows; add rows")
+        raise NoRows(f"{path} has a header and no rows; add rows")
 
 
 def ending_of(path: Path) -> str:

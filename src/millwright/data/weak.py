@@ -8,7 +8,9 @@ have been built had the person never been there. Weak rows teach and never measu
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,7 +19,7 @@ from millwright.data.drafts import ROW_BITS, Masking, Wishes, file_drafts
 from millwright.data.label_model import Votes, fit_accuracies, likeliest
 from millwright.data.load import stream_table
 from millwright.data.table import Table
-from millwright.errors import BadInput
+from millwright.errors import BadInput, NoRows
 from millwright.project import Project
 from millwright.records import SPLITS
 
@@ -126,13 +128,13 @@ def weak_drafts(
     if not path.is_file():
         return
     counts = Counter[str]()
-    for table in stream_table(path):
+    for table in _tables(path):
         _check(table)
         reason = wishes.gate.reasons(*_people(table, data.subject, wishes.column), from_file=True)
         counts.update(dict(table.frame.filter(reason.is_null())[VOTES].value_counts().rows()))
     model = learn_votes(counts, clean)
     labels = {pattern: label for pattern, (label, share) in model.said.items() if share > LEAST_PROBABILITY}
-    for table in stream_table(path):
+    for table in _tables(path):
         reason = wishes.gate.reasons(*_people(table, data.subject, wishes.column), from_file=True)
         label = pl.col(VOTES).replace_strict(labels, default="", return_dtype=pl.String)
         label = pl.when(reason.is_null()).then(label).otherwise(pl.lit("refused"))  # the reason is told then
@@ -149,6 +151,12 @@ def weak_drafts(
             reason=pl.lit("weak label in a group that is held out"),
         )
         yield drafts.filter(~is_held), pl.concat([excluded, held]).sort("row")
+
+
+def _tables(path: Path) -> Iterator[Table]:
+    """The pieces of weak.jsonl; none where an erasure took its last row."""
+    with suppress(NoRows):
+        yield from stream_table(path)
 
 
 def _check(table: Table) -> None:
@@ -178,7 +186,7 @@ def weak_files(project: Project) -> list[str]:
     if not path.is_file():
         return []
     names: dict[str, None] = {WEAK_FILE: None}
-    for table in stream_table(path):
+    for table in _tables(path):
         _check(table)
         file = table.frame[SOURCE].str.strip_prefix("file:").str.replace(r":\d+$", "")
         names.update(dict.fromkeys(file.unique(maintain_order=True).to_list()))

@@ -19,6 +19,7 @@ LIMITS = (
     "What was sent to others, printed, exported or backed up outside of the project is not reached; a "
     "tombstone erases the person again when a backup is restored.",
     "Rows that do not name the person in the subject column, or name another spelling, are not found.",
+    "What was said without a subject rests under the project's key and cannot be traced to a person.",
     "Settings that were chosen on data with the person in it (the split seed, a search) stay as they are.",
     "Deleted files are unlinked; what a disk keeps of unlinked blocks is the disk's: encrypt it.",
     "Hashes after are those of what is there now; more than the person's rows may have gone from it.",
@@ -53,8 +54,13 @@ def unfinished(project: Project, pseudonyms: Collection[str]) -> list[tuple[Case
 
 
 def join(case: Case, found: Found) -> None:
-    """Let what appeared of a person since an erasure was begun join what was found then."""
+    """Let what appeared of a person since an erasure was begun join what was found then.
+
+    The successor dataset is made anew if it is one of those found, or if others appeared after it.
+    """
     there, then = found.to_json(), case.record["found"]
+    if there["datasets"].keys() - then["datasets"].keys() or case.successor_dataset in there["datasets"]:
+        case.record.pop("successor_dataset", None)
     for name in there["files"].keys() & case.record.get("files", {}).keys():  # cut already, and back
         del case.record["files"][name]
         there["files"][name]["rows"] += then["files"].pop(name)["rows"]

@@ -11,11 +11,14 @@ from pathlib import Path
 from sqlalchemy import delete
 
 from millwright.data.prepare import dataset_folder
+from millwright.data.spill import spilling
+from millwright.data.weak import weak_files
 from millwright.erase.found import all_datasets, is_owned
-from millwright.erase.owned_files import without_subjects
+from millwright.erase.owned_files import ERASING, without_subjects
 from millwright.erase.work import Case, Work
 from millwright.privacy.receipts import make_tombstone
 from millwright.privacy.tombstones import delete_said
+from millwright.project import Project
 from millwright.registry.versions import DATASET, note_retired
 from millwright.store.database import now
 from millwright.store.files import read_json, sha256_file, storing
@@ -42,7 +45,11 @@ def erase_rows(work: Work) -> None:
 
 
 def erase_files(work: Work) -> None:
-    """Write labelled files in the project's folder anew without the people; name those that lie elsewhere."""
+    """Write labelled files in the project's folder anew without the people; name those that lie elsewhere.
+
+    What killed commands left half-written goes too: nobody reads it, and it may hold anybody.
+    """
+    _erase_leftovers(work.project)
     column = work.project.settings.data.subject
     for case in work.cases:
         case.record.setdefault("files", {})
@@ -55,6 +62,24 @@ def erase_files(work: Work) -> None:
         ]
         if rest and column is not None:
             _erase_file(work, name, column, rest)
+
+
+def _erase_leftovers(project: Project) -> None:
+    for name in (*project.settings.data.files, *project.settings.data.test_files, *weak_files(project)):
+        folder = (project.folder / name).parent
+        if is_owned(project, folder):
+            left = [*folder.glob(f".{Path(name).name}.*.part"), *folder.glob(f"{ERASING}*")]
+            _remove_all(left)
+    for part in ("datasets", "versions", "bodies", "runtimes", "cache", "cache/*"):
+        _remove_all([*project.kept.glob(f"{part}/.*.part"), *project.kept.glob(f"{part}/.*.erased")])
+    with spilling(project.kept):
+        pass  # which removes what was abandoned
+
+
+def _remove_all(paths: Sequence[Path]) -> None:
+    for path in paths:
+        with storing(path):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _erase_file(work: Work, name: str, column: str, cases: Sequence[Case]) -> None:
@@ -105,7 +130,7 @@ def erase_datasets(work: Work) -> None:
     for case in work.cases:
         case.record.setdefault("datasets", {})
     for name, cases in work.names("datasets").items():
-        successor = cases[0].record.get("successor_dataset")
+        successor = cases[0].successor_dataset
         with work.project.database.begin() as connection:
             connection.execute(delete(datasets).where(datasets.c.id == name))
             note_retired(connection, DATASET, name, successor, cases[0].id)

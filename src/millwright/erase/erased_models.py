@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from millwright.data.dataset import Dataset, open_dataset
-from millwright.data.prepare import prepare
+from millwright.data.prepare import dataset_folder, prepare
 from millwright.erase.erased_data import erase_reports_of, remove
 from millwright.erase.work import Case, Work
 from millwright.errors import BadInput, NotFound
@@ -34,7 +34,7 @@ from millwright.train.shards import shard_hashes, weights_sha256
 def make_successor_dataset(work: Work) -> None:
     """Prepare the dataset that is to stand in place of those that held one of the people, if any did."""
     cases = [case for case in work.cases if case.found("datasets")]
-    if all("successor_dataset" in case.record for case in cases):
+    if all("successor_dataset" in case.record for case in cases) and _are_there(work.project, cases):
         return
     try:
         made: JsonObject = {"successor_dataset": prepare(work.project, progress=work.progress).id}
@@ -42,6 +42,11 @@ def make_successor_dataset(work: Work) -> None:
         made = {"successor_dataset": None, "no_successor": str(error)}
     for case in cases:
         case.record.update(made)
+
+
+def _are_there(project: Project, cases: Sequence[Case]) -> bool:
+    names = {case.successor_dataset for case in cases}
+    return all(name is None or (dataset_folder(project) / name).is_dir() for name in names)
 
 
 def train_successors(work: Work) -> None:
@@ -122,7 +127,7 @@ def _said_of(version: str, cases: Sequence[Case]) -> list[JsonObject]:
 
 def _why_not(work: Work, case: Case, manifest: JsonObject) -> str | None:
     """Why a version gets no successor, None if it gets one."""
-    if case.record.get("successor_dataset") is None:
+    if case.successor_dataset is None:
         return f"no version can be trained on what is left ({case.record.get('no_successor')})"
     if work.withdraw_only and manifest["method"] in PRIVATE:
         return "training it anew would spend privacy budget again, and only withdrawing was asked for"

@@ -5,7 +5,7 @@ receipt of their own. What was found and done stands in the table of erasures af
 call goes on where the first one stopped.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from millwright.erase.erased_models import erase_versions, make_successor_datase
 from millwright.erase.found import NOBODY, Found, find
 from millwright.erase.people import People
 from millwright.erase.work import Case, Work
-from millwright.errors import BadInput, Busy, MillwrightError, NotFound
+from millwright.errors import BadInput, Busy, Corrupt, MillwrightError, NotFound
 from millwright.privacy.consent import HELD, restrictions_of
 from millwright.privacy.receipts import receipt_folder
 from millwright.privacy.tombstones import delete_said
@@ -115,8 +115,9 @@ def erase(
         NotFound: nothing is known of the person.
         BadInput: the person is under a legal hold.
         Busy: a training, a turn or another erasure runs; or the person appeared again meanwhile.
-        MissingExtra: a version must be trained anew and `serve.runtime` names a runtime whose packages are
-            missing; nothing was changed then.
+        Corrupt: the dataset of a successor was deleted meanwhile.
+        MissingExtra: a version must be trained anew and packages of its method, or of the runtime that
+            `serve.runtime` names, are missing; nothing was changed then.
     """
     done = erase_all(project, [subject], withdraw_only=withdraw_only, progress=progress, vault=vault)
     if done.refused:
@@ -148,6 +149,7 @@ def erase_all(
     Raises:
         Busy: a training, a turn or another erasure runs; or one of the people appeared again meanwhile: the
             others have their receipts then.
+        Corrupt: the dataset of a successor was deleted meanwhile; there is no receipt.
         MissingExtra: as for `erase`.
     """
     vault = vault or open_vault(project)
@@ -195,7 +197,7 @@ def erase_pseudonyms(
             else:
                 erased[person] = last
         if found:
-            _check_runtime(project, found.values(), withdraw_only)
+            _check_packages(project, found.values(), withdraw_only)
             erased |= _walk(work_on(begin(project, found)))
         return erased, refused
 
@@ -218,7 +220,7 @@ def _go_on(work: Work) -> dict[str, Erased]:
     found = find(work.project, work.people)
     for case in work.cases:
         join(case, found[case.pseudonym])
-    _check_runtime(work.project, found.values(), work.withdraw_only)
+    _check_packages(work.project, found.values(), work.withdraw_only)
     return _walk(work)
 
 
@@ -238,7 +240,8 @@ def _finish(work: Work) -> dict[str, Erased]:
     if any(late):  # what was under way then
         scrub(work.project.database)
     after = find(work.project, work.people)
-    back = {person for person, about in after.items() if about.is_in_data}
+    _check_successors(work, after)
+    back = {case.pseudonym for case in work.cases if _is_back(case, after[case.pseudonym])}
     erased = {
         case.pseudonym: _read(work.project, close(work, case, after[case.pseudonym]))
         for case in work.cases
@@ -249,12 +252,34 @@ def _finish(work: Work) -> dict[str, Erased]:
     return erased
 
 
-def _check_runtime(project: Project, found: Collection[Found], withdraw_only: bool) -> None:
-    """Refuse a forced runtime that cannot be had, if a version that serves must be trained anew."""
+def _is_back(case: Case, after: Found) -> bool:
+    """True if something of the person is there that is not left to the user."""
+    files = after.files.keys() - set(after.not_owned) - case.record["left_to_you"].keys()
+    return bool(files or after.datasets or after.versions)
+
+
+def _check_successors(work: Work, after: Mapping[str, Found]) -> None:
+    """Refuse to sign that a version never saw a person whom it may have seen."""
+    for case in work.cases:
+        made = {about.get("successor") for about in case.record["versions"].values()}
+        if lost := sorted(made.intersection(after[case.pseudonym].unknown_versions)):
+            raise Corrupt(
+                f"{', '.join(lost)} was trained in this erasure and its dataset is gone, so nobody can tell "
+                "whom it saw; run the same command again, which makes the dataset anew"
+            )
+
+
+def _check_packages(project: Project, found: Collection[Found], withdraw_only: bool) -> None:
+    """Refuse what a version that serves and must be trained anew needs and what cannot be had here."""
     serving = {alias(project, name) for name in (CHAMPION, CHALLENGER)}
     methods = {about["method"] for one in found for name, about in one.versions.items() if name in serving}
-    if methods and not (withdraw_only and "head" not in methods):
-        check_runtime(project.settings)
+    if not methods or (withdraw_only and "head" not in methods):
+        return
+    check_runtime(project.settings)
+    if "private-lora" in methods and not withdraw_only:
+        from millwright.train.private_lora import need_opacus  # PyTorch, only where it must be
+
+        need_opacus()
 
 
 def _last(project: Project, pseudonym: str) -> Erased | None:

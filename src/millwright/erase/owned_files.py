@@ -1,26 +1,28 @@
 """Takes people's rows out of a labelled file and changes nothing else of it.
 
 The result is read back before it replaces the file: every other row must be what it was. Where that cannot be
-reached, the file is left as it is and named to the user.
+reached, the file is left as it is and named to the user. Of a file without any other row its header stays.
 """
 
 import gzip
 import io
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from millwright.data.encoding import file_blocks, find_encoding
+from millwright.data.delimited import lines_of_rows
+from millwright.data.encoding import Encoding, file_blocks, find_encoding, utf8_blocks
 from millwright.data.load import JSON_ENDINGS, ending_of, ignore, read_table
 from millwright.data.table import ROW, Table
-from millwright.errors import BadInput
+from millwright.errors import BadInput, NoRows
 from millwright.store.files import write_bytes
 
 BLOCK_BYTES = 4_000_000
+ERASING = ".erasing-"  # begins the name of the folder in which a result is read back
 IsWhose = Callable[[str], bool]
 
 
@@ -55,9 +57,12 @@ def rows_by_owner(path: Path, column: str, owner_of: Callable[[str], str | None]
         owner_of: whom of them a cell of it names, None for others.
 
     Returns:
-        Counts by person, of those who have rows; empty if the file has no such column.
+        Counts by person, of those who have rows; empty if the file has no row or no such column.
     """
-    table, found = read_table(path), Counter[str]()
+    try:
+        table, found = read_table(path), Counter[str]()
+    except NoRows:
+        return {}
     if column not in table.columns:
         return {}
     for name, count in table.frame[column].value_counts().iter_rows():
@@ -104,52 +109,56 @@ def _without(path: Path, numbers: set[int]) -> bytes | None:
         b"".join(file_blocks(path, BLOCK_BYTES, ignore)),
         path.read_bytes()[:2] == b"\x1f\x8b",
     )
-    ending = ending_of(path)
+    ending, encoding = ending_of(path), find_encoding(lambda: [content])
     if ending == ".parquet":
         frame = pl.read_parquet(io.BytesIO(content)).with_row_index(ROW, 1)
         buffer = io.BytesIO()
         frame.filter(~pl.col(ROW).is_in(sorted(numbers))).drop(ROW).write_parquet(buffer)
         cut = buffer.getvalue()
     else:
-        codec = find_encoding(lambda: [content]).codec
-        if codec is not None and codec.startswith("utf-16"):
-            text = content.decode("utf-16")
-            cut = _cut(text.encode(), numbers, ending).decode().encode("utf-16")
-        else:
-            cut = _cut(content, numbers, ending)
+        is_wide = (encoding.codec or "").startswith("utf-16")
+        if is_wide:  # lines of bytes are lines of text in every other encoding
+            content, encoding = content.decode("utf-16").encode(), replace(encoding, codec="utf-8")
+        cut = (
+            _cut_json(content, numbers) if ending in JSON_ENDINGS else _cut(path, content, numbers, encoding)
+        )
+        cut = cut.decode().encode("utf-16") if is_wide else cut
     return gzip.compress(cut, mtime=0) if is_packed else cut
 
 
-def _cut(content: bytes, numbers: set[int], ending: str) -> bytes:
-    """Leave out records by number. A record ends at a line's end that stands outside of quotes."""
-    is_json, kept, record, number = ending in JSON_ENDINGS, list[bytes](), b"", 0
-    has_quotes = not is_json and ending != ".tsv"
-    feed = b"\n" if b"\n" in content else b"\r"
-    for line in content.split(feed):
-        record = record + feed + line if record else line
-        if has_quotes and record.count(b'"') % 2:
-            continue
-        is_blank = not record.strip(b"\r\n \t")
-        if not (is_json and is_blank):
-            number += 1
-        if is_blank or number - (0 if is_json else 1) not in numbers:
-            kept.append(record)
-        record = b""
-    if record:
-        kept.append(record)
-    return feed.join(kept)
+def _cut_json(content: bytes, numbers: set[int]) -> bytes:
+    kept, number = list[bytes](), 0
+    for line in content.split(b"\n"):
+        number += bool(line.strip())
+        if not line.strip() or number not in numbers:
+            kept.append(line)
+    return b"\n".join(kept)
+
+
+def _cut(path: Path, content: bytes, numbers: set[int], encoding: Encoding) -> bytes:
+    feed = b"\n" if encoding.has_line_feed else b"\r"
+    readable = b"".join(utf8_blocks([content], encoding)).replace(feed, b"\n")
+    place, counts = lines_of_rows(path, readable, is_tab=ending_of(path) == ".tsv")
+    lines = content.split(feed)
+    kept = lines[:place]
+    for number, count in enumerate(counts, start=1):
+        if number not in numbers:
+            kept += lines[place : place + count]
+        place += count
+    return feed.join(kept + lines[place:])
 
 
 def _is_the_rest(path: Path, content: bytes, before: Table, numbers: set[int]) -> bool:
     expected = before.frame.filter(~pl.col(ROW).is_in(sorted(numbers))).drop(ROW)
-    if not len(expected):
-        return False
-    with TemporaryDirectory(dir=path.parent, prefix=".erasing-") as folder:
+    with TemporaryDirectory(dir=path.parent, prefix=ERASING) as folder:
         again = Path(folder) / path.name
         again.write_bytes(content)
         try:
-            found = read_table(again)
+            found = read_table(again).frame.drop(ROW)
+        except NoRows:
+            return not len(expected)
         except BadInput:
             return False
-    same_columns = expected.columns == found.frame.drop(ROW).columns
-    return same_columns and expected.equals(found.frame.drop(ROW))
+    gone = pl.lit("").alias  # keys that no other JSON object has
+    found = found.with_columns(gone(name) for name in expected.columns if name not in found.columns)
+    return set(found.columns) == set(expected.columns) and expected.equals(found.select(expected.columns))

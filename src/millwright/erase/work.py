@@ -28,6 +28,12 @@ class Case:
         there: JsonObject = self.record["found"][part]
         return there
 
+    @property
+    def successor_dataset(self) -> str | None:
+        """The dataset in place of those that held the person; None if there is none, or not yet."""
+        name: str | None = self.record.get("successor_dataset")
+        return name
+
     def add(self, name: str, count: int) -> None:
         """Add to a count of the record."""
         self.record[name] = self.record.get(name, 0) + count

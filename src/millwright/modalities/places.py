@@ -54,6 +54,8 @@ def _moved(edits: Round, start: int, end: int) -> tuple[int, int]:
     for edit in edits:
         grows = edit.size - (edit.end - edit.start)
         for side, place in enumerate((start, end)):
+            if side and edit.start == edit.end == place:
+                continue  # put in where the span ends: behind it
             if edit.end <= place:
                 moved[side] += grows
             elif edit.start < place:  # inside: the start goes to the part's start, the end to its end

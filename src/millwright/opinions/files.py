@@ -16,7 +16,7 @@ from millwright.opinions.surveys import asked_with
 from millwright.privacy.mask import Masker, masker
 from millwright.privacy.sealed import owner_of, store_opinions, take_write_lock
 from millwright.privacy.vault import open_vault
-from millwright.privacy.vault_tokens import VaultToken, store_tokens
+from millwright.privacy.vault_tokens import VaultToken, settled, store_tokens
 from millwright.project import Project
 from millwright.records import Excluded, Opinion
 from millwright.registry.versions import CHAMPION, version_manifest
@@ -86,7 +86,9 @@ def import_opinions(project: Project, path: Path) -> Imported:
                 except MillwrightError as error:
                     refused.append(Excluded(path.name, number, str(error)))
                     continue
-                store_tokens(connection, vault, tokens, of_service=True)
+                instead = store_tokens(connection, vault, tokens, of_service=True)
+                if opinion.comment is not None:
+                    opinion = replace(opinion, comment=settled(opinion.comment, instead))
                 store_opinions(connection, vault, [opinion])
                 new += 1
     return Imported(path.name, new, repeated, tuple(refused))

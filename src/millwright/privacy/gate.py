@@ -10,7 +10,7 @@ from millwright.privacy.consent import HELD, OBJECTED, TRAINING
 from millwright.privacy.vault import Vault, has_keys, open_vault
 from millwright.project import Project
 from millwright.records import Row
-from millwright.store.tables import consents, restrictions
+from millwright.store.tables import consents, erasures, restrictions
 
 ERASED = "the person was erased"
 WITHDRAWN, MISSING = "consent to training was withdrawn", "no consent to training"
@@ -22,7 +22,8 @@ class Gate:
     """What is known of people's wishes when a dataset is built.
 
     `barred` has the reason by pseudonym; `granted` are those who consented. `erased` are barred from
-    files alone: what they said after they were erased is theirs to say.
+    files alone: what they said after they were erased is theirs to say. Until an erasure is finished its
+    people are barred altogether.
     """
 
     mode: str
@@ -111,6 +112,8 @@ def open_gate(project: Project) -> Gate:
             )
         chosen = select(consents).where(consents.c.purpose == TRAINING).order_by(consents.c.id)
         newest = {row.subject: row for row in connection.execute(chosen)}
+        leaving = connection.scalars(select(erasures.c.subject).where(erasures.c.finished_at.is_(None)))
+        barred.update(dict.fromkeys(leaving, ERASED))
     for subject, row in newest.items():
         if row.withdrawn_at is None:
             granted[subject] = row.granted_at

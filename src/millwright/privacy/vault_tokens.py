@@ -8,8 +8,8 @@ text that holds the token.
 import hmac
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from sqlalchemy import Connection, Row, insert, select, update
@@ -47,7 +47,7 @@ class VaultToken:
 
 
 class TokenBook:
-    """Gives values their tokens. Invariant: a value has one token, unless two processes make one at once."""
+    """Gives values their tokens. Invariant: a value has one token on disk, whoever else makes one."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
@@ -93,6 +93,8 @@ class TokenBook:
     def taken(self, values: Iterable[Value]) -> dict[Value, VaultToken]:
         """The token of each value, not written: who stores the text stores them first, by `store_tokens`.
 
+        Another process may give a value its token before that: then `store_tokens` says what to put instead.
+
         Args:
             values: what a text of the service held.
 
@@ -115,6 +117,22 @@ class TokenBook:
                 value: _vault_token(value, lookup, self._recent[lookup]) for value, lookup in lookups.items()
             }
 
+    def hold(self, tokens: Collection[str]) -> None:
+        """Note that files hold tokens, which may be the service's: then retention does not delete them.
+
+        Args:
+            tokens: those that stand in rows of files; of values of other projects, too.
+        """
+        bound = [
+            vault_tokens.c.token.in_(part) & vault_tokens.c.used_at.is_not(None) for part in _parts(tokens)
+        ]
+        with self._vault.project.database.connect() as connection:
+            bound = [which for which in bound if connection.scalar(select(vault_tokens.c.token).where(which))]
+        if bound:
+            with self._vault.project.database.begin() as connection:
+                for which in bound:
+                    connection.execute(update(vault_tokens).where(which).values(used_at=None))
+
     def _forget_where_keys_changed(self, count: int) -> None:
         """After an erasure, and when there are many, tokens are looked up anew."""
         generation = self._vault.keys.generation
@@ -133,7 +151,7 @@ class TokenBook:
 
 def store_tokens(
     connection: Connection, vault: Vault, tokens: Sequence[VaultToken], *, of_service: bool
-) -> None:
+) -> dict[str, str]:
     """Seal the values of tokens that are not there yet; note that the others are in use.
 
     Args:
@@ -141,8 +159,19 @@ def store_tokens(
         vault: seals them.
         tokens: some may come twice.
         of_service: whether what holds them is bound by `privacy.keep_service_days`.
+
+    Returns:
+        By token, the one that another process gave the same value in the meantime: texts must be stored with
+        that, see `settled`.
     """
-    own = {token.token: token for token in tokens}
+    there_first = _rows_by_lookup(connection, dict.fromkeys(token.lookup for token in tokens))
+    standing = {lookup: row.token for lookup, row in there_first.items()}
+    instead = {
+        token.token: first
+        for token in tokens
+        if (first := standing.setdefault(token.lookup, token.token)) != token.token
+    }
+    own = {standing[token.lookup]: replace(token, token=standing[token.lookup]) for token in tokens}
     there = set[str]()
     for part in _parts(own):
         chosen = vault_tokens.c.token.in_(part)
@@ -160,6 +189,14 @@ def store_tokens(
     vault.keys.make_keys(token.value.owner for token in new if token.value.owner is not None)
     if new:
         connection.execute(insert(vault_tokens), [_sealed(vault, token, of_service) for token in new])
+    return instead
+
+
+def settled(text: str, instead: Mapping[str, str]) -> str:
+    """A text with the tokens that `store_tokens` says."""
+    for token, first in instead.items():
+        text = text.replace(token, first)  # 24 random letters stand nowhere else
+    return text
 
 
 def open_token(vault: Vault, row: Row[tuple[object, ...]]) -> Value:

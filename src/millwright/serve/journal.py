@@ -2,8 +2,9 @@
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 
 from sqlalchemy.exc import DBAPIError
 
@@ -16,7 +17,7 @@ from millwright.privacy.sealed import (
     take_write_lock,
 )
 from millwright.privacy.vault import Vault
-from millwright.privacy.vault_tokens import VaultToken, store_tokens
+from millwright.privacy.vault_tokens import VaultToken, settled, store_tokens
 from millwright.records import Failure, Opinion, Prediction, Shadow
 
 Record = VaultToken | Prediction | Shadow | Failure | Opinion
@@ -84,12 +85,24 @@ class Journal:
             take_write_lock(connection, self._vault)
             records = [record for group, _ in entries for record in group]
             tokens = [record for record in records if isinstance(record, VaultToken)]
-            store_tokens(connection, self._vault, tokens, of_service=True)  # no text has one without a value
+            # No text has a token without a value.
+            instead = store_tokens(connection, self._vault, tokens, of_service=True)
+            if instead:
+                records = [_with_tokens(record, instead) for record in records]
             predictions = [record for record in records if isinstance(record, Prediction)]
             store_predictions(connection, self._vault, predictions)  # nothing about one precedes it
             store_shadows(connection, self._vault, [one for one in records if isinstance(one, Shadow)])
             store_failures(connection, self._vault, [one for one in records if isinstance(one, Failure)])
             store_opinions(connection, self._vault, [one for one in records if isinstance(one, Opinion)])
+
+
+def _with_tokens(record: Record, instead: Mapping[str, str]) -> Record:
+    """A record with the tokens that stand for what its text held."""
+    if isinstance(record, Prediction):
+        return replace(record, text=settled(record.text, instead))
+    if isinstance(record, Opinion) and record.comment is not None:
+        return replace(record, comment=settled(record.comment, instead))
+    return record
 
 
 def _refused(error: Exception) -> MillwrightError:

@@ -177,6 +177,7 @@ def serve(
             app,
             log_config=None,
             access_log=False,
+            server_header=False,  # nobody need know what serves
             proxy_headers=False,  # nobody asks who the client is
             ws="none",
             lifespan="on",
