@@ -135,6 +135,17 @@ def test_what_is_unlike_all_that_taught_is_in_the_queue_and_more_of_it_after_dri
     assert 4 < sum(item.reason == "new" for item in build_queue(project, 20)) <= 8
 
 
+def test_what_is_drawn_by_chance_keeps_its_share_at_any_length_of_the_queue(project):
+    for number in range(60):
+        add_prediction(project, f"n{number}", f"quarterly lattice {number} of quark spin moments")
+        add_prediction(project, f"d{number}", f"send my money please {number}")
+        say(project, f"d{number}", number, label="transfer")
+    reasons = [item.reason for item in build_queue(project, 50)]
+    assert {"suspect", "disagreement", "new", "margin"} <= set(reasons)
+    assert len(reasons) == 50
+    assert [reasons[: 5 * part].count("chance") for part in range(11)] == list(range(11))
+
+
 def test_what_was_agreed_on_about_predictions_becomes_rows_of_the_next_turn(project):
     queue = build_queue(project, 30)
     mine = [item for item in queue if item.id.startswith("prediction:")][:3]

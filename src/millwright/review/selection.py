@@ -11,6 +11,7 @@ SAMPLED = 2_000
 BLOCK = 256
 ROWS_A_CLASS = 1  # more coverage costs accuracy: docs/benchmarks.md, review
 RANDOM_SHARE = 0.2
+CHANCE = "chance"
 
 
 def k_center(feature_ND: np.ndarray, known_MD: np.ndarray, count: int) -> np.ndarray:
@@ -104,7 +105,7 @@ def worth_labelling(
     chosen = (
         k_center(feature_ND[rest], known_MD, wanted) if is_early else by_margin(probability_NC[rest], wanted)
     )
-    why = ["coverage" if is_early else "margin"] * len(chosen) + ["chance"] * len(drawn)
+    why = ["coverage" if is_early else "margin"] * len(chosen) + [CHANCE] * len(drawn)
     return np.concatenate([rest[chosen], drawn]).astype(int), why
 
 
