@@ -45,6 +45,11 @@ def estimate(
         f"  it says what they were told to {found.agrees:.0%}, what they could have been told to "
         f"{found.covered:.0%}; worth {value.effective:.0f} users"
     )
+    if found.left_out:
+        lines.append(
+            f"  left out: {found.left_out:,} judged requests from when {', '.join(found.gone)} served too, "
+            "retired since by an erasure"
+        )
     screen.out.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
