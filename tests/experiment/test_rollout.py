@@ -1,14 +1,18 @@
 """Decisions: from figures that say so, over tables that a simulation filled, to aliases and shares."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from millwright.errors import BadInput, Busy, NotFound
+from millwright.experiment import rollout
 from millwright.experiment.analysis import Analysis, ArmFigures, Effect
 from millwright.experiment.plans import Plan, champion_of, find, running
 from millwright.experiment.rollout import approve, decide, list_decisions, review, stop
 from millwright.experiment.status import status
 from millwright.experiment.thompson import thompson_shares
+from millwright.privacy.audit import read_audit
 from millwright.project import Project
 from millwright.registry.traffic import current_traffic
 from millwright.registry.versions import promote
@@ -25,7 +29,12 @@ def effect(low: float, high: float, metric: str = "accepted", arm: str = "v2", r
 def figures(primary: Effect, guard: Effect | None = None, share: float = 0.5, **changes: object) -> Analysis:
     arms = (ArmFigures("champion", "v1", 1 - share, 200, 200), ArmFigures("v2", "v2", share, 200, 200))
     guard = guard or effect(-0.01, 0.01, "errors")
-    made = {"response": (effect(-0.1, 0.1, "response"),), "is_mismatched": False, "step_users": {"v2": 10}}
+    made = {
+        "response": (effect(-0.1, 0.1, "response"),),
+        "is_mismatched": False,
+        "step_users": {"v2": 10},
+        "step": share,
+    }
     return Analysis(arms, (primary,), (guard,), **{**made, **changes})  # type: ignore[arg-type]
 
 
@@ -65,11 +74,13 @@ def project(make_project) -> Project:
     return with_versions(make_project(csv_of(desk_rows(30))), 3)
 
 
-def simulate(project: Project, users: int, rates: dict[str, float], errors: float = 0.0) -> None:
+def simulate(
+    project: Project, users: int, rates: dict[str, float], errors: float = 0.0, since: float = 0.0
+) -> None:
     """Users who come at once and judge truly; `errors` is how often v2 fails them first."""
     rng, records = np.random.default_rng(0), []
     for number in range(users):
-        name, at = f"u{number}", 0.001 * number
+        name, at = f"u{since:g}-{number}", since + 0.001 * number
         given = exposure(project, name, at)
         assert given.arm is not None
         records.append(given)
@@ -143,8 +154,42 @@ def test_shipping_waits_for_approval_where_the_plan_says_so(project):
     assert len(list_decisions(project, "x")) == 1
     assert approve(project).is_applied
     assert champion_of(project) == "v2"
+    assert [one.is_applied for one in list_decisions(project, "x")] == [True]
+    noted = [line.action for line in read_audit(project) if line.action.startswith("experiment")]
+    assert noted == ["experiment decision proposed", "experiment decided"]
     with pytest.raises(BadInput, match="no decision waits"):
         approve(project)
+
+
+def test_what_was_proposed_is_not_carried_out_over_a_promotion_by_hand(project):
+    begun(project, margin=0.3, is_automatic=False)
+    simulate(project, 250, {"champion": 0.4, "v2": 0.85})
+    review(project, hour(10))
+    promote(project, "v3", "by hand")
+    with pytest.raises(
+        BadInput, match="v3 became champion after this was proposed; `millwright experiment decide`"
+    ):
+        approve(project)
+    assert champion_of(project) == "v3"
+
+
+def test_a_decision_and_what_it_changes_come_together_or_not_at_all(project, monkeypatch):
+    begun(project)
+    simulate(project, 300, {"champion": 0.85, "v2": 0.4})
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rollout, "announce", killed)
+        with pytest.raises(KeyboardInterrupt):
+            review(project, hour(10))
+    assert running(project) is not None
+    assert current_traffic(project) is not None
+    made = review(project, hour(10))
+    assert made is not None
+    assert made.kind == "roll back"
+    assert current_traffic(project) is None
 
 
 def test_steps_lead_from_shadow_to_half_of_the_users_who_keep_their_version(project):
@@ -241,6 +286,26 @@ def test_the_status_has_figures_decisions_and_what_each_version_would_bring_alon
     assert challenger["accepted"] == pytest.approx(0.6, abs=4 * challenger["error"])
     early = status(project, find(project, None), hour(0.05))["if_everybody_got"]
     assert "at least 100 are needed" in early[0]["refused"]
+
+
+def test_shares_that_thompson_lowered_are_not_raised_by_steps_that_were_taken():
+    plan = replace(PLAN, allocation="thompson")
+    found = figures(effect(-0.1, 0.1, rates=(0.5, 0.5)), share=0.05, step=0.5, step_users={"v2": 50})
+    made = decide(plan, found, days=1)
+    assert (made.kind, made.shares) == ("shift", {"v2": pytest.approx(0.5, abs=0.05)})
+
+
+def test_one_of_two_challengers_goes_through_its_steps_alone_after_the_other_was_rolled_back(project):
+    begun(project, challengers=("v2", "v3"), steps=(0.4, 0.6), step_units=20)
+    simulate(project, 400, {"champion": 0.6, "v2": 0.1, "v3": 0.6})
+    first, second = review(project, hour(10)), review(project, hour(10))
+    assert first is not None
+    assert second is not None
+    assert (first.kind, first.figures["version"], second.kind) == ("roll back", "v2", "hold")
+    simulate(project, 300, {"champion": 0.6, "v3": 0.6}, since=20.0)
+    last = review(project, hour(30))
+    assert last is not None
+    assert (last.kind, last.figures["shares"]) == ("advance", {"v2": 0.0, "v3": 0.3})
 
 
 def test_thompson_gives_the_better_more_and_nobody_everything():

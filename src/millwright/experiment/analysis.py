@@ -57,7 +57,8 @@ class ArmFigures:
 class Analysis:
     """Everything that decides. `response` holds, a challenger each, the effect on who answers at all.
 
-    `step_users` are those whom the shares of now gave a challenger and whose window has closed.
+    `step_users` are those whom the shares of now gave a challenger and whose window has closed;
+    `step` is the largest share until now of a challenger, times the challengers: the step that was reached.
     """
 
     arms: tuple[ArmFigures, ...]
@@ -66,6 +67,7 @@ class Analysis:
     response: tuple[Effect, ...]
     is_mismatched: bool
     step_users: dict[str, int]
+    step: float
 
 
 def analyse(project: Project, experiment: Experiment, at: str) -> Analysis:
@@ -113,6 +115,7 @@ def analyse(project: Project, experiment: Experiment, at: str) -> Analysis:
         step_users={
             arm: int((is_new_N & units.is_closed_N & (units.arm_N == arm)).sum()) for arm in plan.challengers
         },
+        step=len(plan.challengers) * max(arm.share for one in history.values() for arm in one.arms[1:]),
     )  # fmt: skip
 
 
@@ -138,8 +141,7 @@ def effect_of(units: Units, history: dict[int, Traffic], arm: str, metric: str, 
     centre_T = _expected(outcome_T, units.before.get(metric, np.full(len(use_N), np.nan))[use_N])
     scores = effect_scores(outcome_T, is_challenger_T, share_N[use_N], centre_T)
     low, high = betting_interval(scores, alpha)
-    flipped = Scores(-scores.score_T, scores.weight_T, scores.bound)
-    evidence = max(float(betting(one).max(initial=0.0)) for one in (scores, flipped))
+    evidence = max(float(betting(one).max(initial=0.0)) for one in (scores, -scores))
     return Effect(
         metric, arm, _mean(outcome_T[~is_challenger_T]), _mean(outcome_T[is_challenger_T]),
         low, high, alpha, min(1.0, 2 * float(np.exp(-evidence))), len(outcome_T), int(is_challenger_T.sum()),

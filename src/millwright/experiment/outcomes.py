@@ -1,9 +1,10 @@
 """What became of each user of an experiment: opinions and failures made numbers, a user a row.
 
-A user counts with the arm of the first request; a later request counts while it got the same arm. What
-is known when the window after the first request closes is the outcome, and what comes later changes
-nothing: so delays cannot favour an arm. What a server knows with its answer (failures, time) is that of the
-first request and counts at once: so a version that fails need not fail for a whole window.
+A user counts with the arm of the first request; a later request counts while the shares are the same, so
+that users who keep their arm when shares change count no more requests than those who lose it. What is
+known when the window after the first request closes is the outcome, and what comes later changes nothing:
+so delays cannot favour an arm. What a server knows with its answer (failures, time) is that of the first
+request and counts at once: so a version that fails need not fail for a whole window.
 
 Shape suffixes: N users in the order of their first requests.
 """
@@ -256,8 +257,12 @@ def _unit(
     window_hours: float, slow_s: float, only_asked: bool,
 ) -> list[float]:  # fmt: skip
     """A user's outcome by metric, of the first request or of all, then whether any of them was judged."""
-    end, arm = _end(events[0].created_at, window_hours), events[0].arm
-    own = [event for event in events if event.arm == arm and event.created_at < end]
+    began, end = events[0], _end(events[0].created_at, window_hours)
+    own = [
+        event
+        for event in events
+        if (event.arm, event.traffic) == (began.arm, began.traffic) and event.created_at < end
+    ]
     timely = {event.id: [one for one in said.get(event.id, ()) if one.created_at < end] for event in own}
     was_judged = any(_last(told, "label", "rating", "csat", "nps") for told in timely.values())
     instant = _means(own[:1], timely, metrics, slow_s, only_asked)
