@@ -7,13 +7,16 @@ import pytest
 
 from millwright.errors import BadInput, Busy, NotFound
 from millwright.experiment import rollout
-from millwright.experiment.analysis import Analysis, ArmFigures, Effect
+from millwright.experiment.analysis import Analysis, ArmFigures, Effect, Unseen
 from millwright.experiment.plans import Plan, champion_of, find, running
 from millwright.experiment.rollout import approve, decide, list_decisions, review, stop
 from millwright.experiment.status import status
 from millwright.experiment.thompson import thompson_shares
 from millwright.privacy.audit import read_audit
+from millwright.privacy.sealed import read_predictions
+from millwright.privacy.vault import open_vault
 from millwright.project import Project
+from millwright.records import Shadow
 from millwright.registry.traffic import current_traffic
 from millwright.registry.versions import promote
 from tests.conftest import csv_of, desk_rows, keep
@@ -34,6 +37,7 @@ def figures(primary: Effect, guard: Effect | None = None, share: float = 0.5, **
         "is_mismatched": False,
         "step_users": {"v2": 10},
         "step": share,
+        "unseen": {"v2": Unseen(50, 200, 0)},
     }
     return Analysis(arms, (primary,), (guard,), **{**made, **changes})  # type: ignore[arg-type]
 
@@ -55,7 +59,17 @@ def figures(primary: Effect, guard: Effect | None = None, share: float = 0.5, **
         (figures(effect(0.01, 0.2), is_mismatched=True), "alarm", "do not fit their shares"),
         (figures(effect(-0.1, 0.1), share=0.1), "hold", "not decided yet"),
         (figures(effect(-0.1, 0.1), share=0.1, step_users={"v2": 50}), "advance", "next is 50%"),
-        (figures(effect(-0.1, 0.1), share=0.0), "advance", "200 users without harm at 0%, next is 10%"),
+        (figures(effect(-0.1, 0.1), share=0.0), "advance", "v2 answered 50 users unseen, next is 10%"),
+        (
+            figures(effect(-0.1, 0.1), share=0.0, unseen={"v2": Unseen(49, 200, 200)}),
+            "hold",
+            "not decided yet",
+        ),
+        (
+            figures(effect(-0.1, 0.1), share=0.0, unseen={"v2": Unseen(50, 200, 11)}),
+            "roll back",
+            "v2 failed in 11 of 200 answers that nobody saw",
+        ),
     ],
 )
 def test_what_the_figures_say_is_done(found, kind, words):
@@ -89,6 +103,37 @@ def simulate(
         label = "card" if rng.random() < rates[given.arm] else "pin"
         records.append(opinion(name, at + 0.1, label=label))
     keep(project, *records)
+
+
+def answer_unseen(project: Project, version: str, count: int, failing: int = 0) -> None:
+    """Let a version answer the first requests unseen, or fail in some of them."""
+    vault = open_vault(project)
+    given = [one.id for one in read_predictions(vault)][:count]
+    answered = ("card", 0.9, 0.1, None)
+    keep(
+        project,
+        *(
+            Shadow(
+                f"{version}-{name}",
+                name,
+                version,
+                *((None, None, None, "E") if at < failing else answered),
+                hour(0),
+            )
+            for at, name in enumerate(given)
+        ),
+    )
+
+
+def test_of_two_that_answer_unseen_the_one_that_fails_meets_nobody(project):
+    begun(project, challengers=("v2", "v3"), steps=(0.0, 0.4), step_units=20)
+    simulate(project, 30, {"champion": 0.5})
+    answer_unseen(project, "v2", 30, failing=20)
+    answer_unseen(project, "v3", 30, failing=1)
+    made = review(project, hour(0.1))
+    assert made is not None
+    assert (made.kind, made.figures["shares"]) == ("advance", {"v2": 0.0, "v3": 0.2})
+    assert "v2 failed in 20 of 30 answers that nobody saw" in made.reason
 
 
 def test_a_better_challenger_is_shipped_with_its_reason_and_the_experiment_ends(project):
@@ -198,13 +243,16 @@ def test_steps_lead_from_shadow_to_half_of_the_users_who_keep_their_version(proj
     assert first is not None
     assert first.shadows == ("v2",)
     simulate(project, 20, {"champion": 0.5, "v2": 0.5})
+    waiting = review(project, hour(0.1))
+    answer_unseen(project, "v2", 20)
     made = review(project, hour(0.1))
+    assert waiting is not None
     assert made is not None
-    assert made.kind == "advance"
+    assert (waiting.kind, made.kind) == ("hold", "advance")
     second = current_traffic(project)
     assert second is not None
     assert (second.arms[1].share, second.shadows, second.salt) == (0.2, (), first.salt)
-    assert [one.kind for one in list_decisions(project, "x")] == ["advance"]
+    assert [one.kind for one in list_decisions(project, "x")] == ["hold", "advance"]
 
 
 def test_one_of_two_challengers_is_rolled_back_and_the_other_goes_on(project):

@@ -6,6 +6,7 @@ Shape suffixes: N users in the order of their first requests, T those of two arm
 from dataclasses import dataclass
 
 import numpy as np
+from sqlalchemy import func, select
 
 from millwright.experiment.adjustment import predictable_regression, running_mean
 from millwright.experiment.alpha import split_alpha
@@ -17,6 +18,7 @@ from millwright.experiment.sample_ratio import is_mismatched
 from millwright.experiment.scores import Scores, effect_scores
 from millwright.project import Project
 from millwright.registry.traffic import CHAMPION_ARM, Traffic, traffic_history
+from millwright.store.tables import predictions, shadows, traffic
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,15 @@ class ArmFigures:
 
 
 @dataclass(frozen=True)
+class Unseen:
+    """What a challenger answered that nobody saw: after how many users, how often, how often it failed."""
+
+    users: int = 0
+    answers: int = 0
+    failures: int = 0
+
+
+@dataclass(frozen=True)
 class Analysis:
     """Everything that decides. `response` holds, a challenger each, the effect on who answers at all.
 
@@ -68,6 +79,7 @@ class Analysis:
     is_mismatched: bool
     step_users: dict[str, int]
     step: float
+    unseen: dict[str, Unseen]
 
 
 def analyse(project: Project, experiment: Experiment, at: str) -> Analysis:
@@ -116,7 +128,23 @@ def analyse(project: Project, experiment: Experiment, at: str) -> Analysis:
             arm: int((is_new_N & units.is_closed_N & (units.arm_N == arm)).sum()) for arm in plan.challengers
         },
         step=len(plan.challengers) * max(arm.share for one in history.values() for arm in one.arms[1:]),
+        unseen=_unseen(project, experiment, at),
     )  # fmt: skip
+
+
+def _unseen(project: Project, experiment: Experiment, at: str) -> dict[str, Unseen]:
+    """What each challenger answered unseen."""
+    user = func.coalesce(predictions.c.subject, predictions.c.unit)
+    ids = select(traffic.c.id).where(traffic.c.experiment == experiment.name)
+    counts = (
+        select(shadows.c.version, func.count(user.distinct()), func.count(), func.count(shadows.c.failure))
+        .join(predictions, predictions.c.id == shadows.c.prediction)
+        .where(predictions.c.traffic.in_(ids), shadows.c.created_at <= at)
+        .group_by(shadows.c.version)
+    )
+    with project.database.connect() as connection:
+        found = {version: Unseen(*rest) for version, *rest in connection.execute(counts)}
+    return {arm: found.get(arm, Unseen()) for arm in experiment.plan.challengers}
 
 
 def effect_of(units: Units, history: dict[int, Traffic], arm: str, metric: str, alpha: float) -> Effect:

@@ -215,13 +215,10 @@ def _next_shares(plan: Plan, found: Analysis, live: Sequence[str]) -> Decision |
     enough = min(found.step_users[arm] for arm in live)
     larger = [step for step in plan.steps if step > found.step + 1e-9]
     if larger:  # Thompson sampling may go below a step, and then no step is taken again
-        seen = enough if any(now_shares.values()) else found.arms[0].users
-        if seen >= plan.step_units:
-            each = shares_of_step(plan, larger[0])
-            return Decision(
-                ADVANCE, f"{seen} users without harm at {found.step:.0%}, next is {larger[0]:.0%}",
-                shares={arm: share if arm in live else 0.0 for arm, share in each.items()},
-            )  # fmt: skip
+        if not any(now_shares.values()):
+            return _after_unseen(plan, found, larger[0])
+        if enough >= plan.step_units:
+            return _advance(plan, larger[0], live, f"{enough} users without harm at {found.step:.0%}")
         return None
     if plan.allocation == "thompson" and enough >= plan.step_units:
         drawn = thompson_shares(found.primary, live, len(plan.challengers))
@@ -230,6 +227,30 @@ def _next_shares(plan: Plan, found: Analysis, live: Sequence[str]) -> Decision |
             told = ", ".join(f"{arm} {share:.0%}" for arm, share in shares.items())
             return Decision(SHIFT, f"shares by the chance of being best: {told}", shares=shares)
     return None
+
+
+def _after_unseen(plan: Plan, found: Analysis, step: float) -> Decision | None:
+    """The first step with users, after one look at how often challengers failed unseen."""
+    if min(one.users for one in found.unseen.values()) < plan.step_units:
+        return None
+    failing = {
+        arm: f"{arm} failed in {one.failures} of {one.answers} answers that nobody saw"
+        for arm, one in found.unseen.items()
+        if one.failures > plan.margin * one.answers
+    }
+    going = [arm for arm in plan.challengers if arm not in failing]
+    told = "; ".join(failing.values())
+    if not going:
+        return Decision(ROLL_BACK, told, next(iter(failing)))
+    answered = ", ".join(f"{arm} answered {found.unseen[arm].users} users unseen" for arm in going)
+    return _advance(plan, step, going, f"{answered}; {told}" if told else answered)
+
+
+def _advance(plan: Plan, step: float, going: Sequence[str], why: str) -> Decision:
+    """The next step; a challenger that does not go on gets nobody."""
+    each = shares_of_step(plan, step)
+    shares = {arm: share if arm in going else 0.0 for arm, share in each.items()}
+    return Decision(ADVANCE, f"{why}, next is {step:.0%}", shares=shares)
 
 
 def _apply(
