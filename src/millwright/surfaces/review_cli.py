@@ -34,7 +34,10 @@ def build(
         return
     reasons = [item.reason for item in queue]
     told = ", ".join(f"{reasons.count(reason)} {reason}" for reason in dict.fromkeys(reasons))
-    screen.show_line(f"{len(queue)} rows: {told or 'nothing needs a look'}")
+    if not queue:
+        screen.show_line("no row needs a look yet; users' requests bring some")
+        return
+    screen.show_line(f"{len(queue)} rows: {told}")
     screen.show_next(f"millwright review label{project_option(project)}")
 
 
