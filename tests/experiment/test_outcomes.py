@@ -76,6 +76,25 @@ def test_the_newest_opinion_replaces_what_it_contradicts(project):
     assert units(project, "accepted").outcomes["accepted"] == [1.0]
 
 
+def test_what_reviewers_said_teaches_and_judges_no_version(project):
+    exposed(project, "p", 0)
+    exposed(project, "q", 0)
+    said(project, "p", 0.1, label="card")
+    for prediction in ("p", "q"):
+        said(project, prediction, 0.2, label="pin", key=f"review:{prediction}:0")
+    found = units(project, "accepted", "not_corrected").outcomes
+    assert found["accepted"] == pytest.approx([1.0, np.nan], nan_ok=True)
+    assert list(found["not_corrected"]) == [1.0, 1.0]
+
+
+def test_outcomes_add_up_where_scores_and_labels_replace_one_another(project):
+    exposed(project, "p", 0)
+    said(project, "p", 0.1, outcome="escalated", csat=1)
+    said(project, "p", 0.2, outcome="resolved", csat=5)
+    found = units(project, "escalations", "resolved", "satisfaction").outcomes
+    assert [found[name][0] for name in ("escalations", "resolved", "satisfaction")] == [1.0, 1.0, 1.0]
+
+
 def test_what_comes_after_the_window_changes_nothing_and_before_its_end_nothing_is_closed(project):
     exposed(project, "p", 0)
     said(project, "p", 0.5, label="card")

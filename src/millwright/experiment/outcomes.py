@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import ColumnElement, Row, Select, func, select
 
+from millwright.feedback import REVIEWED
 from millwright.privacy.sealed import open_opinion, open_prediction
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
@@ -224,7 +225,11 @@ def _by_unit(events: Sequence[Event]) -> dict[str, list[Event]]:
 def read_requests(
     project: Project, which: ColumnElement[bool], at: str
 ) -> tuple[list[Event], dict[str, list[Opinion]]]:
-    """Requests that were answered, and what was said of each until an hour, oldest first."""
+    """Requests that were answered, and what users said of each until an hour, oldest first.
+
+    What reviewers said is left out: rows are chosen for them by what the champion is unsure of, and so would
+    tell of its mistakes more than of a challenger's.
+    """
     vault = open_vault(project)
     _ = vault.keys  # before anything is read
     with project.database.connect() as connection:
@@ -237,7 +242,9 @@ def read_requests(
         ).all()
     said: dict[str, list[Opinion]] = {}
     for row in heard:
-        said.setdefault(row.prediction, []).append(open_opinion(vault, row))
+        opinion = open_opinion(vault, row)
+        if not (opinion.key or "").startswith(REVIEWED):
+            said.setdefault(row.prediction, []).append(opinion)
     events = [
         Event(
             row.id, _unit_of(row), row.arm, row.traffic, row.created_at, row.seconds, row.ask,

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from millwright.data.load import read_table
 from millwright.errors import BadInput, NotFound, one_of
+from millwright.feedback import REVIEWED
 from millwright.modalities.text import clean
 from millwright.privacy.holdings import PREDICTION
 from millwright.privacy.mask import masker
@@ -24,7 +25,6 @@ from millwright.store.database import now
 from millwright.store.tables import annotations, gold, opinions, predictions, review_items
 
 GOLD = "gold:"  # begins the item of a row whose label is known
-REVIEWED = "review:"  # begins the key of an opinion that reviewers made
 GOLD_EVERY = 10  # rows; then one whose label is known, if there are any
 MAX_NAME = 100
 

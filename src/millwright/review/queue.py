@@ -7,6 +7,7 @@ import numpy as np
 from sqlalchemy import select
 
 from millwright.data.dataset import open_dataset
+from millwright.feedback import REVIEWED
 from millwright.privacy.holdings import PREDICTION
 from millwright.privacy.sealed import open_prediction, read_opinions, read_predictions
 from millwright.privacy.vault import Vault, open_vault
@@ -14,7 +15,6 @@ from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Row
 from millwright.registry.versions import CHAMPION, resolve, version_manifest
-from millwright.review.annotations import REVIEWED
 from millwright.review.items import Item, write_queue
 from millwright.review.label_errors import out_of_fold, suspects
 from millwright.review.selection import CHANCE, unlike, worth_labelling
