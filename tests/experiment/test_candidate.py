@@ -119,6 +119,24 @@ def test_too_few_decisions_are_refused(project):
         estimated(project, metric="errors")
 
 
+def test_users_who_only_correct_mistakes_mislead_and_those_who_are_asked_do_not(project):
+    begun(project)
+    rng, records = np.random.default_rng(1), []
+    for number in range(1_200):
+        text, at = f"{rng.choice(list(RIGHT))} {number}", 0.001 * number
+        given = exposure(project, f"u{number}", at, ask=number % 2 == 0)
+        given = replace(given, text=text, label=says(given.version, text))
+        right = RIGHT[text.split()[0]]
+        records.append(given)
+        if given.ask or given.label != right:
+            records.append(opinion(given.id, at + 0.1, label=right))
+    keep(project, *records)
+    asked, everyone = estimated(project, heard="asked"), estimated(project)
+    assert asked.requests == 600
+    assert asked.value.ips == pytest.approx(2 / 3, abs=4 * asked.value.ips_error)
+    assert everyone.value.ips < 2 / 3 - 4 * everyone.value.ips_error
+
+
 def test_times_when_a_version_served_that_was_erased_are_left_out_as_a_whole(project):
     begun(project)
     live(project, 200)

@@ -191,6 +191,23 @@ def test_gold_rows_come_every_tenth_unmarked_and_tell_how_well_somebody_does(pro
     assert not any(item.startswith("gold:") for item in verdicts(project))
 
 
+def test_rows_drawn_by_chance_and_no_others_tell_how_often_the_model_is_right(project):
+    queue = build_queue(project, 30)
+    assert review_status(project)["by_chance"] == {"rows": 0, "right": 0, "accuracy": None}
+    drawn = [item for item in queue if item.reason == "chance"]
+    for place, item in enumerate(drawn[:4]):
+        wrong_one = next(label for label in ("card", "pin") if label != item.choices[0][0])
+        annotate(project, item.id, "ada", wrong_one if place == 0 else item.choices[0][0])
+    for item in [item for item in queue if item.reason == "margin"][:5]:
+        annotate(project, item.id, "ada", item.choices[-1][0])
+    found = review_status(project)["by_chance"]
+    assert (found["rows"], found["right"], found["accuracy"]["value"]) == (4, 3, 0.75)
+    # Wilson 1927 by hand: (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n)
+    z, n, p = 1.959964, 4, 0.75
+    half = z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+    assert found["accuracy"]["low"] == pytest.approx((p + z * z / (2 * n) - half) / (1 + z * z / n), abs=1e-6)
+
+
 def test_a_label_for_one_row_opens_no_other(project):
     first, *others = build_queue(project, 10)
     with project.database.begin() as connection:

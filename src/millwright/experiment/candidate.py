@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, and_, or_, select, true
 
 from millwright.errors import BadInput, NotFound, one_of
 from millwright.experiment.off_policy import FLOOR, PolicyValue, policy_value
-from millwright.experiment.outcomes import METRICS, Event, read_requests
+from millwright.experiment.outcomes import METRICS, Event, asked_for, read_requests
+from millwright.experiment.plans import Heard
 from millwright.feedback import is_measuring
 from millwright.privacy.sealed import open_prediction
 from millwright.privacy.vault import open_vault
@@ -62,6 +63,8 @@ def estimate_candidate(
     metric: str = "accepted",
     at: str | None = None,
     load: Load | None = None,
+    *,
+    heard: Heard = "everyone",
 ) -> CandidateValue:
     """Value a version on logged traffic before any user meets it.
 
@@ -76,6 +79,8 @@ def estimate_candidate(
         metric: one that counts what is good.
         at: the hour to look; now when not given. Requests whose window is open then are left out.
         load: opens a version; the project's own loader when not given.
+        heard: whose opinions count; "asked" are users who are asked whatever they were told, "everyone" also
+            those who speak up by themselves, mostly where an answer was wrong.
 
     Returns:
         The value by each estimator. The doubly robust one guesses `accepted` and `not_corrected` by the
@@ -92,7 +97,7 @@ def estimate_candidate(
     name, at = resolve(project, version), at or now()
     if not METRICS[one_of("metric", metric, METRICS)].is_good:
         raise BadInput(f"the metric must count what is good, got {metric!r}; pass accepted", "metric")
-    logged, lost = _logged(project, name, metric, at)
+    logged, lost = _logged(project, name, metric, at, heard)
     gone = tuple(sorted({arm for one in lost for arm in one}))
     if not logged:
         raise BadInput(
@@ -148,7 +153,7 @@ class _Logged:
 
 
 def _logged(
-    project: Project, version: str, metric: str, at: str
+    project: Project, version: str, metric: str, at: str, heard: Heard
 ) -> tuple[list[_Logged], list[frozenset[str]]]:
     """The newest judged requests that did not teach a version, the first of each user.
 
@@ -161,7 +166,10 @@ def _logged(
     events, said = read_requests(project, _may_judge(metric, since, closed), at)
     judged = dict[str, tuple[Event, float]]()
     for event in sorted(events, key=lambda event: (event.created_at, event.id)):
-        outcome = METRICS[metric].value(event, _timely(event, said.get(event.id, ()), window), 1.0)
+        told = _timely(event, said.get(event.id, ()), window)
+        if heard == "asked" and METRICS[metric].needs_answer:
+            told = asked_for(event, told)
+        outcome = METRICS[metric].value(event, told, 1.0)
         if outcome is not None:
             judged[event.id] = event, outcome
     found, lost, seen = list[_Logged](), list[frozenset[str]](), set[str]()

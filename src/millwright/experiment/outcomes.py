@@ -293,7 +293,7 @@ def _means(
         values = []
         for event in answered:
             told = said.get(event.id, ())
-            values.append(metric.value(event, _asked_for(event, told) if is_limited else told, slow_s))
+            values.append(metric.value(event, asked_for(event, told) if is_limited else told, slow_s))
         known = [value for value in values if value is not None]
         if name == "errors":
             known += [1.0] * (len(events) - len(answered))
@@ -301,7 +301,7 @@ def _means(
     return found
 
 
-def _asked_for(event: Event, said: Sequence[Opinion]) -> list[Opinion]:
+def asked_for(event: Event, said: Sequence[Opinion]) -> list[Opinion]:
     """Opinions that did not depend on whether the user liked to give one."""
     return [one for one in said if event.ask or one.asked_with is not None]
 

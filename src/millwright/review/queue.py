@@ -15,9 +15,9 @@ from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Row
 from millwright.registry.versions import CHAMPION, resolve, version_manifest
-from millwright.review.items import Item, write_queue
+from millwright.review.items import CHANCE, Item, write_queue
 from millwright.review.label_errors import out_of_fold, suspects
-from millwright.review.selection import CHANCE, unlike, worth_labelling
+from millwright.review.selection import unlike, worth_labelling
 from millwright.serve.engine import Answering
 from millwright.serve.loading import Loader
 from millwright.settings import refuse_spans

@@ -5,13 +5,14 @@ Shape suffixes: N candidates, M labelled rows, D features, C labels.
 
 import numpy as np
 
+from millwright.review.items import CHANCE
+
 LEAST_KNOWN = 20  # rows; fewer do not tell what is usual
 USUAL = 0.99  # of known rows are nearer to another one than what counts as new
 SAMPLED = 2_000
 BLOCK = 256
 ROWS_A_CLASS = 1  # more coverage costs accuracy: docs/benchmarks.md, review
 RANDOM_SHARE = 0.2
-CHANCE = "chance"
 
 
 def k_center(feature_ND: np.ndarray, known_MD: np.ndarray, count: int) -> np.ndarray:

@@ -146,6 +146,11 @@ def status(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
             for name, one in found["annotators"].items()
         ),
     ]
+    if (fair := found["by_chance"]["accuracy"]) is not None:
+        lines.append(
+            f"of {found['by_chance']['rows']} rows drawn by chance the model was right on "
+            f"{fair['value']:.1%} [{fair['low']:.1%}, {fair['high']:.1%}]: requests that no user labelled"
+        )
     screen.out.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
