@@ -28,6 +28,7 @@ SCORES = {"csat": (1, 5), "nps": (0, 10)}
 OUTCOMES = ("resolved", "escalated", "bought")
 SAYS = ("label", "rating", "comment", "csat", "nps", "outcome")
 MAX_KEY = 100
+REVIEWED = "review:"  # begins the key of an opinion that reviewers made
 MAX_COMMENT = 2_000
 
 

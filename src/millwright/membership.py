@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from millwright.data.dataset import open_dataset
-from millwright.errors import BadInput
 from millwright.privacy.gaussian_mechanism import most_true_positives
 from millwright.privacy.sampled_gaussian import most_found
 from millwright.progress import Progress, quiet
@@ -39,13 +38,13 @@ from millwright.train.classifier import head_of
 from millwright.train.ensemble import Ensemble, Trained
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.label_names import with_names, words_of
+from millwright.train.outsiders import check_outsiders, members_and_outsiders, person_of
 from millwright.train.private_head import fit_private_head
 from millwright.train.states import cached_features
-from millwright.train.work import person_of, truth_of
+from millwright.train.work import truth_of
 
 SHADOWS = 32
 RATES = (0.001, 0.01)
-LEAST_OTHERS = 100  # of whom one may be accused at 1 %
 MOST_ROWS = 12_000
 TUNED_NOTE = (
     "the version tuned its body and the shadows did not, so the second attack is weaker than one by shadows "
@@ -109,7 +108,7 @@ def audit_membership(
     name = resolve(project, version)
     manifest = version_manifest(project, name)
     members, others = _rows(project, manifest)
-    check_others(len(others))
+    check_outsiders(len(others))
     classifier = load_classifier(project, name)
     rows = (*members, *others)
     texts, truth_N = [row.text for row in rows], truth_of(rows, classifier.labels)
@@ -158,15 +157,6 @@ def _promised(privacy: JsonObject, false_positives: float) -> float:
     return most_true_positives(privacy["mu"], false_positives)
 
 
-def check_others(count: int) -> None:
-    """Refuse too few rows that taught nothing; raise BadInput that says how many are needed."""
-    if count < LEAST_OTHERS:
-        raise BadInput(
-            f"an audit needs {LEAST_OTHERS} test rows, which taught nothing, there are {count}; raise "
-            "data.test_share or name data.test_files"
-        )
-
-
 def attacked(scores: Mapping[str, np.ndarray], members: int) -> tuple[Attack, ...]:
     """The figures of attacks.
 
@@ -191,10 +181,7 @@ def _rows(project: Project, manifest: JsonObject) -> tuple[Sequence[Row], Sequen
     """Rows that taught and rows that did not, at most MOST_ROWS of both in their proportion."""
     dataset = open_dataset(project, manifest["dataset"]["id"])
     taught = ("train",) if manifest["method"] in PRIVATE else ("train", "validation")
-    known = set(manifest["labels"])
-    members = [row for row in dataset.split(*taught) if row.label in known and not row.is_weak]
-    teachers = {person_of(row) for row in members}
-    others = [row for row in dataset.split("test") if row.label in known and person_of(row) not in teachers]
+    members, others = members_and_outsiders(dataset, manifest["labels"], taught)
     share = min(1.0, MOST_ROWS / max(1, len(members) + len(others)))
     chance = np.random.default_rng(0)
     return tuple(

@@ -16,6 +16,7 @@ from millwright.data.dataset import Dataset, open_dataset
 from millwright.data.drafts import masking_of
 from millwright.data.load import read_table
 from millwright.data.prepare import prepare, rows_of
+from millwright.data.spill import spilling
 from millwright.errors import BadInput
 from millwright.modalities.spans import as_it_came
 from millwright.modalities.text import canonical, clean, is_unicode
@@ -41,13 +42,14 @@ from millwright.store.files import write_json, write_text
 from millwright.store.tables import turns
 from millwright.train.answers import answers
 from millwright.train.ensemble import Member, Trained
-from millwright.train.fit import fit
+from millwright.train.fit import fit, weigh_weak_rows
 from millwright.train.fit_spans import check_span_settings
 from millwright.train.metrics import Evaluation
 from millwright.train.metrics import evaluate as measure
 from millwright.train.search import need_optuna, search
 from millwright.train.span_metrics import SpanEvaluation, measure_spans
 from millwright.train.span_model import SpanModel
+from millwright.train.weak_rows import WeakUse
 from millwright.train.work import truth_of
 from millwright.turns import store_turn
 
@@ -127,6 +129,26 @@ def make_version(
         said_NC = answers(model, test, project.kept, settings.train.cache_bytes)
         evaluation = _evaluation_of(said_NC, model, test)
     return register(Project(project.folder, settings), dataset, fitted, evaluation), evaluation
+
+
+def weigh_weak(project: Project, rows: Sequence[Row], progress: Progress = quiet) -> WeakUse | None:
+    """Whether weak rows would teach beside labelled ones, as training would decide; nothing is kept of it.
+
+    Features of rows that no dataset holds are not cached, since no erasure would reach them.
+
+    Args:
+        project: an open project.
+        rows: training and validation rows, weak ones among them, in canonical order.
+        progress: called with a stage's name and the fraction done.
+
+    Returns:
+        What would be done; None where nothing is to be decided.
+
+    Raises:
+        NotFound: the backbone cannot be loaded.
+    """
+    with spilling(project.kept) as spill:
+        return weigh_weak_rows(rows, project.settings, kept=spill.folder, progress=progress)
 
 
 def evaluate(

@@ -5,14 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from millwright.errors import BadInput
 from millwright.experiment.candidate import CandidateValue, estimate_candidate
 from millwright.project import Project
 from millwright.records import Opinion, Prediction
+from millwright.registry.versions import retire
+from millwright.settings import ProjectSection
+from millwright.store.tables import predictions
 from tests.conftest import csv_of, desk_rows, keep
 from tests.experiment.logs import begun, exposure, hour, opinion, with_versions
-from tests.serve.tiny import Tiny
+from tests.serve.tiny import Tiny, point
 
 LONG_AGO = "2020-01-01T00:00:00.000+00:00"
 RIGHT = {"card": "card", "code": "pin", "wire": "transfer"}
@@ -113,6 +117,63 @@ def test_too_few_decisions_are_refused(project):
         estimated(project)
     with pytest.raises(BadInput, match="must count what is good, got 'errors'"):
         estimated(project, metric="errors")
+
+
+def test_users_who_only_correct_mistakes_mislead_and_those_who_are_asked_do_not(project):
+    begun(project)
+    rng, records = np.random.default_rng(1), []
+    for number in range(1_200):
+        text, at = f"{rng.choice(list(RIGHT))} {number}", 0.001 * number
+        given = exposure(project, f"u{number}", at, ask=number % 2 == 0)
+        given = replace(given, text=text, label=says(given.version, text))
+        right = RIGHT[text.split()[0]]
+        records.append(given)
+        if given.ask or given.label != right:
+            records.append(opinion(given.id, at + 0.1, label=right))
+    keep(project, *records)
+    asked, everyone = estimated(project, heard="asked"), estimated(project)
+    assert asked.requests == 600
+    assert asked.value.ips == pytest.approx(2 / 3, abs=4 * asked.value.ips_error)
+    assert everyone.value.ips < 2 / 3 - 4 * everyone.value.ips_error
+
+
+def test_times_when_a_version_served_that_was_erased_are_left_out_as_a_whole(project):
+    begun(project)
+    live(project, 200)
+    point(project, "challenger", "v3")
+    with project.database.begin() as connection:
+        retire(connection, "v2", "v3", "e-1")
+    with pytest.raises(BadInput, match="but for 200 from when v2 served too, retired since by an erasure"):
+        estimated(project)
+    for number in range(300):  # later, when v1 served alone; of the first of them a request was left out
+        given = Prediction(f"p{number}", "v1", f"card {number}", "card", 0.8, f"u{number}", False, hour(9))
+        keep(project, given, opinion(given.id, 9.1, label="card"))
+    found = estimated(project)
+    assert (found.requests, found.left_out, found.gone) == (300, 200, ("v2",))
+    assert found.value.snips == 1.0
+
+
+def test_only_requests_that_may_judge_it_are_opened(project):
+    begun(project)
+    live(project, 300)
+    before = Prediction("before", "v1", "card", "card", 0.8, "u0", False, LONG_AGO)
+    silent = exposure(project, "silent", 1.0)
+    late = exposure(project, "late", 99.0)
+    keep(project, before, silent, late, opinion("late", 99.5, label="card"))
+    told = {"rating": None, "comment": None, "created_at": LONG_AGO}
+    keep(project, Opinion("of-before", "before", "card", **told))
+    found = estimated(project)
+    with project.database.begin() as connection:
+        for name in ("before", "silent", "late"):
+            damaged = update(predictions).where(predictions.c.id == name)
+            connection.execute(damaged.values(sealed=b"\x01damaged"))
+    assert estimated(project) == found
+
+
+def test_a_desk_of_spans_is_refused(project):
+    spans = project.settings.model_copy(update={"project": ProjectSection(task="token-classification")})
+    with pytest.raises(BadInput, match="`millwright experiment estimate` knows texts with one label each"):
+        estimated(Project(project.folder, spans))
 
 
 def test_requests_whose_window_is_open_do_not_count(project):

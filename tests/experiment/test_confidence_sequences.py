@@ -28,11 +28,10 @@ def drawn(
 
 def test_the_betting_interval_is_where_no_bet_won_by_a_scan_of_effects():
     _, scores = drawn(np.random.default_rng(0), 300)
-    flipped = Scores(-scores.score_T, scores.weight_T, scores.bound)
     kept = [
         effect
         for effect in np.arange(-1, 1.0005, 0.001)
-        if max(betting(scores, effect).max(), betting(flipped, -effect).max()) < math.log(2 / 0.05)
+        if max(betting(scores, effect).max(), betting(-scores, -effect).max()) < math.log(2 / 0.05)
     ]
     low, high = betting_interval(scores, 0.05)
     assert low == pytest.approx(min(kept), abs=0.0011)
@@ -42,7 +41,7 @@ def test_the_betting_interval_is_where_no_bet_won_by_a_scan_of_effects():
 def test_more_users_never_widen_the_betting_interval():
     _, scores = drawn(np.random.default_rng(1), 600)
     bounds = [
-        betting_interval(Scores(scores.score_T[:n], scores.weight_T[:n], scores.bound), 0.05)
+        betting_interval(Scores(scores.score_T[:n], scores.weight_T[:n], scores.bound_T[:n]), 0.05)
         for n in (1, 50, 200, 600)
     ]
     for (low, high), (later_low, later_high) in zip(bounds, bounds[1:], strict=False):
@@ -58,7 +57,7 @@ def test_nobody_yet_means_every_effect_is_possible():
 
 def test_empirical_bernstein_is_the_formula_written_out():
     _, scores = drawn(np.random.default_rng(2), 40, share=0.3)
-    k, alpha, unit = scores.bound, 0.05, (scores.score_T + scores.bound) / (2 * scores.bound)
+    k, alpha, unit = 1 / 0.3, 0.05, (scores.score_T + 1 / 0.3) / (2 / 0.3)
     means, spreads = [0.5], [0.25]
     for t in range(1, 41):
         means.append((0.5 + sum(unit[:t])) / (t + 1))
@@ -100,8 +99,7 @@ def test_exact_intervals_ever_miss_the_true_effect_no_more_often_than_promised()
     missed_bernstein = ((low_RT > effect) | (high_RT < effect)).any(axis=1)
     missed_betting = []
     for score_T in scores.score_T:
-        weight_T = np.broadcast_to(scores.weight_T, scores.score_T.shape)[0]
-        low, high = betting_interval(Scores(score_T, weight_T, scores.bound), alpha)
+        low, high = betting_interval(Scores(score_T, scores.weight_T[0], scores.bound_T[0]), alpha)
         missed_betting.append(not low <= effect <= high)
     allowed = alpha + 3 * (alpha * (1 - alpha) / runs) ** 0.5
     assert missed_bernstein.mean() <= allowed

@@ -13,12 +13,16 @@ from millwright.experiment.scores import Scores, effect_scores
 USERS = 5
 
 
-def expectation(evidence, rate_champion: float, rate_challenger: float, share_T: np.ndarray) -> float:
-    """The exact mean of exp(evidence) after the last user, over all outcomes and assignments."""
+def expectation(evidence, rate_champion: float, rate_challenger: float, shares) -> float:
+    """The exact mean of exp(evidence) after the last user, over all outcomes and assignments.
+
+    `shares` are given, or a function of arms and outcomes whose t-th value hangs on those before t alone.
+    """
     total = 0.0
     for arms in product((False, True), repeat=USERS):
         for outcomes in product((0, 1), repeat=USERS):
             arm_T, outcome_T = np.array(arms), np.array(outcomes)
+            share_T = shares(arm_T, outcome_T) if callable(shares) else shares
             rate_T = np.where(arm_T, rate_challenger, rate_champion)
             chance_T = np.where(arm_T, share_T, 1 - share_T) * np.where(outcome_T == 1, rate_T, 1 - rate_T)
             total += chance_T.prod() * np.exp(evidence(outcome_T, arm_T, share_T)[-1])
@@ -31,10 +35,16 @@ def bet_on_better(outcome_T, arm_T, share_T):
 
 def bet_on_harm(outcome_T, arm_T, share_T):
     scores = effect_scores(outcome_T, arm_T, share_T, running_mean(outcome_T))
-    return betting(Scores(-scores.score_T, scores.weight_T, scores.bound))
+    return betting(-scores)
 
 
-SHARES = [np.full(USERS, 0.5), np.array([0.1, 0.1, 0.3, 0.5, 0.5])]
+def greedy_shares(arm_T, outcome_T):
+    """A share that grows with each success of the challenger and shrinks with each of its failures."""
+    gained_T = np.cumsum(np.where(arm_T, 2 * outcome_T - 1, 0)) - np.where(arm_T, 2 * outcome_T - 1, 0)
+    return np.clip(0.5 + 0.24 * gained_T, 0.02, 0.98)
+
+
+SHARES = [np.full(USERS, 0.5), np.array([0.1, 0.1, 0.3, 0.5, 0.5]), greedy_shares]
 
 
 @pytest.mark.parametrize("share_T", SHARES)
@@ -50,6 +60,26 @@ def test_a_bet_on_the_wrong_side_is_expected_to_lose_and_on_the_right_side_to_wi
     assert expectation(bet_on_harm, 0.3, 0.6, share_T) < 1
     assert expectation(bet_on_better, 0.3, 0.6, share_T) > 1
     assert expectation(two_proportions, 0.3, 0.6, share_T) > 1
+
+
+@pytest.mark.parametrize("evidence", [two_proportions, bet_on_better, bet_on_harm])
+def test_evidence_so_far_hangs_on_nothing_that_comes_later(evidence):
+    rng = np.random.default_rng(4)
+    share_T = np.repeat([0.5, 0.02, 0.9], 40)
+    arm_T, outcome_T = rng.random(120) < share_T, rng.integers(0, 2, 120)
+    found_T = evidence(outcome_T, arm_T, share_T)
+    for users in (40, 80):
+        assert found_T[:users] == pytest.approx(evidence(outcome_T[:users], arm_T[:users], share_T[:users]))
+
+
+def test_first_steps_with_hardly_any_users_cost_later_ones_nothing():
+    rng = np.random.default_rng(5)
+    share_T = np.repeat([0.01, 0.5], [200, 2_000])
+    arm_T = rng.random(2_200) < share_T
+    outcome_T = (rng.random(2_200) < np.where(arm_T, 0.6, 0.5)).astype(float)
+    whole_T = bet_on_better(outcome_T, arm_T, share_T)
+    late_T = bet_on_better(outcome_T[200:], arm_T[200:], share_T[200:])
+    assert whole_T[-1] > late_T[-1] - 1
 
 
 def test_one_bet_on_zeros_and_ones_is_a_likelihood_ratio_of_two_proportions():
@@ -89,7 +119,7 @@ def test_runs_side_by_side_are_the_runs_alone():
 
 
 def test_no_bet_can_lose_everything():
-    scores = Scores(np.full(20, -10.0), np.full(20, 0.25), 10.0)
+    scores = Scores(np.full(20, -10.0), np.full(20, 0.25), np.full(20, 10.0))
     loss_T = np.diff(betting(scores, effect=1.0, bets=[50.0]), prepend=0.0)
     assert loss_T == pytest.approx(np.full(20, np.log(1 - MOST_LOST)))
 

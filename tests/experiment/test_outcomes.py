@@ -1,11 +1,14 @@
 """What counts of a user, by hand-made logs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from millwright.experiment.outcomes import METRICS, RESPONSE, Units, read_units
 from millwright.project import Project
 from millwright.records import Opinion, Prediction
+from millwright.registry.traffic import current_traffic, start_traffic
 from tests.conftest import csv_of, desk_rows, keep
 from tests.experiment.logs import begun, exposed, failed, hour, said, with_versions
 
@@ -73,6 +76,25 @@ def test_the_newest_opinion_replaces_what_it_contradicts(project):
     assert units(project, "accepted").outcomes["accepted"] == [1.0]
 
 
+def test_what_reviewers_said_teaches_and_judges_no_version(project):
+    exposed(project, "p", 0)
+    exposed(project, "q", 0)
+    said(project, "p", 0.1, label="card")
+    for prediction in ("p", "q"):
+        said(project, prediction, 0.2, label="pin", key=f"review:{prediction}:0")
+    found = units(project, "accepted", "not_corrected").outcomes
+    assert found["accepted"] == pytest.approx([1.0, np.nan], nan_ok=True)
+    assert list(found["not_corrected"]) == [1.0, 1.0]
+
+
+def test_outcomes_add_up_where_scores_and_labels_replace_one_another(project):
+    exposed(project, "p", 0)
+    said(project, "p", 0.1, outcome="escalated", csat=1)
+    said(project, "p", 0.2, outcome="resolved", csat=5)
+    found = units(project, "escalations", "resolved", "satisfaction").outcomes
+    assert [found[name][0] for name in ("escalations", "resolved", "satisfaction")] == [1.0, 1.0, 1.0]
+
+
 def test_what_comes_after_the_window_changes_nothing_and_before_its_end_nothing_is_closed(project):
     exposed(project, "p", 0)
     said(project, "p", 0.5, label="card")
@@ -95,6 +117,18 @@ def test_a_user_is_one_row_with_the_arm_of_the_first_request(project):
     found = units(project, "accepted")
     assert list(found.arm_N) == [own]
     assert found.outcomes["accepted"] == [0.5]
+
+
+def test_requests_after_the_shares_changed_count_for_nobody_not_even_where_the_arm_stays(project):
+    own = exposed(project, "a", 0, subject="ada")
+    said(project, "a", 0.1, label="card")
+    current = current_traffic(project)
+    assert current is not None
+    with project.database.begin() as connection:
+        start_traffic(connection, "x", current.salt, [replace(arm, share=0.5) for arm in current.arms])
+    exposed(project, "b", 0.2, subject="ada", arm=own)
+    said(project, "b", 0.3, label="pin")
+    assert units(project, "accepted").outcomes["accepted"] == [1.0]
 
 
 def test_failures_are_users_too_and_count_as_errors(project):

@@ -1,15 +1,22 @@
 """Decisions: from figures that say so, over tables that a simulation filled, to aliases and shares."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from millwright.errors import BadInput, Busy, NotFound
-from millwright.experiment.analysis import Analysis, ArmFigures, Effect
+from millwright.experiment import rollout
+from millwright.experiment.analysis import Analysis, ArmFigures, Effect, Unseen
 from millwright.experiment.plans import Plan, champion_of, find, running
 from millwright.experiment.rollout import approve, decide, list_decisions, review, stop
 from millwright.experiment.status import status
 from millwright.experiment.thompson import thompson_shares
+from millwright.privacy.audit import read_audit
+from millwright.privacy.sealed import read_predictions
+from millwright.privacy.vault import open_vault
 from millwright.project import Project
+from millwright.records import Shadow
 from millwright.registry.traffic import current_traffic
 from millwright.registry.versions import promote
 from tests.conftest import csv_of, desk_rows, keep
@@ -25,7 +32,13 @@ def effect(low: float, high: float, metric: str = "accepted", arm: str = "v2", r
 def figures(primary: Effect, guard: Effect | None = None, share: float = 0.5, **changes: object) -> Analysis:
     arms = (ArmFigures("champion", "v1", 1 - share, 200, 200), ArmFigures("v2", "v2", share, 200, 200))
     guard = guard or effect(-0.01, 0.01, "errors")
-    made = {"response": (effect(-0.1, 0.1, "response"),), "is_mismatched": False, "step_users": {"v2": 10}}
+    made = {
+        "response": (effect(-0.1, 0.1, "response"),),
+        "is_mismatched": False,
+        "step_users": {"v2": 10},
+        "step": share,
+        "unseen": {"v2": Unseen(50, 200, 0)},
+    }
     return Analysis(arms, (primary,), (guard,), **{**made, **changes})  # type: ignore[arg-type]
 
 
@@ -46,7 +59,17 @@ def figures(primary: Effect, guard: Effect | None = None, share: float = 0.5, **
         (figures(effect(0.01, 0.2), is_mismatched=True), "alarm", "do not fit their shares"),
         (figures(effect(-0.1, 0.1), share=0.1), "hold", "not decided yet"),
         (figures(effect(-0.1, 0.1), share=0.1, step_users={"v2": 50}), "advance", "next is 50%"),
-        (figures(effect(-0.1, 0.1), share=0.0), "advance", "200 users without harm at 0%, next is 10%"),
+        (figures(effect(-0.1, 0.1), share=0.0), "advance", "v2 answered 50 users unseen, next is 10%"),
+        (
+            figures(effect(-0.1, 0.1), share=0.0, unseen={"v2": Unseen(49, 200, 200)}),
+            "hold",
+            "not decided yet",
+        ),
+        (
+            figures(effect(-0.1, 0.1), share=0.0, unseen={"v2": Unseen(50, 200, 11)}),
+            "roll back",
+            "v2 failed in 11 of 200 answers that nobody saw",
+        ),
     ],
 )
 def test_what_the_figures_say_is_done(found, kind, words):
@@ -65,11 +88,13 @@ def project(make_project) -> Project:
     return with_versions(make_project(csv_of(desk_rows(30))), 3)
 
 
-def simulate(project: Project, users: int, rates: dict[str, float], errors: float = 0.0) -> None:
+def simulate(
+    project: Project, users: int, rates: dict[str, float], errors: float = 0.0, since: float = 0.0
+) -> None:
     """Users who come at once and judge truly; `errors` is how often v2 fails them first."""
     rng, records = np.random.default_rng(0), []
     for number in range(users):
-        name, at = f"u{number}", 0.001 * number
+        name, at = f"u{since:g}-{number}", since + 0.001 * number
         given = exposure(project, name, at)
         assert given.arm is not None
         records.append(given)
@@ -78,6 +103,37 @@ def simulate(project: Project, users: int, rates: dict[str, float], errors: floa
         label = "card" if rng.random() < rates[given.arm] else "pin"
         records.append(opinion(name, at + 0.1, label=label))
     keep(project, *records)
+
+
+def answer_unseen(project: Project, version: str, count: int, failing: int = 0) -> None:
+    """Let a version answer the first requests unseen, or fail in some of them."""
+    vault = open_vault(project)
+    given = [one.id for one in read_predictions(vault)][:count]
+    answered = ("card", 0.9, 0.1, None)
+    keep(
+        project,
+        *(
+            Shadow(
+                f"{version}-{name}",
+                name,
+                version,
+                *((None, None, None, "E") if at < failing else answered),
+                hour(0),
+            )
+            for at, name in enumerate(given)
+        ),
+    )
+
+
+def test_of_two_that_answer_unseen_the_one_that_fails_meets_nobody(project):
+    begun(project, challengers=("v2", "v3"), steps=(0.0, 0.4), step_units=20)
+    simulate(project, 30, {"champion": 0.5})
+    answer_unseen(project, "v2", 30, failing=20)
+    answer_unseen(project, "v3", 30, failing=1)
+    made = review(project, hour(0.1))
+    assert made is not None
+    assert (made.kind, made.figures["shares"]) == ("advance", {"v2": 0.0, "v3": 0.2})
+    assert "v2 failed in 20 of 30 answers that nobody saw" in made.reason
 
 
 def test_a_better_challenger_is_shipped_with_its_reason_and_the_experiment_ends(project):
@@ -143,8 +199,42 @@ def test_shipping_waits_for_approval_where_the_plan_says_so(project):
     assert len(list_decisions(project, "x")) == 1
     assert approve(project).is_applied
     assert champion_of(project) == "v2"
+    assert [one.is_applied for one in list_decisions(project, "x")] == [True]
+    noted = [line.action for line in read_audit(project) if line.action.startswith("experiment")]
+    assert noted == ["experiment decision proposed", "experiment decided"]
     with pytest.raises(BadInput, match="no decision waits"):
         approve(project)
+
+
+def test_what_was_proposed_is_not_carried_out_over_a_promotion_by_hand(project):
+    begun(project, margin=0.3, is_automatic=False)
+    simulate(project, 250, {"champion": 0.4, "v2": 0.85})
+    review(project, hour(10))
+    promote(project, "v3", "by hand")
+    with pytest.raises(
+        BadInput, match="v3 became champion after this was proposed; `millwright experiment decide`"
+    ):
+        approve(project)
+    assert champion_of(project) == "v3"
+
+
+def test_a_decision_and_what_it_changes_come_together_or_not_at_all(project, monkeypatch):
+    begun(project)
+    simulate(project, 300, {"champion": 0.85, "v2": 0.4})
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rollout, "announce", killed)
+        with pytest.raises(KeyboardInterrupt):
+            review(project, hour(10))
+    assert running(project) is not None
+    assert current_traffic(project) is not None
+    made = review(project, hour(10))
+    assert made is not None
+    assert made.kind == "roll back"
+    assert current_traffic(project) is None
 
 
 def test_steps_lead_from_shadow_to_half_of_the_users_who_keep_their_version(project):
@@ -153,13 +243,16 @@ def test_steps_lead_from_shadow_to_half_of_the_users_who_keep_their_version(proj
     assert first is not None
     assert first.shadows == ("v2",)
     simulate(project, 20, {"champion": 0.5, "v2": 0.5})
+    waiting = review(project, hour(0.1))
+    answer_unseen(project, "v2", 20)
     made = review(project, hour(0.1))
+    assert waiting is not None
     assert made is not None
-    assert made.kind == "advance"
+    assert (waiting.kind, made.kind) == ("hold", "advance")
     second = current_traffic(project)
     assert second is not None
     assert (second.arms[1].share, second.shadows, second.salt) == (0.2, (), first.salt)
-    assert [one.kind for one in list_decisions(project, "x")] == ["advance"]
+    assert [one.kind for one in list_decisions(project, "x")] == ["hold", "advance"]
 
 
 def test_one_of_two_challengers_is_rolled_back_and_the_other_goes_on(project):
@@ -241,6 +334,26 @@ def test_the_status_has_figures_decisions_and_what_each_version_would_bring_alon
     assert challenger["accepted"] == pytest.approx(0.6, abs=4 * challenger["error"])
     early = status(project, find(project, None), hour(0.05))["if_everybody_got"]
     assert "at least 100 are needed" in early[0]["refused"]
+
+
+def test_shares_that_thompson_lowered_are_not_raised_by_steps_that_were_taken():
+    plan = replace(PLAN, allocation="thompson")
+    found = figures(effect(-0.1, 0.1, rates=(0.5, 0.5)), share=0.05, step=0.5, step_users={"v2": 50})
+    made = decide(plan, found, days=1)
+    assert (made.kind, made.shares) == ("shift", {"v2": pytest.approx(0.5, abs=0.05)})
+
+
+def test_one_of_two_challengers_goes_through_its_steps_alone_after_the_other_was_rolled_back(project):
+    begun(project, challengers=("v2", "v3"), steps=(0.4, 0.6), step_units=20)
+    simulate(project, 400, {"champion": 0.6, "v2": 0.1, "v3": 0.6})
+    first, second = review(project, hour(10)), review(project, hour(10))
+    assert first is not None
+    assert second is not None
+    assert (first.kind, first.figures["version"], second.kind) == ("roll back", "v2", "hold")
+    simulate(project, 300, {"champion": 0.6, "v3": 0.6}, since=20.0)
+    last = review(project, hour(30))
+    assert last is not None
+    assert (last.kind, last.figures["shares"]) == ("advance", {"v2": 0.0, "v3": 0.3})
 
 
 def test_thompson_gives_the_better_more_and_nobody_everything():

@@ -135,6 +135,17 @@ def test_what_is_unlike_all_that_taught_is_in_the_queue_and_more_of_it_after_dri
     assert 4 < sum(item.reason == "new" for item in build_queue(project, 20)) <= 8
 
 
+def test_what_is_drawn_by_chance_keeps_its_share_at_any_length_of_the_queue(project):
+    for number in range(60):
+        add_prediction(project, f"n{number}", f"quarterly lattice {number} of quark spin moments")
+        add_prediction(project, f"d{number}", f"send my money please {number}")
+        say(project, f"d{number}", number, label="transfer")
+    reasons = [item.reason for item in build_queue(project, 50)]
+    assert {"suspect", "disagreement", "new", "margin"} <= set(reasons)
+    assert len(reasons) == 50
+    assert [reasons[: 5 * part].count("chance") for part in range(11)] == list(range(11))
+
+
 def test_what_was_agreed_on_about_predictions_becomes_rows_of_the_next_turn(project):
     queue = build_queue(project, 30)
     mine = [item for item in queue if item.id.startswith("prediction:")][:3]
@@ -178,6 +189,23 @@ def test_gold_rows_come_every_tenth_unmarked_and_tell_how_well_somebody_does(pro
     about = review_status(project)["annotators"]["ada"]
     assert (about["labelled"], about["gold"], about["gold_right"]) == (20, 2, 1)
     assert not any(item.startswith("gold:") for item in verdicts(project))
+
+
+def test_rows_drawn_by_chance_and_no_others_tell_how_often_the_model_is_right(project):
+    queue = build_queue(project, 30)
+    assert review_status(project)["by_chance"] == {"rows": 0, "right": 0, "accuracy": None}
+    drawn = [item for item in queue if item.reason == "chance"]
+    for place, item in enumerate(drawn[:4]):
+        wrong_one = next(label for label in ("card", "pin") if label != item.choices[0][0])
+        annotate(project, item.id, "ada", wrong_one if place == 0 else item.choices[0][0])
+    for item in [item for item in queue if item.reason == "margin"][:5]:
+        annotate(project, item.id, "ada", item.choices[-1][0])
+    found = review_status(project)["by_chance"]
+    assert (found["rows"], found["right"], found["accuracy"]["value"]) == (4, 3, 0.75)
+    # Wilson 1927 by hand: (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n)
+    z, n, p = 1.959964, 4, 0.75
+    half = z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+    assert found["accuracy"]["low"] == pytest.approx((p + z * z / (2 * n) - half) / (1 + z * z / n), abs=1e-6)
 
 
 def test_a_label_for_one_row_opens_no_other(project):

@@ -149,6 +149,15 @@ def test_annotators_of_one_weight_decide_by_the_majority_however_many_they_are(l
             assert adjudicated(people, 1, dict.fromkeys(people, weight)) == expected
 
 
+def test_people_of_little_weight_need_more_than_a_narrow_majority():
+    def told(ayes: int, noes: int) -> str | None:
+        people = {f"a{n}": "a" for n in range(ayes)} | {f"b{n}": "b" for n in range(noes)}
+        return adjudicated(people, 1, dict.fromkeys(people, 0.5))
+
+    # Each vote more multiplies the odds by exp(0.5); 75 % are odds of 3, which takes three votes more.
+    assert [told(votes, 1) for votes in (2, 3, 4)] == [None, None, "a"]
+
+
 def test_gold_rows_weigh_by_the_log_of_the_odds():
     # 19 right of 20, and 4 of 5 expected beforehand: 23 of 25; one of three wrong labels of four has 2/25.
     assert weight_of(19, 20, 4) == pytest.approx(np.log((23 / 25) / (2 / 25 / 3)))

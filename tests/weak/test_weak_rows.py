@@ -11,14 +11,15 @@ from millwright.data.weak import WEAK_FILE
 from millwright.erase.erasure import erase
 from millwright.errors import BadInput
 from millwright.privacy.consent import OBJECTED, restrict
-from millwright.steps import train
+from millwright.steps import train, weigh_weak
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.weak_rows import Taught, few_of_each, use_of_weak_rows
 from millwright.weak.apply import apply_weak, clear_weak
 from millwright.weak.functions import keyword_function
-from millwright.weak.report import report_weak
-from tests.conftest import csv_of
+from millwright.weak.report import report_weak, survey_weak
+from tests.conftest import contents, csv_of
 from tests.desk import make_desk, save_encoder, telling_rows
+from tests.surfaces.test_cli import run
 
 FUNCTIONS = [
     keyword_function("card", "card", ["card", "stolen", "lost"]),
@@ -260,3 +261,36 @@ def test_weak_rows_teach_where_hardly_anything_else_is_there():
     rng = np.random.default_rng(0)
     clean, weak = Taught(*clouds(rng, 9)), Taught(*clouds(rng, 90))
     assert use_of_weak_rows(clean, weak, clean.feature_ND[:0]).taken == tuple(range(90))
+
+
+@pytest.mark.parametrize("clean", [12, 90])
+def test_the_report_decides_before_anything_is_applied_as_training_does_after(tmp_path, encoder, clean):
+    project, pile, _ = make(tmp_path, encoder, clean=clean)
+    before = contents(project.kept / "cache") if (project.kept / "cache").exists() else {}
+    use = weigh_weak(project, survey_weak(project, [pile], FUNCTIONS)[1])
+    assert (contents(project.kept / "cache") if (project.kept / "cache").exists() else {}) == before
+    assert not (project.folder / WEAK_FILE).exists()
+    apply_weak(project, [pile], FUNCTIONS)
+    made = train(project)
+    manifest = json.loads((project.kept / "versions" / made.name / "manifest.json").read_text())
+    assert use.to_json() == manifest["facts"]["weak"]
+
+
+def test_the_verb_reports_whether_weak_rows_would_teach(tmp_path, encoder, capsys):
+    project, pile, _ = make(tmp_path, encoder, clean=6)
+    (project.folder / "words.toml").write_text(
+        '[card]\nlabel = "card"\nkeywords = ["card"]\n[pin]\nlabel = "pin"\nkeywords = ["pin"]\n'
+    )
+    asked = (
+        "weak",
+        "report",
+        pile,
+        "--functions",
+        project.folder / "words.toml",
+        "--project",
+        project.folder,
+    )
+    assert run(*asked) == 0
+    assert "labelled rows are too few to tell whether they help" in capsys.readouterr().out
+    assert run(*asked, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["use"]["way"] == "all"

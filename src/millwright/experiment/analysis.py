@@ -6,6 +6,7 @@ Shape suffixes: N users in the order of their first requests, T those of two arm
 from dataclasses import dataclass
 
 import numpy as np
+from sqlalchemy import func, select
 
 from millwright.experiment.adjustment import predictable_regression, running_mean
 from millwright.experiment.alpha import split_alpha
@@ -17,6 +18,7 @@ from millwright.experiment.sample_ratio import is_mismatched
 from millwright.experiment.scores import Scores, effect_scores
 from millwright.project import Project
 from millwright.registry.traffic import CHAMPION_ARM, Traffic, traffic_history
+from millwright.store.tables import predictions, shadows, traffic
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,20 @@ class ArmFigures:
 
 
 @dataclass(frozen=True)
+class Unseen:
+    """What a challenger answered that nobody saw: after how many users, how often, how often it failed."""
+
+    users: int = 0
+    answers: int = 0
+    failures: int = 0
+
+
+@dataclass(frozen=True)
 class Analysis:
     """Everything that decides. `response` holds, a challenger each, the effect on who answers at all.
 
-    `step_users` are those whom the shares of now gave a challenger and whose window has closed.
+    `step_users` are those whom the shares of now gave a challenger and whose window has closed;
+    `step` is the largest share until now of a challenger, times the challengers: the step that was reached.
     """
 
     arms: tuple[ArmFigures, ...]
@@ -66,6 +78,8 @@ class Analysis:
     response: tuple[Effect, ...]
     is_mismatched: bool
     step_users: dict[str, int]
+    step: float
+    unseen: dict[str, Unseen]
 
 
 def analyse(project: Project, experiment: Experiment, at: str) -> Analysis:
@@ -113,7 +127,24 @@ def analyse(project: Project, experiment: Experiment, at: str) -> Analysis:
         step_users={
             arm: int((is_new_N & units.is_closed_N & (units.arm_N == arm)).sum()) for arm in plan.challengers
         },
+        step=len(plan.challengers) * max(arm.share for one in history.values() for arm in one.arms[1:]),
+        unseen=_unseen(project, experiment, at),
     )  # fmt: skip
+
+
+def _unseen(project: Project, experiment: Experiment, at: str) -> dict[str, Unseen]:
+    """What each challenger answered unseen."""
+    user = func.coalesce(predictions.c.subject, predictions.c.unit)
+    ids = select(traffic.c.id).where(traffic.c.experiment == experiment.name)
+    counts = (
+        select(shadows.c.version, func.count(user.distinct()), func.count(), func.count(shadows.c.failure))
+        .join(predictions, predictions.c.id == shadows.c.prediction)
+        .where(predictions.c.traffic.in_(ids), shadows.c.created_at <= at)
+        .group_by(shadows.c.version)
+    )
+    with project.database.connect() as connection:
+        found = {version: Unseen(*rest) for version, *rest in connection.execute(counts)}
+    return {arm: found.get(arm, Unseen()) for arm in experiment.plan.challengers}
 
 
 def effect_of(units: Units, history: dict[int, Traffic], arm: str, metric: str, alpha: float) -> Effect:
@@ -138,8 +169,7 @@ def effect_of(units: Units, history: dict[int, Traffic], arm: str, metric: str, 
     centre_T = _expected(outcome_T, units.before.get(metric, np.full(len(use_N), np.nan))[use_N])
     scores = effect_scores(outcome_T, is_challenger_T, share_N[use_N], centre_T)
     low, high = betting_interval(scores, alpha)
-    flipped = Scores(-scores.score_T, scores.weight_T, scores.bound)
-    evidence = max(float(betting(one).max(initial=0.0)) for one in (scores, flipped))
+    evidence = max(float(betting(one).max(initial=0.0)) for one in (scores, -scores))
     return Effect(
         metric, arm, _mean(outcome_T[~is_challenger_T]), _mean(outcome_T[is_challenger_T]),
         low, high, alpha, min(1.0, 2 * float(np.exp(-evidence))), len(outcome_T), int(is_challenger_T.sum()),

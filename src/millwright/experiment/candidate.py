@@ -3,27 +3,29 @@
 Shape suffixes: N logged requests, A labels.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, or_, select, true
 
 from millwright.errors import BadInput, NotFound, one_of
 from millwright.experiment.off_policy import FLOOR, PolicyValue, policy_value
-from millwright.experiment.outcomes import METRICS, Event, read_requests
+from millwright.experiment.outcomes import METRICS, Event, asked_for, read_requests
+from millwright.experiment.plans import Heard
 from millwright.feedback import is_measuring
 from millwright.privacy.sealed import open_prediction
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import Opinion, Prediction
 from millwright.registry.traffic import Arm, list_traffic
-from millwright.registry.versions import CHAMPION, resolve
+from millwright.registry.versions import CHAMPION, list_versions, resolve
 from millwright.serve.engine import Answering
 from millwright.serve.loading import Loader
+from millwright.settings import refuse_spans
 from millwright.store.database import hour_of, now
-from millwright.store.tables import datasets, predictions, versions
+from millwright.store.tables import datasets, opinions, predictions, versions
 
 MOST_REQUESTS = 5_000
 BATCH = 256
@@ -39,6 +41,8 @@ class CandidateValue:
     `requests` are the first judged ones of different users. `served` is the mean outcome of what they were
     told, with its standard error. Of the requests, on a share `agrees` the candidate says just that, and on
     a share `covered` its answer is one that users could get then; of the others the logs tell nothing.
+    `left_out` counts judged requests from times when a version of `gone` served too: it was retired since, so
+    nobody can tell what it would have answered.
     """
 
     version: str
@@ -49,6 +53,8 @@ class CandidateValue:
     served: float
     served_error: float
     value: PolicyValue
+    left_out: int = 0
+    gone: tuple[str, ...] = ()
 
 
 def estimate_candidate(
@@ -57,12 +63,15 @@ def estimate_candidate(
     metric: str = "accepted",
     at: str | None = None,
     load: Load | None = None,
+    *,
+    heard: Heard = "everyone",
 ) -> CandidateValue:
     """Value a version on logged traffic before any user meets it.
 
     The action is the answer. Its probability is the share of users whose version gives it to the text, so
     all versions that served then answer the texts anew. Requests count that cannot have taught the candidate:
-    those after its dataset was made, and those of users who are held out by their hash.
+    those after its dataset was made, and those of users who are held out by their hash. Times when a version
+    served that is gone are left out as a whole, which bends nothing: users were drawn anew at other times.
 
     Args:
         project: an open project.
@@ -70,25 +79,30 @@ def estimate_candidate(
         metric: one that counts what is good.
         at: the hour to look; now when not given. Requests whose window is open then are left out.
         load: opens a version; the project's own loader when not given.
+        heard: whose opinions count; "asked" are users who are asked whatever they were told, "everyone" also
+            those who speak up by themselves, mostly where an answer was wrong.
 
     Returns:
         The value by each estimator. The doubly robust one guesses `accepted` and `not_corrected` by the
         probability of a label, the mean over the versions that served; other metrics have no guess.
 
     Raises:
-        NotFound: no such version or metric, or one that served then is gone.
-        BadInput: the metric counts what is bad, or the logs are worth fewer than 100 decisions.
+        NotFound: no such version or metric.
+        BadInput: spans are to be found, the metric counts what is bad, or the logs are worth fewer than 100
+            decisions.
 
     Source: Dudik, Langford and Li 2011, arXiv:1103.4601.
     """
+    refuse_spans(project.settings, "`millwright experiment estimate`")
     name, at = resolve(project, version), at or now()
     if not METRICS[one_of("metric", metric, METRICS)].is_good:
         raise BadInput(f"the metric must count what is good, got {metric!r}; pass accepted", "metric")
-    logged = _logged(project, name, metric, at)
+    logged, lost = _logged(project, name, metric, at, heard)
+    gone = tuple(sorted({arm for one in lost for arm in one}))
     if not logged:
         raise BadInput(
-            f"no request that {name} did not learn from was judged yet, as of {metric}; let users of the "
-            f"{CHAMPION} say more first"
+            f"no request that {name} did not learn from was judged yet, as of {metric}"
+            f"{_without(lost, gone)}; let users of the {CHAMPION} say more first"
         )
     probability, column = _answers(load or Loader(project).load, name, logged)
     action_N, chance_NA = _chances(logged, probability, column)
@@ -117,7 +131,16 @@ def estimate_candidate(
         served=float(outcome_N.mean()),
         served_error=float(outcome_N.std(ddof=1) / np.sqrt(len(outcome_N))),
         value=value,
+        left_out=len(lost),
+        gone=gone,
     )
+
+
+def _without(lost: Sequence[object], gone: Sequence[str]) -> str:
+    """What is to be added where requests cannot be valued, since versions are gone."""
+    if not lost:
+        return ""
+    return f", but for {len(lost)} from when {', '.join(gone)} served too, retired since by an erasure"
 
 
 @dataclass(frozen=True)
@@ -129,34 +152,74 @@ class _Logged:
     outcome: float
 
 
-def _logged(project: Project, version: str, metric: str, at: str) -> list[_Logged]:
-    """The newest judged requests that did not teach a version, the first of each user."""
+def _logged(
+    project: Project, version: str, metric: str, at: str, heard: Heard
+) -> tuple[list[_Logged], list[frozenset[str]]]:
+    """The newest judged requests that did not teach a version, the first of each user.
+
+    Of those that cannot be valued, since a version that served then is gone, these versions.
+    """
     window = timedelta(hours=project.settings.experiment.window_hours)
     closed = hour_of(datetime.fromisoformat(at) - window)
-    made = select(datasets.c.created_at).join(versions, versions.c.dataset == datasets.c.id)
-    with project.database.connect() as connection:
-        since = connection.scalar(made.where(versions.c.name == version))
-    if since is None:
-        raise NotFound(f"the dataset of {version} is not known; train it anew")
-    events, said = read_requests(project, predictions.c.created_at <= closed, at)
-    shares = _shares(list_traffic(project))
-    found, seen = list[_Logged](), set[str]()
-    vault, data = open_vault(project), project.settings.data
-    with project.database.connect() as connection:
-        rows = {row.id: row for row in connection.execute(select(predictions)) if row.sealed is not None}
+    since, known = _since(project, version), {info.name for info in list_versions(project)}
+    shares, data = _shares(list_traffic(project)), project.settings.data
+    events, said = read_requests(project, _may_judge(metric, since, closed), at)
+    judged = dict[str, tuple[Event, float]]()
     for event in sorted(events, key=lambda event: (event.created_at, event.id)):
         told = _timely(event, said.get(event.id, ()), window)
+        if heard == "asked" and METRICS[metric].needs_answer:
+            told = asked_for(event, told)
         outcome = METRICS[metric].value(event, told, 1.0)
-        if outcome is None or event.unit in seen or event.id not in rows:
-            continue
-        given = open_prediction(vault, rows[event.id])
+        if outcome is not None:
+            judged[event.id] = event, outcome
+    found, lost, seen = list[_Logged](), list[frozenset[str]](), set[str]()
+    for given in _opened(project, list(judged)):
+        event, outcome = judged[given.id]
         arms = {given.version: 1.0} if given.traffic is None else shares.get(given.traffic, {})
-        if given.version not in arms:
+        is_new = given.created_at > since or is_measuring(data, given.text, given.subject)
+        if event.unit in seen or given.version not in arms or not is_new:
             continue
-        if given.created_at > since or is_measuring(data, given.text, given.subject):
-            seen.add(event.unit)
-            found.append(_Logged(given, arms, outcome))
-    return found[-MOST_REQUESTS:]
+        if gone := arms.keys() - known:
+            lost.append(frozenset(gone))
+            continue
+        seen.add(event.unit)
+        found.append(_Logged(given, arms, outcome))
+    return found[-MOST_REQUESTS:], lost
+
+
+def _since(project: Project, version: str) -> str:
+    """When the dataset of a version was made."""
+    made = select(datasets.c.created_at).join(versions, versions.c.dataset == datasets.c.id)
+    with project.database.connect() as connection:
+        since: str | None = connection.scalar(made.where(versions.c.name == version))
+    if since is None:
+        raise NotFound(f"the dataset of {version} is not known; train it anew")
+    return since
+
+
+def _may_judge(metric: str, since: str, closed: str) -> ColumnElement[bool]:
+    """Which predictions may count, as far as it can be told without opening them.
+
+    Of earlier ones only users who were always asked may be held out; all others' rows teach.
+    """
+    judged = select(opinions.c.prediction).where(opinions.c.sealed.is_not(None))
+    return and_(
+        predictions.c.created_at <= closed,
+        predictions.c.sealed.is_not(None),
+        or_(predictions.c.created_at > since, predictions.c.ask),
+        predictions.c.id.in_(judged) if METRICS[metric].needs_answer else true(),
+    )
+
+
+def _opened(project: Project, names: Sequence[str]) -> Iterator[Prediction]:
+    """Predictions by id, in this order, few of them in memory at once."""
+    vault = open_vault(project)
+    for start in range(0, len(names), BATCH):
+        part = names[start : start + BATCH]
+        with project.database.connect() as connection:
+            found = connection.execute(select(predictions).where(predictions.c.id.in_(part))).all()
+        rows = {row.id: row for row in found if row.sealed is not None}
+        yield from (open_prediction(vault, rows[name]) for name in part if name in rows)
 
 
 def _timely(event: Event, said: Sequence[Opinion], window: timedelta) -> list[Opinion]:

@@ -34,9 +34,8 @@ def betting_interval(scores: Scores, alpha: float) -> tuple[float, float]:
     """
     check_alpha(alpha)
     threshold = np.log(2 / alpha)
-    flipped = Scores(-scores.score_T, scores.weight_T, scores.bound)
     low = _largest_refuted(lambda effect: bool(betting(scores, effect).max(initial=0.0) >= threshold))
-    high = -_largest_refuted(lambda effect: bool(betting(flipped, effect).max(initial=0.0) >= threshold))
+    high = -_largest_refuted(lambda effect: bool(betting(-scores, effect).max(initial=0.0) >= threshold))
     return low, high
 
 
@@ -53,22 +52,23 @@ def empirical_bernstein(scores: Scores, alpha: float) -> tuple[np.ndarray, np.nd
     Raises:
         BadInput: alpha is not between 0 and 1.
 
-    Source: Waudby-Smith and Ramdas 2024, arXiv:2010.09686, theorem 2.
+    Source: Waudby-Smith and Ramdas 2024, arXiv:2010.09686, theorem 2, with a range a user, known before.
     """
     check_alpha(alpha)
-    unit_T = (scores.score_T + scores.bound) / (2 * scores.bound)
+    range_T = 2 * scores.bound_T
+    unit_T = scores.score_T / range_T + 0.5
     t_T = np.arange(1, unit_T.shape[-1] + 1)
     mean_T = (0.5 + np.cumsum(unit_T, axis=-1)) / (t_T + 1)
     spread_T = (0.25 + np.cumsum((unit_T - mean_T) ** 2, axis=-1)) / (t_T + 1)
     mean_before_T, spread_before_T = _shifted(mean_T, 0.5), _shifted(spread_T, 0.25)
     bet_T = np.minimum(np.sqrt(2 * np.log(2 / alpha) / (spread_before_T * t_T * np.log(1 + t_T))), 0.5)
     surprise_T = (unit_T - mean_before_T) ** 2
-    total_T = np.cumsum(bet_T, axis=-1)
-    centre_T = np.cumsum(bet_T * unit_T, axis=-1) / total_T
+    total_T = np.cumsum(bet_T / range_T, axis=-1)
+    centre_T = np.cumsum(bet_T / range_T * scores.score_T, axis=-1) / total_T
     cost_T = np.cumsum(surprise_T * (-np.log1p(-bet_T) - bet_T), axis=-1)
     half_T = (np.log(2 / alpha) + cost_T) / total_T
-    low_T = np.maximum.accumulate(2 * scores.bound * (centre_T - half_T) - scores.bound, axis=-1)
-    high_T = np.minimum.accumulate(2 * scores.bound * (centre_T + half_T) - scores.bound, axis=-1)
+    low_T = np.maximum.accumulate(centre_T - half_T, axis=-1)
+    high_T = np.minimum.accumulate(centre_T + half_T, axis=-1)
     return np.maximum(low_T, -1.0), np.minimum(high_T, 1.0)
 
 

@@ -22,8 +22,9 @@ def betting(scores: Scores, effect: float = 0.0, bets: Sequence[float] = BETS) -
 
     The mean over bets c of the product of 1 + c p(1 - p) (Z - effect). Each product is a nonnegative
     supermartingale under that hypothesis since E[Z | past] is the effect, whatever the outcomes'
-    distribution and however the shares changed. With outcomes 0 and 1 and Z centred by the running
-    mean it is the likelihood ratio of two proportions that differ by c times the variance.
+    distribution and however the shares changed, also by what was seen: a bet is known before its user.
+    With outcomes 0 and 1 and Z centred by the running mean it is the likelihood ratio of two proportions
+    that differ by c times the variance.
 
     Args:
         scores: of the effect; negate them to test harm.
@@ -38,7 +39,7 @@ def betting(scores: Scores, effect: float = 0.0, bets: Sequence[float] = BETS) -
     centred_T = scores.score_T - effect
     total_T: np.ndarray | None = None
     for bet in bets:
-        step_T = np.minimum(bet * scores.weight_T, MOST_LOST / (scores.bound + abs(effect)))
+        step_T = np.minimum(bet * scores.weight_T, MOST_LOST / (scores.bound_T + abs(effect)))
         grown_T = np.cumsum(np.log1p(step_T * centred_T), axis=-1)
         total_T = grown_T if total_T is None else np.logaddexp(total_T, grown_T)
     assert total_T is not None, "no bet"

@@ -1,9 +1,10 @@
 """What became of each user of an experiment: opinions and failures made numbers, a user a row.
 
-A user counts with the arm of the first request; a later request counts while it got the same arm. What
-is known when the window after the first request closes is the outcome, and what comes later changes
-nothing: so delays cannot favour an arm. What a server knows with its answer (failures, time) is that of the
-first request and counts at once: so a version that fails need not fail for a whole window.
+A user counts with the arm of the first request; a later request counts while the shares are the same, so
+that users who keep their arm when shares change count no more requests than those who lose it. What is
+known when the window after the first request closes is the outcome, and what comes later changes nothing:
+so delays cannot favour an arm. What a server knows with its answer (failures, time) is that of the first
+request and counts at once: so a version that fails need not fail for a whole window.
 
 Shape suffixes: N users in the order of their first requests.
 """
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import ColumnElement, Row, Select, func, select
 
+from millwright.feedback import REVIEWED
 from millwright.privacy.sealed import open_opinion, open_prediction
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
@@ -223,7 +225,11 @@ def _by_unit(events: Sequence[Event]) -> dict[str, list[Event]]:
 def read_requests(
     project: Project, which: ColumnElement[bool], at: str
 ) -> tuple[list[Event], dict[str, list[Opinion]]]:
-    """Requests that were answered, and what was said of each until an hour, oldest first."""
+    """Requests that were answered, and what users said of each until an hour, oldest first.
+
+    What reviewers said is left out: rows are chosen for them by what the champion is unsure of, and so would
+    tell of its mistakes more than of a challenger's.
+    """
     vault = open_vault(project)
     _ = vault.keys  # before anything is read
     with project.database.connect() as connection:
@@ -236,7 +242,9 @@ def read_requests(
         ).all()
     said: dict[str, list[Opinion]] = {}
     for row in heard:
-        said.setdefault(row.prediction, []).append(open_opinion(vault, row))
+        opinion = open_opinion(vault, row)
+        if not (opinion.key or "").startswith(REVIEWED):
+            said.setdefault(row.prediction, []).append(opinion)
     events = [
         Event(
             row.id, _unit_of(row), row.arm, row.traffic, row.created_at, row.seconds, row.ask,
@@ -256,8 +264,12 @@ def _unit(
     window_hours: float, slow_s: float, only_asked: bool,
 ) -> list[float]:  # fmt: skip
     """A user's outcome by metric, of the first request or of all, then whether any of them was judged."""
-    end, arm = _end(events[0].created_at, window_hours), events[0].arm
-    own = [event for event in events if event.arm == arm and event.created_at < end]
+    began, end = events[0], _end(events[0].created_at, window_hours)
+    own = [
+        event
+        for event in events
+        if (event.arm, event.traffic) == (began.arm, began.traffic) and event.created_at < end
+    ]
     timely = {event.id: [one for one in said.get(event.id, ()) if one.created_at < end] for event in own}
     was_judged = any(_last(told, "label", "rating", "csat", "nps") for told in timely.values())
     instant = _means(own[:1], timely, metrics, slow_s, only_asked)
@@ -281,7 +293,7 @@ def _means(
         values = []
         for event in answered:
             told = said.get(event.id, ())
-            values.append(metric.value(event, _asked_for(event, told) if is_limited else told, slow_s))
+            values.append(metric.value(event, asked_for(event, told) if is_limited else told, slow_s))
         known = [value for value in values if value is not None]
         if name == "errors":
             known += [1.0] * (len(events) - len(answered))
@@ -289,7 +301,7 @@ def _means(
     return found
 
 
-def _asked_for(event: Event, said: Sequence[Opinion]) -> list[Opinion]:
+def asked_for(event: Event, said: Sequence[Opinion]) -> list[Opinion]:
     """Opinions that did not depend on whether the user liked to give one."""
     return [one for one in said if event.ask or one.asked_with is not None]
 

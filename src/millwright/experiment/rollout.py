@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from millwright.errors import BadInput
 from millwright.experiment.analysis import Analysis, Effect, analyse
@@ -120,7 +120,8 @@ def review(project: Project, at: str | None = None) -> DecisionRecord | None:
         decision = decide(experiment.plan, found, days)
         figures = {**asdict(found), "version": decision.version, "shares": decision.shares}
         if decision.kind in ASKS_FIRST and not experiment.plan.is_automatic:
-            return _keep(project, experiment, decision, figures, is_applied=False)
+            with project.database.begin() as connection:
+                return _keep(project, connection, experiment, decision, figures, is_applied=False)
         return _apply(project, experiment, decision, figures)
 
 
@@ -134,13 +135,18 @@ def approve(project: Project) -> DecisionRecord:
         The decision, applied.
 
     Raises:
-        BadInput: no decision waits.
+        BadInput: no decision waits, or another version became champion since.
     """
     with project.lock("experiment"):
         experiment = running(project)
         last = list_decisions(project, experiment.name)[-1:] if experiment else []
         if experiment is None or not last or last[0].is_applied:
             raise BadInput("no decision waits for approval; `millwright experiment decide` makes one")
+        if (champion := champion_of(project)) != experiment.plan.champion:
+            raise BadInput(
+                f"{champion} became champion after this was proposed; `millwright experiment decide` ends "
+                "the experiment"
+            )
         waiting = last[0]
         decision = Decision(
             waiting.kind, waiting.reason, waiting.figures["version"], waiting.figures["shares"]
@@ -206,15 +212,13 @@ def _ship_or_hold(plan: Plan, found: Analysis, best: Effect) -> Decision:
 def _next_shares(plan: Plan, found: Analysis, live: Sequence[str]) -> Decision | None:
     """The next step of the canary, or the shares that Thompson sampling draws."""
     now_shares = {arm.name: arm.share for arm in found.arms[1:]}
-    together, enough = sum(now_shares.values()), min(found.step_users[arm] for arm in live)
-    larger = [step for step in plan.steps if step > together + 1e-9]
-    if len(live) == len(plan.challengers) and larger:
-        seen = found.arms[0].users if not together else enough
-        if seen >= plan.step_units:
-            return Decision(
-                ADVANCE, f"{seen} users without harm at {together:.0%}, next is {larger[0]:.0%}",
-                shares=shares_of_step(plan, larger[0]),
-            )  # fmt: skip
+    enough = min(found.step_users[arm] for arm in live)
+    larger = [step for step in plan.steps if step > found.step + 1e-9]
+    if larger:  # Thompson sampling may go below a step, and then no step is taken again
+        if not any(now_shares.values()):
+            return _after_unseen(plan, found, larger[0])
+        if enough >= plan.step_units:
+            return _advance(plan, larger[0], live, f"{enough} users without harm at {found.step:.0%}")
         return None
     if plan.allocation == "thompson" and enough >= plan.step_units:
         drawn = thompson_shares(found.primary, live, len(plan.challengers))
@@ -223,6 +227,30 @@ def _next_shares(plan: Plan, found: Analysis, live: Sequence[str]) -> Decision |
             told = ", ".join(f"{arm} {share:.0%}" for arm, share in shares.items())
             return Decision(SHIFT, f"shares by the chance of being best: {told}", shares=shares)
     return None
+
+
+def _after_unseen(plan: Plan, found: Analysis, step: float) -> Decision | None:
+    """The first step with users, after one look at how often challengers failed unseen."""
+    if min(one.users for one in found.unseen.values()) < plan.step_units:
+        return None
+    failing = {
+        arm: f"{arm} failed in {one.failures} of {one.answers} answers that nobody saw"
+        for arm, one in found.unseen.items()
+        if one.failures > plan.margin * one.answers
+    }
+    going = [arm for arm in plan.challengers if arm not in failing]
+    told = "; ".join(failing.values())
+    if not going:
+        return Decision(ROLL_BACK, told, next(iter(failing)))
+    answered = ", ".join(f"{arm} answered {found.unseen[arm].users} users unseen" for arm in going)
+    return _advance(plan, step, going, f"{answered}; {told}" if told else answered)
+
+
+def _advance(plan: Plan, step: float, going: Sequence[str], why: str) -> Decision:
+    """The next step; a challenger that does not go on gets nobody."""
+    each = shares_of_step(plan, step)
+    shares = {arm: share if arm in going else 0.0 for arm, share in each.items()}
+    return Decision(ADVANCE, f"{why}, next is {step:.0%}", shares=shares)
 
 
 def _apply(
@@ -237,31 +265,38 @@ def _apply(
         left[decision.version] = 0.0
         shares = left if any(left.values()) else None
     current = current_traffic(project)
-    with project.database.begin() as connection:
+    with project.database.begin() as connection:  # what is done and that it was done, or neither
         if shares is not None and current is not None:
             share_out(connection, plan, experiment.name, current.salt, shares)
         elif decision.kind in STATES:
             end_traffic(connection)
             finish(connection, experiment.name, STATES[decision.kind])
-    return _keep(project, experiment, decision, figures, is_applied=True)
+        return _keep(project, connection, experiment, decision, figures, is_applied=True)
 
 
 def _keep(
-    project: Project, experiment: Experiment, decision: Decision, figures: JsonObject, *, is_applied: bool
+    project: Project,
+    connection: Connection,
+    experiment: Experiment,
+    decision: Decision,
+    figures: JsonObject,
+    *,
+    is_applied: bool,
 ) -> DecisionRecord:
     record = DecisionRecord(experiment.name, decision.kind, decision.reason, figures, is_applied, now())
     told = {"experiment": record.experiment, "kind": record.kind, "version": decision.version}
     newest = select(decisions).where(decisions.c.experiment == experiment.name)
-    with project.database.begin() as connection:
-        last = connection.execute(newest.order_by(decisions.c.id.desc()).limit(1)).first()
-        repeats = decision.kind == HOLD or (decision.kind in ASKS_FIRST and last and not last.is_applied)
-        if last is not None and last.kind == decision.kind and repeats:
-            connection.execute(update(decisions).where(decisions.c.id == last.id).values(**asdict(record)))
-        else:
-            connection.execute(insert(decisions).values(**asdict(record)))
-            action = "experiment decided" if is_applied else "experiment decision proposed"
-            note(project, action, details={**told, "reason": record.reason})
-            announce(project, connection, DECISION, {**told, "reason": record.reason, "applied": is_applied})
+    last = connection.execute(newest.order_by(decisions.c.id.desc()).limit(1)).first()
+    repeats = decision.kind == HOLD or (decision.kind in ASKS_FIRST and last and not last.is_applied)
+    before = last if last is not None and last.kind == decision.kind and repeats else None
+    if before is None:
+        connection.execute(insert(decisions).values(**asdict(record)))
+    else:
+        connection.execute(update(decisions).where(decisions.c.id == before.id).values(**asdict(record)))
+    if before is None or before.is_applied != is_applied:
+        action = "experiment decided" if is_applied else "experiment decision proposed"
+        note(project, action, details={**told, "reason": record.reason})
+        announce(project, connection, DECISION, {**told, "reason": record.reason, "applied": is_applied})
     return record
 
 

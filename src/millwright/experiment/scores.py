@@ -16,12 +16,18 @@ class Scores:
 
     `score_T` has, given the past, the mean of the challenger's outcome less the champion's. `weight_T`
     is p(1 - p), by which bets are scaled so that users of a lopsided assignment count for what they
-    tell. `bound` is the largest absolute value that a score can have.
+    tell. `bound_T` is the largest absolute value that a user's score can have. Both hang on the shares
+    of that user alone: shares that follow outcomes, as Thompson sampling's, would else tell bets of what
+    comes after them.
     """
 
     score_T: np.ndarray
     weight_T: np.ndarray
-    bound: float
+    bound_T: np.ndarray
+
+    def __neg__(self) -> "Scores":
+        """Scores of the champion less the challenger, which bet on harm."""
+        return Scores(-self.score_T, self.weight_T, self.bound_T)
 
 
 def effect_scores(
@@ -58,8 +64,7 @@ def effect_scores(
         )
     weight_T = propensity_T * (1 - propensity_T)
     score_T = (np.asarray(is_challenger_T) - propensity_T) / weight_T * (outcome_T - centre_T)
-    bound = 1 / np.minimum(propensity_T, 1 - propensity_T).min() if outcome_T.size else 2.0
-    return Scores(score_T, weight_T, float(bound))
+    return Scores(score_T, weight_T, 1 / np.minimum(propensity_T, 1 - propensity_T))
 
 
 def _check_unit(name: str, value_T: np.ndarray) -> None:

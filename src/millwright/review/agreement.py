@@ -60,7 +60,8 @@ def adjudicated(labels: Mapping[str, str], needed: int, weights: Mapping[str, fl
 
     Returns:
         The label; None while there are fewer labels than needed, and where none has the greater part of the
-        weight and is right with a chance of 75 % by it. Of annotators of one weight, that is their majority.
+        weight and a chance of 75 % among the labels that were given. Of annotators of one weight, that is
+        their majority where the weight is log 3 or more, as without gold rows; below it takes a larger one.
     """
     if len(labels) < needed:
         return None

@@ -1,30 +1,31 @@
 """What people said of rows in review: kept at once, undone until a turn takes it, checked on gold rows."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from scipy.stats import binomtest
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from millwright.data.load import read_table
 from millwright.errors import BadInput, NotFound, one_of
+from millwright.feedback import REVIEWED
 from millwright.modalities.text import clean
 from millwright.privacy.holdings import PREDICTION
 from millwright.privacy.mask import masker
 from millwright.privacy.sealed import hidden_key, open_opinion, store_opinions, take_write_lock
 from millwright.privacy.vault import Place, Vault, open_vault
 from millwright.project import Project
-from millwright.records import JsonObject, Opinion
+from millwright.records import Interval, JsonObject, Opinion
 from millwright.review.agreement import adjudicated, krippendorff_alpha, weight_of
-from millwright.review.items import NO_QUEUE, Item, label_names, read_queue
+from millwright.review.items import CHANCE, NO_QUEUE, Item, label_names, read_queue
 from millwright.settings import refuse_spans
 from millwright.store.database import now
 from millwright.store.tables import annotations, gold, opinions, predictions, review_items
 
 GOLD = "gold:"  # begins the item of a row whose label is known
-REVIEWED = "review:"  # begins the key of an opinion that reviewers made
 GOLD_EVERY = 10  # rows; then one whose label is known, if there are any
 MAX_NAME = 100
 
@@ -265,7 +266,11 @@ def _reviewed(connection: Connection, vault: Vault, prediction: str) -> list[str
 
 
 def review_status(project: Project, needed: int = 1) -> JsonObject:
-    """How far the review is: rows done, agreement, each annotator on gold rows, what differs."""
+    """How far the review is: rows done, agreement, each annotator on gold rows, what differs.
+
+    `by_chance` tells how often the model is right on requests that no user labelled, by the rows of the queue
+    that were drawn by chance; `accuracy` has Wilson's 95 % interval (doi:10.1080/01621459.1927.10502953).
+    """
     done, queue = list_annotations(project), read_queue(project)
     labels, found = _labels(done), _verdicts(project, done, needed)
     return {
@@ -277,7 +282,23 @@ def review_status(project: Project, needed: int = 1) -> JsonObject:
             [list(given.values()) for item, given in labels.items() if not item.startswith(GOLD)]
         ),
         "annotators": _people(project, done),
+        "by_chance": _by_chance(queue, found),
     }
+
+
+def _by_chance(queue: Sequence[Item], found: Mapping[str, str | None]) -> JsonObject:
+    """How often the model was right on rows that were drawn by chance: no other kind is a fair sample."""
+    pairs = [
+        (item.choices[0][0], label)
+        for item in queue
+        if item.reason == CHANCE and (label := found.get(item.id)) is not None
+    ]
+    right = sum(guess == label for guess, label in pairs)
+    if not pairs:
+        return {"rows": 0, "right": 0, "accuracy": None}
+    bounds = binomtest(right, len(pairs)).proportion_ci(method="wilson")
+    accuracy = Interval(right / len(pairs), float(bounds.low), float(bounds.high))
+    return {"rows": len(pairs), "right": right, "accuracy": asdict(accuracy)}
 
 
 def _labels(done: Sequence[Annotation]) -> dict[str, dict[str, str]]:

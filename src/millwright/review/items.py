@@ -15,6 +15,7 @@ from millwright.registry.versions import CHAMPION, version_manifest
 from millwright.store.database import now
 from millwright.store.tables import predictions, review_items
 
+CHANCE = "chance"  # the reason of rows that nothing but chance chose
 NO_QUEUE = "no rows wait for review; run `millwright review build`"
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from sqlalchemy import select
 
 from millwright.data.dataset import open_dataset
+from millwright.feedback import REVIEWED
 from millwright.privacy.holdings import PREDICTION
 from millwright.privacy.sealed import open_prediction, read_opinions, read_predictions
 from millwright.privacy.vault import Vault, open_vault
@@ -14,8 +15,7 @@ from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Row
 from millwright.registry.versions import CHAMPION, resolve, version_manifest
-from millwright.review.annotations import REVIEWED
-from millwright.review.items import Item, write_queue
+from millwright.review.items import CHANCE, Item, write_queue
 from millwright.review.label_errors import out_of_fold, suspects
 from millwright.review.selection import unlike, worth_labelling
 from millwright.serve.engine import Answering
@@ -44,7 +44,8 @@ def build_queue(project: Project, count: int = 100, progress: Progress = quiet) 
         progress: called with "review" and the fraction done.
 
     Returns:
-        The queue: kinds of rows take turns, each kind with its most valuable first.
+        The queue: kinds of rows take turns, each kind with its most valuable first. What was drawn by chance
+        keeps its share whatever else there is, evenly spread.
 
     Raises:
         NotFound: there is no champion.
@@ -63,13 +64,15 @@ def _build(project: Project, count: int, progress: Progress) -> list[Item]:
     rows = [row for row in dataset.split("train", "validation") if not row.is_weak]  # nobody looked at those
     row_feature_MD = _features(model, [row.text for row in rows], progress, 0.0)
     others = round(OTHERS_SHARE * count)
+    fresh, valued, drawn = _unlabelled(vault, model, row_feature_MD, count, progress)
     kinds = [
         _suspected(project, model.labels, rows, others),
         _disagreements(vault, others),
-        *_unlabelled(vault, model, row_feature_MD, count, progress),
+        fresh,
+        valued,
     ]
     owners = {f"row:{row.id}": vault.pseudonym(row.subject) for row in rows}
-    queue = write_queue(project, _in_turns(kinds)[:count], owners)
+    queue = write_queue(project, _spread(drawn, _in_turns(kinds)[: count - len(drawn)]), owners)
     progress("review", 1.0)
     return queue
 
@@ -133,8 +136,8 @@ def _disagreements(vault: Vault, count: int) -> list[Item]:
 
 def _unlabelled(
     vault: Vault, model: Answering, known_MD: np.ndarray, count: int, progress: Progress
-) -> tuple[list[Item], list[Item]]:
-    """Predictions that nobody labelled: those unlike all that taught, and those that are worth it otherwise.
+) -> tuple[list[Item], list[Item], list[Item]]:
+    """Predictions that nobody labelled: unlike all that taught, worth it otherwise, and drawn by chance.
 
     What was drawn by chance stays so, whatever it is like, so that it remains a fair sample.
 
@@ -154,13 +157,13 @@ def _unlabelled(
         by_text = {open_prediction(vault, row).text: row.id for row in connection.execute(wanted)}
     texts = list(by_text)
     if not texts:
-        return [], []
+        return [], [], []
     feature_ND = _features(model, texts, progress, 0.5)
     probability_NC = model.probabilities(feature_ND)
     chosen_N, why = worth_labelling(feature_ND, probability_NC, known_MD, count, seed=len(texts))
-    drawn = {int(at) for at, reason in zip(chosen_N, why, strict=True) if reason == "chance"}
+    reasons = {int(at): reason for at, reason in zip(chosen_N, why, strict=True)}
     share = DRIFT_SHARE if _has_drifted(vault.project) else OTHERS_SHARE
-    fresh = [int(at) for at in unlike(feature_ND, known_MD, len(texts)) if int(at) not in drawn]
+    unusual = [int(at) for at in unlike(feature_ND, known_MD, len(texts)) if reasons.get(int(at)) != CHANCE]
 
     def item(at: int, reason: str) -> Item:
         """A prediction as a row of the queue."""
@@ -168,8 +171,9 @@ def _unlabelled(
         return Item(PREDICTION + by_text[texts[at]], texts[at], reason, None, choices)
 
     return (
-        [item(at, "new") for at in fresh[: round(share * count)]],
-        [item(int(at), reason) for at, reason in zip(chosen_N, why, strict=True)],
+        [item(at, "new") for at in unusual[: round(share * count)]],
+        [item(at, reason) for at, reason in reasons.items() if reason != CHANCE],
+        [item(at, CHANCE) for at, reason in reasons.items() if reason == CHANCE],
     )
 
 
@@ -211,3 +215,11 @@ def _in_turns(kinds: Sequence[Sequence[Item]]) -> list[Item]:
     for item in found:
         kept.setdefault(item.id, item)
     return list(kept.values())
+
+
+def _spread(drawn: Sequence[Item], others: Sequence[Item]) -> list[Item]:
+    """All rows, those drawn at even distances, so that whoever stops early has seen their share of them."""
+    total = len(drawn) + len(others)
+    places = {(number + 1) * total // len(drawn) - 1 for number in range(len(drawn))} if drawn else set[int]()
+    by_chance, chosen = iter(drawn), iter(others)
+    return [next(by_chance if place in places else chosen) for place in range(total)]

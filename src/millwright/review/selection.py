@@ -5,6 +5,8 @@ Shape suffixes: N candidates, M labelled rows, D features, C labels.
 
 import numpy as np
 
+from millwright.review.items import CHANCE
+
 LEAST_KNOWN = 20  # rows; fewer do not tell what is usual
 USUAL = 0.99  # of known rows are nearer to another one than what counts as new
 SAMPLED = 2_000
@@ -104,7 +106,7 @@ def worth_labelling(
     chosen = (
         k_center(feature_ND[rest], known_MD, wanted) if is_early else by_margin(probability_NC[rest], wanted)
     )
-    why = ["coverage" if is_early else "margin"] * len(chosen) + ["chance"] * len(drawn)
+    why = ["coverage" if is_early else "margin"] * len(chosen) + [CHANCE] * len(drawn)
     return np.concatenate([rest[chosen], drawn]).astype(int), why
 
 

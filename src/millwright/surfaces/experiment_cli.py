@@ -18,6 +18,7 @@ app = typer.Typer(
 def estimate(
     version: Annotated[str, typer.Argument(help="A version that no user has met.")],
     metric: Annotated[str, typer.Option(help="What counts: accepted, resolved, …")] = "accepted",
+    heard: Annotated[str, typer.Option(help="Whose opinions count: everyone, asked.")] = "everyone",
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
@@ -26,9 +27,11 @@ def estimate(
     Example: millwright experiment estimate v3 --project desk
     """
     opened = open_at(project)
+    from millwright.errors import one_of
     from millwright.experiment.candidate import estimate_candidate
 
-    found = estimate_candidate(opened, version, metric)
+    asked = one_of("group", heard, ("everyone", "asked")) == "asked"
+    found = estimate_candidate(opened, version, metric, heard="asked" if asked else "everyone")
     if json:
         screen.show_json(found)
         return
@@ -45,6 +48,11 @@ def estimate(
         f"  it says what they were told to {found.agrees:.0%}, what they could have been told to "
         f"{found.covered:.0%}; worth {value.effective:.0f} users"
     )
+    if found.left_out:
+        lines.append(
+            f"  left out: {found.left_out:,} judged requests from when {', '.join(found.gone)} served too, "
+            "retired since by an erasure"
+        )
     screen.out.print("\n".join(lines), markup=False, soft_wrap=True)
 
 

@@ -34,7 +34,10 @@ def build(
         return
     reasons = [item.reason for item in queue]
     told = ", ".join(f"{reasons.count(reason)} {reason}" for reason in dict.fromkeys(reasons))
-    screen.show_line(f"{len(queue)} rows: {told or 'nothing needs a look'}")
+    if not queue:
+        screen.show_line("no row needs a look yet; users' requests bring some")
+        return
+    screen.show_line(f"{len(queue)} rows: {told}")
     screen.show_next(f"millwright review label{project_option(project)}")
 
 
@@ -143,6 +146,11 @@ def status(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
             for name, one in found["annotators"].items()
         ),
     ]
+    if (fair := found["by_chance"]["accuracy"]) is not None:
+        lines.append(
+            f"of {found['by_chance']['rows']} rows drawn by chance the model was right on "
+            f"{fair['value']:.1%} [{fair['low']:.1%}, {fair['high']:.1%}]: requests that no user labelled"
+        )
     screen.out.print("\n".join(lines), markup=False, soft_wrap=True)
 
 

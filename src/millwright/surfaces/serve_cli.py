@@ -74,6 +74,10 @@ def _serve(
     opened = open_at(project)
     if turns:
         refuse_spans(opened.settings, "`millwright run`")
+    if max_membership is not None:
+        from millwright.runner.auditable import check_auditable
+
+        check_auditable(opened)
     settings = change_settings(opened.settings, "serve", host=listening.host, port=listening.port)
     from millwright.surfaces.logs import log_as_json
     from millwright.surfaces.web import Tls

@@ -25,20 +25,24 @@ Functions = Annotated[
 def report(
     files: Files, functions: Functions, project: ProjectFolder = Path("."), json: AsJson = False
 ) -> None:
-    """Show what each labelling function covers, where functions differ, and how often each is right.
+    """Show what labelling functions cover, where they differ, how often they are right, whether that helps.
 
     Example: millwright weak report pile.csv --functions labelling.toml --project desk
     """
     opened = open_at(project)
+    from millwright.steps import weigh_weak
     from millwright.weak.functions import open_functions
-    from millwright.weak.report import report_weak
+    from millwright.weak.report import survey_weak
 
     with screen.progress_bars(json) as progress:
-        found = report_weak(opened, files, open_functions(functions), progress)
+        found, rows = survey_weak(opened, files, open_functions(functions), progress)
+        use = weigh_weak(opened, rows, progress)
     if json:
-        screen.show_json(found.to_json())
+        screen.show_json({**found.to_json(), "use": use and use.to_json()})
         return
     _show(found)
+    if use is not None:
+        screen.show_line(f"weak rows, were they applied: {use.why}")
 
 
 @app.command()

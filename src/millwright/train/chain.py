@@ -53,7 +53,8 @@ def plain_chain(tags: int) -> Chain:
 def fit_chain(scores: Sequence[np.ndarray], tags: Sequence[np.ndarray]) -> Chain:
     """Scale and moves of the greatest likelihood of texts that did not teach the head, less a penalty.
 
-    The problem is convex, so the result depends on the texts alone.
+    Convex for a given scale, though not in the scale's logarithm too; descent always begins at the plain
+    chain, so the result depends on the texts alone.
 
     Args:
         scores: log probabilities [W, K] of the tags of each text's words.

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from millwright.data.dataset import Dataset
 from millwright.progress import Progress
-from millwright.records import JsonObject
+from millwright.records import JsonObject, Row
 from millwright.settings import PRIVATE, SPANS, Settings
 from millwright.train.backbones import load_backbone
 from millwright.train.classifier import assemble
@@ -100,6 +100,33 @@ def _fit_spans(dataset: Dataset, settings: Settings, kept: Path, progress: Progr
     return Fitted(model, model.method, f"{SPANS} has a head over words of the frozen backbone alone", facts)
 
 
+def weigh_weak_rows(
+    rows: Sequence[Row], settings: Settings, *, kept: Path, progress: Progress
+) -> WeakUse | None:
+    """Whether weak rows would teach beside labelled ones, decided as `fit` decides it; nothing is trained.
+
+    Args:
+        rows: training and validation rows, weak ones among them, in canonical order.
+        settings: the project's settings.
+        kept: a folder for features, which is not looked at again.
+        progress: called with a stage's name and the fraction done.
+
+    Returns:
+        What would be done; None where nothing is to be decided: there is no weak row or only one label, or
+        the method takes none.
+
+    Raises:
+        NotFound: the backbone cannot be loaded.
+    """
+    is_settled = not any(row.is_weak for row in rows) or settings.train.method in PRIVATE
+    if is_settled or len(labels := labels_of(rows)) < 2:
+        return None
+    backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens)
+    work = Work("weighed", tuple(rows), settings, backbone, labels, kept, progress, Clock())
+    known = work.known_rows("train") + work.known_rows("validation")
+    return _weighed(work, [row for row in known if not row.is_weak], [row for row in known if row.is_weak])
+
+
 def _use_of_weak_rows(work: Work) -> tuple[WeakUse | None, Work]:
     """What is made of the dataset's weak rows, None if it has none, and the work without those left out."""
     rows = work.known_rows("train") + work.known_rows("validation")
@@ -108,7 +135,12 @@ def _use_of_weak_rows(work: Work) -> tuple[WeakUse | None, Work]:
         return None, work
     if work.settings.train.method in PRIVATE:  # what was voted of rows, and the choice, know no noise
         return None, work.without({row.id for row in weak})
-    clean = [row for row in rows if not row.is_weak]
+    use = _weighed(work, [row for row in rows if not row.is_weak], weak)
+    return use, work.without({row.id for row in weak} - {weak[place].id for place in use.taken})
+
+
+def _weighed(work: Work, clean: Sequence[Row], weak: Sequence[Row]) -> WeakUse:
+    """Which weak rows may teach, by how heads on frozen features do with and without them."""
     texts = [row.text for row in (*clean, *weak)]
     precision = checked_precision(work.backbone, texts)
     feature_ND, _ = work.features("features", texts, precision)
@@ -123,7 +155,7 @@ def _use_of_weak_rows(work: Work) -> tuple[WeakUse | None, Work]:
             name_CD,
         )
         tell(1.0)
-    return use, work.without({row.id for row in weak} - {weak[place].id for place in use.taken})
+    return use
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from millwright.records import JsonObject, Row
 from millwright.train.classifier import Classifier, assemble
 from millwright.train.label_names import words_of
 from millwright.train.network import feature_count
+from millwright.train.outsiders import person_of
 from millwright.train.private_head import DELTA, check_people, fit_private_head, private_temperature
 from millwright.train.states import checked_precision
-from millwright.train.work import Work, person_of, truth_of
+from millwright.train.work import Work, truth_of
 
 PROMISE: JsonObject = {
     "unit": "a person: all rows of one subject, or one row without a subject",

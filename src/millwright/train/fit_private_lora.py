@@ -8,6 +8,7 @@ from millwright.train.classifier import Classifier, assemble
 from millwright.train.fit_private import PROMISE, roles_of
 from millwright.train.label_names import words_of
 from millwright.train.methods import METHODS, build_network, tuned_tensors
+from millwright.train.outsiders import person_of
 from millwright.train.private_head import DELTA, check_people, private_temperature
 from millwright.train.private_lora import (
     CLIP,
@@ -22,7 +23,7 @@ from millwright.train.private_lora import (
 from millwright.train.states import checked_precision
 from millwright.train.tune import Rows, logits
 from millwright.train.tuned import inputs_of
-from millwright.train.work import Work, person_of, truth_of
+from millwright.train.work import Work, truth_of
 
 METHOD = "private-lora"
 DESCENT_PROMISE: JsonObject = {

@@ -97,8 +97,3 @@ def check_labels(labels: Sequence[str]) -> None:
     """Refuse to train on fewer than two labels with a BadInput."""
     if len(labels) < 2:
         raise BadInput(f"training rows have the labels {list(labels)}; at least two are needed: add rows")
-
-
-def person_of(row: Row) -> str:
-    """Whose row it is: the subject, or the row alone where there is none."""
-    return f"row:{row.id}" if row.subject is None else f"subject:{row.subject}"

@@ -10,15 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import polars as pl
 from scipy.stats import binomtest
 
+from millwright.data.dataset import Dataset
+from millwright.data.drafts import ids_of
 from millwright.data.prepare import prepare
-from millwright.data.weak import LEAST_PROBABILITY, LabelModel, learn_votes, pattern_of
+from millwright.data.weak import LEAST_PROBABILITY, TRAIN, LabelModel, learn_votes, pattern_of
+from millwright.modalities.text import canonical
 from millwright.progress import Progress, quiet
 from millwright.project import Project
-from millwright.records import Interval, JsonObject, Row
+from millwright.records import WEAK, Interval, JsonObject, Row
 from millwright.weak.functions import LabellingFunction
 from millwright.weak.votes import cast_votes, count_sides, votes_on
+
+NO_VOTE = "{}"
+KEPT = ("text", "group", "canonical", "split")  # of a draft
 
 
 @dataclass(frozen=True)
@@ -88,20 +95,79 @@ def report_weak(
         NotFound: a file or a column is missing.
         BadInput: a file or a function cannot be used.
     """
-    counts, excluded, rows = Counter[str](), Counter[str](), 0
+    return survey_weak(project, files, functions, progress)[0]
+
+
+def survey_weak(
+    project: Project,
+    files: Sequence[Path],
+    functions: Sequence[LabellingFunction],
+    progress: Progress = quiet,
+) -> tuple[WeakReport, list[Row]]:
+    """The report, and the rows of which training would decide whether the weak ones teach.
+
+    Args:
+        project: an open project.
+        files: unlabelled files.
+        functions: what to ask.
+        progress: called with a stage's name and the fraction done.
+
+    Returns:
+        The report; labelled training and validation rows and, as `prepare` would make them, weak ones.
+
+    Raises:
+        NotFound: a file or a column is missing.
+        BadInput: a file or a function cannot be used.
+    """
+    counts, excluded, rows, drafts = Counter[str](), Counter[str](), 0, list[pl.DataFrame]()
     for piece in cast_votes(project, files, functions, lambda done: progress("ask functions", done)):
-        counts.update(pattern_of(votes) for votes in piece.votes)
+        patterns = [pattern_of(votes) for votes in piece.votes]
+        counts.update(patterns)
         excluded.update(piece.excluded)
         rows += len(piece.votes)
-    known = labelled_rows(project, progress)
-    return summarise(rows, counts, excluded, functions, known)
+        drafts.append(_voted(piece.drafts, patterns))
+    dataset = prepare(project, progress=progress) if project.settings.data.files else None
+    known = _labelled(dataset)
+    found = summarise(rows, counts, excluded, functions, known)
+    taken = {canonical(row.text) for row in dataset.rows if not row.is_weak} if dataset else set[str]()
+    weak = _weak_rows(pl.concat(drafts), _likely_labels(counts, known), taken) if drafts else []
+    return found, sorted([*known, *weak], key=lambda row: row.id)
+
+
+def _voted(drafts: pl.DataFrame, patterns: Sequence[str]) -> pl.DataFrame:
+    """Training rows of a piece that some function voted on, with the pattern of their votes."""
+    voted = drafts.with_columns(pl.Series("pattern", patterns, dtype=pl.String))
+    return voted.filter(pl.col("split") == TRAIN, pl.col("pattern") != NO_VOTE).select(*KEPT, "pattern")
+
+
+def _likely_labels(counts: Mapping[str, int], known: Sequence[Row]) -> dict[str, str]:
+    """The label of each pattern of votes that is likely enough to teach."""
+    voted = {pattern: count for pattern, count in counts.items() if pattern != NO_VOTE}
+    said = learn_votes(voted, Counter(row.label for row in known)).said
+    return {pattern: label for pattern, (label, share) in said.items() if share > LEAST_PROBABILITY}
+
+
+def _weak_rows(voted: pl.DataFrame, labels: Mapping[str, str], taken: set[str]) -> list[Row]:
+    """What `prepare` would make of rows with votes: each text once, and none that is `taken`."""
+    voted = voted.filter(pl.col("pattern").is_in(list(labels)), ~pl.col("canonical").is_in(list(taken)))
+    voted = voted.unique("canonical", keep="first", maintain_order=True)
+    label = pl.col("pattern").replace_strict(dict(labels), return_dtype=pl.String)
+    voted = voted.with_columns(label=label)
+    rows = zip(ids_of(voted).tolist(), voted.select("text", "label", "group").rows(), strict=True)
+    return [
+        Row(f"{number:016x}", text, label, "train", f"{WEAK}{place}", group)
+        for place, (number, (text, label, group)) in enumerate(rows)
+    ]
 
 
 def labelled_rows(project: Project, progress: Progress = quiet) -> list[Row]:
     """Training and validation rows that somebody labelled; none if the project has no labelled file."""
-    if not project.settings.data.files:
+    return _labelled(prepare(project, progress=progress) if project.settings.data.files else None)
+
+
+def _labelled(dataset: Dataset | None) -> list[Row]:
+    if dataset is None:
         return []
-    dataset = prepare(project, progress=progress)
     return [row for row in dataset.split("train", "validation") if not row.is_weak]
 
 
@@ -125,7 +191,7 @@ def summarise(
         The report.
     """
     clean = Counter(row.label for row in known)
-    voted = {pattern: count for pattern, count in counts.items() if pattern != "{}"}
+    voted = {pattern: count for pattern, count in counts.items() if pattern != NO_VOTE}
     parsed: dict[str, dict[str, str]] = {pattern: json.loads(pattern) for pattern in voted}
     on_known = votes_on(functions, [row.text for row in known])
     truth = [row.label for row in known]

@@ -24,12 +24,14 @@ TEXT = "__text__"
 @dataclass(frozen=True)
 class Piece:
     """Some rows of a file: `rows` has TEXT and the file's columns ROW, subject, group, slices and consent;
-    `votes` the labels by function of each. `excluded` counts rows that may not teach by reason.
+    `votes` the labels by function of each, and `drafts` the same rows on their way into a dataset, without
+    labels. `excluded` counts rows that may not teach by reason.
     """
 
     source: str
     rows: pl.DataFrame
     votes: list[dict[str, str]]
+    drafts: pl.DataFrame
     excluded: Counter[str]
 
 
@@ -71,7 +73,7 @@ def cast_votes(
             own = [name for name in dict.fromkeys(wanted) if name in table.columns and name != data.text]
             rows = rows.join(table.frame.select(ROW, *own), on=ROW, how="left", maintain_order="left")
             reasons = Counter(reason.split(" of ")[0] for reason in excluded["reason"].to_list())
-            yield Piece(source, rows, votes_on(functions, rows[TEXT].to_list()), reasons)
+            yield Piece(source, rows, votes_on(functions, rows[TEXT].to_list()), drafts, reasons)
 
 
 def votes_on(functions: Sequence[LabellingFunction], texts: Sequence[str]) -> list[dict[str, str]]:
