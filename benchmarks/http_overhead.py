@@ -5,8 +5,8 @@
 Millwright's service with a model that does nothing (noop_app.py), and applications that only parse and
 answer JSON (echo_app.py: bare ASGI, and FastAPI for comparison), each hosted by uvicorn (httptools,
 uvloop) and by Granian (uvloop), one worker; the load comes from wrk beside them on the same cores. All take
-turns. Millwright validates, batches, counts, and writes every prediction to its database; the bare servers
-do none of it.
+turns. Millwright validates, looks for personal data, batches, counts, and writes every prediction to its
+database, sealed; the bare servers do none of it. What looking for personal data costs is told apart.
 """
 
 import argparse
@@ -40,7 +40,12 @@ HOSTS = {
     ],
     "granian": ["granian", "--interface", "asgi", "--loop", "uvloop", "--workers", "1", "--no-access-log"],
 }
-APPS = {"bare": "echo_app:app", "FastAPI": "echo_app:framed", "millwright": "noop_app:app"}
+APPS = {
+    "bare": "echo_app:app",
+    "FastAPI": "echo_app:framed",
+    "millwright": "noop_app:app",
+    "millwright, not masking": "noop_app:app",
+}
 ROUTE = "/v1/predictions"
 GRANIAN, GRANIAN_VERSION = BENCH / "granian", "2.8.7"
 WARM_UP_S = 2
@@ -91,9 +96,9 @@ def hosted(app: str, host: str, project: Path) -> Iterator[Server]:
         answer["predictions"][0]["label"]
 
     found = os.pathsep.join([str(GRANIAN), os.environ.get("PYTHONPATH", "")])
-    with started(
-        command, {**os.environ, "PROJECT": str(project), "PYTHONPATH": found}, url, answers
-    ) as server:
+    mask = "no" if app.endswith("not masking") else "yes"
+    own = {"PROJECT": str(project), "PYTHONPATH": found, "MASK": mask}
+    with started(command, {**os.environ, **own}, url, answers) as server:
         yield server
 
 
