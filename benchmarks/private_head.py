@@ -240,7 +240,7 @@ class Descended:
 
 
 def descents(epsilons: Sequence[float], sizes: Sequence[int | None]) -> list[Row]:
-    """Accuracy of low-rank updates and a head by noisy descent; where all rows teach, what attacks find too."""
+    """Accuracy of low-rank updates and a head by noisy descent; where all rows teach, what attacks find."""
     given, rows = Descended(), []
     features_D = feature_count(given.backbone, words=not given.depth)
     for epsilon, shots in product(epsilons, sizes):
