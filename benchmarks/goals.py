@@ -15,6 +15,25 @@ def goals(records: Records) -> Iterator[Goal]:
             yield from told([row for row in records[name] if "missing" not in row])
 
 
+def bound_of_serving(rows: Sequence[Row]) -> str:
+    """How far a server can get ahead of one around PyTorch, by the record of the ceiling; "" without one."""
+    rate = {
+        (str(row["what"]), str(row.get("precision"))): _number(row, "measured")
+        for row in rows
+        if str(row["what"]).startswith("encoder")
+    }
+    theirs = max((rate[key] for key in rate if key[0] == "encoder, torch"), default=0.0)
+    if not theirs:
+        return ""
+    (what, precision), ours = max(rate.items(), key=lambda item: item[1])
+    return (
+        "Batching peers run the network in PyTorch. Without any server, in large batches of like length, the "
+        f"fastest runtime here ({what.removeprefix('encoder, ')} in {precision}) answers {ours / theirs:.1f} "
+        "times as many sentences as PyTorch's fastest (below, Ceiling): a peer that wasted nothing could be "
+        "beaten by that factor, and no more."
+    )
+
+
 def _training(rows: Sequence[Row]) -> Iterator[Goal]:
     by_name = {str(row["contestant"]): row for row in rows}
     for share, seconds in ((93, 20), (94, 60)):

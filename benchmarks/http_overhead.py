@@ -5,8 +5,8 @@
 Millwright's service with a model that does nothing (noop_app.py), and applications that only parse and
 answer JSON (echo_app.py: bare ASGI, and FastAPI for comparison), each hosted by uvicorn (httptools,
 uvloop) and by Granian (uvloop), one worker; the load comes from wrk beside them on the same cores. All take
-turns. Millwright validates, batches, counts, and writes every prediction to its database; the bare servers
-do none of it.
+turns. Millwright validates, looks for personal data, batches, counts, and writes every prediction to its
+database, sealed; the bare servers do none of it. What looking for personal data costs is told apart.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import statistics
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -39,8 +40,14 @@ HOSTS = {
     ],
     "granian": ["granian", "--interface", "asgi", "--loop", "uvloop", "--workers", "1", "--no-access-log"],
 }
-APPS = {"bare": "echo_app:app", "FastAPI": "echo_app:framed", "millwright": "noop_app:app"}
+APPS = {
+    "bare": "echo_app:app",
+    "FastAPI": "echo_app:framed",
+    "millwright": "noop_app:app",
+    "millwright, not masking": "noop_app:app",
+}
 ROUTE = "/v1/predictions"
+GRANIAN, GRANIAN_VERSION = BENCH / "granian", "2.8.7"
 WARM_UP_S = 2
 COLUMNS = (
     "app",
@@ -57,6 +64,13 @@ COLUMNS = (
 )
 
 Key = tuple[str, str]
+
+
+def install_granian() -> None:
+    """Put Granian into .bench, where this command alone finds it."""
+    if not GRANIAN.exists():
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "--target", str(GRANIAN), f"granian=={GRANIAN_VERSION}"], check=True)
 
 
 @contextmanager
@@ -81,7 +95,10 @@ def hosted(app: str, host: str, project: Path) -> Iterator[Server]:
         answer = client.post(url, json={"inputs": ["Where is my card?"]}).raise_for_status().json()
         answer["predictions"][0]["label"]
 
-    with started(command, {**os.environ, "PROJECT": str(project)}, url, answers) as server:
+    found = os.pathsep.join([str(GRANIAN), os.environ.get("PYTHONPATH", "")])
+    mask = "no" if app.endswith("not masking") else "yes"
+    own = {"PROJECT": str(project), "PYTHONPATH": found, "MASK": mask}
+    with started(command, {**os.environ, **own}, url, answers) as server:
         yield server
 
 
@@ -139,6 +156,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # an exception, so that servers are ended
+    install_granian()
     project = trained_project("head")
     file = BENCH / "bodies-http.jsonl"
     file.write_text("".join(json.dumps({"inputs": [text]}) + "\n" for text in messages()))
@@ -151,7 +169,7 @@ def main() -> None:
             found = measure(servers, file, concurrency, given.seconds, given.rounds)
             rows += rows_of(found, concurrency)
             print_table(rows[-len(servers) :], COLUMNS)
-    write_record("http_overhead", rows)
+    write_record("http_overhead", rows, {"granian": GRANIAN_VERSION})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Millwright's service over a model that does nothing, so that what is left is the service's own cost.
 
-PROJECT, in the environment, is a folder of a project that has a champion; its model is not loaded.
+PROJECT, in the environment, is a folder of a project that has a champion; its model is not loaded. MASK is
+"no" where personal data is not to be looked for.
 """
 
 import os
@@ -8,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from millwright.project import open_project
+from millwright.project import Project, open_project
+from millwright.settings import change_settings
 from millwright.surfaces.web import create_app
 
 
@@ -37,4 +39,6 @@ class Nothing:
 
 
 NOTHING = Nothing()
-app = create_app(open_project(os.environ["PROJECT"]), lambda _: NOTHING)
+opened = open_project(os.environ["PROJECT"])
+settings = change_settings(opened.settings, "privacy", mask=os.environ.get("MASK") != "no")
+app = create_app(Project(opened.folder, settings), lambda _: NOTHING)

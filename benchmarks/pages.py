@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from goals import Goal, goals
+from goals import Goal, bound_of_serving, goals
 from pictures import bars, lines
 from record import RECORDS, ROOT, Row
 
@@ -605,8 +605,8 @@ SECTIONS = {
 
 def page(records: Sequence[dict[str, object]]) -> str:
     """The page as Markdown, sections in the order of SECTIONS and unknown records after them."""
-    told = goals({str(record["name"]): _rows(record) for record in records})
-    parts = [INTRODUCTION, *_goals(told)]
+    by_name = {str(record["name"]): _rows(record) for record in records}
+    parts = [INTRODUCTION, *_goals(goals(by_name)), bound_of_serving(by_name.get("ceiling", [])), ""]
     for record in records:
         name, rows = str(record["name"]), _rows(record)
         section = SECTIONS.get(name) or Section(name.replace("_", " ").capitalize(), "")

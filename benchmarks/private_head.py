@@ -13,6 +13,7 @@ heads on the untouched backbone, as in the product. Shape suffixes: N rows, C la
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -238,13 +239,14 @@ class Descended:
         return logits(network, texts, pad_id)
 
 
-def descents(epsilons: Sequence[float]) -> list[Row]:
-    """Accuracy and what attacks find of low-rank updates and a head by noisy descent."""
+def descents(epsilons: Sequence[float], sizes: Sequence[int | None]) -> list[Row]:
+    """Accuracy of low-rank updates and a head by noisy descent; where all rows teach, what attacks find."""
     given, rows = Descended(), []
     features_D = feature_count(given.backbone, words=not given.depth)
-    for epsilon in epsilons:
+    for epsilon, shots in product(epsilons, sizes):
         start = time.perf_counter()
-        said_NC = given.logits(np.arange(given.taught), epsilon, 0)
+        places = draw(given.truth_N, given.taught, shots, len(given.labels), 0)
+        said_NC = given.logits(places, epsilon, 0)
         right_N = said_NC[given.taught :].argmax(1) == given.truth_N[given.taught :]
         exact = binomtest(int(right_N.sum()), len(right_N)).proportion_ci(method="exact")
         needed = people_needed(len(given.labels), features_D, epsilon)
@@ -252,12 +254,12 @@ def descents(epsilons: Sequence[float]) -> list[Row]:
             {
                 "part": METHOD,
                 "dataset": BANKING,
-                "people": given.taught,
-                "people_a_label": round(given.taught / len(given.labels), 1),
+                "people": len(places),
+                "people_a_label": round(len(places) / len(given.labels), 1),
                 "labels": len(given.labels),
                 "epsilon": epsilon,
                 "needed": needed,
-                "refused": given.taught < needed,
+                "refused": len(places) < needed,
                 "accuracy": round(float(right_N.mean()), 4),
                 "low": round(float(exact.low), 4),
                 "high": round(float(exact.high), 4),
@@ -265,7 +267,8 @@ def descents(epsilons: Sequence[float]) -> list[Row]:
             }
         )
         print_table(rows[-1:], (*COLUMNS[:9], "seconds"))
-        rows += descent_membership(given, epsilon)
+        if shots is None:
+            rows += descent_membership(given, epsilon)
     return rows
 
 
@@ -290,7 +293,14 @@ def main() -> None:
     )
     parts = ("accuracy", "membership", METHOD)
     parser.add_argument("--part", choices=parts, nargs="*", default=list(parts))
-    wanted = parser.parse_args().part
+    parser.add_argument(
+        "--shots",
+        type=int,
+        nargs="*",
+        help=f"people a label of {METHOD}, without attacks; all and the attacks if none",
+    )
+    asked = parser.parse_args()
+    wanted = asked.part
     disable_progress_bar()
     rows = [row for row in read_rows("private_head") if row["part"] not in wanted]
     if "accuracy" in wanted:
@@ -304,7 +314,7 @@ def main() -> None:
             print_table(found, FOUND)
             rows += found
     if METHOD in wanted:
-        found = descents((8.0, 1.0))
+        found = descents((8.0,) if asked.shots else (8.0, 1.0), asked.shots or [None])
         print_table([row for row in found if "what" in row], FOUND)
         rows += found
     write_record("private_head", sorted(rows, key=lambda row: str(row["part"])))

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 BENCH = ROOT / ".bench"  # not in git: the peers' environments, trained projects, request files
 RECORDS = ROOT / "docs" / "benchmarks"
-OURS = ("torch", "transformers", "tokenizers", "openvino", "nncf", "uvicorn", "granian", "fastapi", "numpy")
+OURS = ("torch", "transformers", "tokenizers", "openvino", "nncf", "uvicorn", "fastapi", "numpy")
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 Row = dict[str, object]

@@ -7,6 +7,7 @@ import hmac
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from millwright.modalities.places import Edit, Round, clean_with_edits
 from millwright.privacy.detect import Detector, detector
@@ -35,7 +36,7 @@ class Masker:
     key: bytes = field(default=b"", repr=False)
     book: TokenBook | None = field(default=None, repr=False)
 
-    @property
+    @cached_property
     def detector(self) -> Detector | None:
         """What finds the entities that are not kept; None where all are."""
         wanted = frozenset(entity for entity, policy in self.policies.items() if policy != "keep")
