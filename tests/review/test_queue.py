@@ -278,6 +278,24 @@ def test_label_studio_tasks_and_what_comes_back(project):
     ]
 
 
+def test_gold_rows_go_to_tools_unmarked_and_what_comes_back_weighs_annotators(project):
+    gold_file = project.folder / "gold.csv"
+    gold_file.write_text(csv_of([("my card was stolen", "card"), ("blocked pin", "pin")]))
+    add_gold(project, gold_file)
+    build_queue(project, 25)
+    file = project.folder / "records.json"
+    assert export_queue(project, file, "argilla") == 27
+    records = json.loads(file.read_text())
+    assert [at for at, one in enumerate(records) if one["id"].startswith("gold:")] == [9, 19]
+    assert "gold" not in {one["metadata"]["reason"] for one in records}
+    for record in records:
+        record["responses"] = {"label": [{"value": "card", "user_id": "u-1"}]}
+    file.write_text(json.dumps(records))
+    assert import_labels(project, file, "argilla") == 27
+    about = review_status(project)["annotators"]["argilla:u-1"]
+    assert (about["gold"], about["gold_right"]) == (2, 1)
+
+
 def test_argilla_records_and_what_comes_back(project):
     queue = build_queue(project, 10)
     file = project.folder / "records.json"

@@ -14,7 +14,7 @@ from millwright.loop import turn
 from millwright.project import Project, open_project
 from millwright.registry.versions import CHAMPION, alias, promote
 from millwright.runner.due import awaits_users
-from millwright.runner.lead import Leading, lead, meet_users
+from millwright.runner.lead import Leading, lead, meet_users, run_verb
 from millwright.serve.engine import Engine, Limits
 from millwright.settings import change_settings
 from millwright.steps import train
@@ -160,6 +160,15 @@ def test_an_alarm_of_drift_is_a_line_of_the_log_a_metric_and_a_reason_for_a_turn
     assert "millwright_drifting 1.0" in shown
     assert "millwright_drift_alarms_total 1.0" in shown
     assert len(verbs.turns) == 1  # though fewer rows wait than run.rows asks for
+
+
+def test_what_a_verb_refuses_is_a_line_of_the_log_and_for_drift_no_error(project, caplog, capfd):
+    caplog.set_level("INFO", "millwright.runner.lead")
+    assert asyncio.run(run_verb(project, ["drift", "--gently", "--json"])) == 2
+    assert [line.levelname for line in caplog.records if "users were answered since v1" in line.message] == [
+        "INFO"
+    ]
+    assert "users were answered" not in capfd.readouterr().err
 
 
 def test_of_two_runners_one_leads_and_the_other_takes_over(project):

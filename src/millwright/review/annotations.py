@@ -61,13 +61,33 @@ def next_items(project: Project, annotator: str, count: int = 1, needed: int = 1
     own = {one.item for one in done if one.annotator == annotator}
     decided = _verdicts(project, done, needed)
     open_ = [item for item in queue if item.id not in own and decided.get(item.id) is None]
-    golden = [item for item in _gold_items(open_vault(project)) if item.id not in own]
+    golden = [item for item in gold_items(project) if item.id not in own]
     found: list[Item] = []
     for item in open_:
         if golden and (len(own) + len(found) + 1) % GOLD_EVERY == 0:
             found.append(golden.pop(0))
         found.append(item)
     return found[:count]
+
+
+def queue_with_gold(project: Project) -> list[Item]:
+    """The queue with gold rows among it, every tenth as long as there are some.
+
+    Args:
+        project: a project whose queue was built.
+
+    Returns:
+        Rows in order.
+
+    Raises:
+        NotFound: no queue was built yet.
+    """
+    golden, found = gold_items(project), list[Item]()
+    for item in read_queue(project):
+        if golden and (len(found) + 1) % GOLD_EVERY == 0:
+            found.append(golden.pop(0))
+        found.append(item)
+    return found
 
 
 def annotate(project: Project, item: str, annotator: str, label: str | None) -> Annotation:
@@ -334,8 +354,10 @@ def _gold(vault: Vault) -> dict[str, JsonObject]:
     return {row.item: vault.unseal(Place("gold", row.item, None), row.sealed) for row in rows}
 
 
-def _gold_items(vault: Vault) -> list[Item]:
-    return [Item(item, content["text"], "gold", None, ()) for item, content in _gold(vault).items()]
+def gold_items(project: Project) -> list[Item]:
+    """The rows whose label is known, as rows of a queue."""
+    known = _gold(open_vault(project))
+    return [Item(item, content["text"], "gold", None, ()) for item, content in known.items()]
 
 
 def _of_row(vault: Vault, row: Row[Any]) -> Annotation:

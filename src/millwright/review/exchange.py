@@ -16,8 +16,8 @@ from millwright.errors import BadInput, NotFound, one_of
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.versions import CHAMPION, version_manifest
-from millwright.review.annotations import Annotation, keep_all, verdicts
-from millwright.review.items import Item, label_names, read_queue
+from millwright.review.annotations import Annotation, gold_items, keep_all, queue_with_gold, verdicts
+from millwright.review.items import CHANCE, Item, label_names, read_queue
 from millwright.store.database import now
 from millwright.store.files import write_json, write_text
 
@@ -25,7 +25,7 @@ FROM, TO = "label", "text"
 
 
 def export_queue(project: Project, path: Path, tool: str) -> int:
-    """Write the queue for a labelling tool, the model's guesses as its suggestions.
+    """Write the queue for a labelling tool, the model's guesses as its suggestions, every tenth a gold row.
 
     Beside tasks for Label Studio stands the labelling configuration that they need, with the ending .xml.
 
@@ -42,7 +42,7 @@ def export_queue(project: Project, path: Path, tool: str) -> int:
         CannotStore: the file cannot be written.
     """
     write, _ = TOOLS[one_of("tool", tool, TOOLS)]
-    queue = read_queue(project)
+    queue = queue_with_gold(project)
     write_json(path, [write(item) for item in queue])
     if tool == "label-studio":
         write_text(path.with_suffix(".xml"), labelling_config(label_names(project)))
@@ -80,7 +80,7 @@ def import_labels(project: Project, path: Path, tool: str) -> int:
         raise NotFound(f"no file {path}; check the path") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BadInput(f"{path} is not JSON in UTF-8 ({error}); export it again") from None
-    known = {item.id: item.reason for item in read_queue(project)}
+    known = {item.id: item.reason for item in (*read_queue(project), *gold_items(project))}
     labels = label_names(project)
     try:
         found = [said for task in tree for said in read(task)]
@@ -125,9 +125,14 @@ def export_corrections(project: Project, path: Path) -> int:
     return len(lines)
 
 
+def _told_reason(item: Item) -> str:
+    """Why a row is there; gold rows look like rows that were drawn by chance."""
+    return CHANCE if item.reason == "gold" else item.reason
+
+
 def _to_label_studio(item: Item) -> JsonObject:
     return {
-        "data": {TO: item.text, "millwright_id": item.id, "reason": item.reason, "given": item.given},
+        "data": {TO: item.text, "millwright_id": item.id, "reason": _told_reason(item), "given": item.given},
         "predictions": [
             {
                 "model_version": "millwright",
@@ -160,7 +165,7 @@ def _to_argilla(item: Item) -> JsonObject:
     return {
         "id": item.id,
         "fields": {TO: item.text},
-        "metadata": {"reason": item.reason, **({"given": item.given} if item.given else {})},
+        "metadata": {"reason": _told_reason(item), **({"given": item.given} if item.given else {})},
         "suggestions": {FROM: guesses[0]} if guesses else {},
         "responses": {},
         "vectors": {},

@@ -25,6 +25,7 @@ from millwright.store.database import now
 from millwright.webhooks import deliver
 
 LOOK_AGAIN_S = 3_600.0  # after a check for drift that was refused, as for too few predictions
+REFUSED = 2  # the exit code of BadInput
 STOP_S = 10.0  # for a process to end by itself after it was asked to
 log = logging.getLogger(__name__)
 
@@ -73,14 +74,24 @@ async def lead(
 async def run_verb(project: Project, words: list[str]) -> int:
     """Run `millwright WORDS` over a project as a process of its own; its exit code.
 
-    The process is ended when this is cancelled; a verb that is interrupted loses nothing.
+    The process is ended when this is cancelled; a verb that is interrupted loses nothing. What it says on
+    stderr becomes lines of the log.
     """
     command = [sys.executable, "-m", "millwright.surfaces.cli", *words, "--project", str(project.folder)]
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
-        return await process.wait()
+        _, said = await process.communicate()
+        code = await process.wait()
+        # That there are too few users for a check is no fault.
+        level = logging.INFO if words[0] == "drift" and code == REFUSED else logging.ERROR
+        for line in said.decode(errors="replace").splitlines() if code else ():
+            log.log(level, "millwright %s: %s", words[0], line)
+        return code
     finally:
         if process.returncode is None:
             process.terminate()

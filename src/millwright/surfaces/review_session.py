@@ -61,10 +61,10 @@ def _offered(item: Item, labels: list[str]) -> list[str]:
 
 
 def _shown(item: Item, offered: list[str]) -> str:
-    given = f", labelled {item.given}" if item.given else ""
+    # Of unlabelled rows no reason is shown: gold rows have none, and should look like them.
+    given = f" ({item.reason}, labelled {item.given})" if item.given else ""
     choices = "  ".join(f"{place} {label}" for place, label in enumerate(offered, start=1))
-    reason = "" if item.reason == "gold" else f" ({item.reason}{given})"
-    return f"\n{item.text}{reason}\n{choices}"
+    return f"\n{item.text}{given}\n{choices}"
 
 
 def _label(
