@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 from millwright.data.dataset import read_dataset
 from millwright.data.prepare import dataset_folder, prepare
 from millwright.erase.erasure import STEPS, erase, plan_erasure
+from millwright.erase.export import export_subject
 from millwright.erase.found import all_datasets
 from millwright.errors import BadInput, Busy, Corrupt, MissingExtra, NotFound
 from millwright.loop import turn
@@ -35,12 +36,13 @@ from millwright.registry.versions import (
     roll_back,
 )
 from millwright.review.annotations import list_annotations
+from millwright.review.exchange import export_queue
 from millwright.review.items import read_queue
 from millwright.serve.runtime_record import RuntimeRecord, processor, read_runtime, write_runtime
 from millwright.serve.torch_body import open_torch_body, read_body_key
 from millwright.settings import change_settings
 from millwright.steps import train
-from millwright.store.files import sealed_folder, write_json
+from millwright.store.files import sealed_folder, sha256_file, write_json
 from millwright.store.tables import annotations, erasures, opinions, predictions, review_items
 from millwright.train import states
 from millwright.train.cache import _open, text_key
@@ -191,6 +193,7 @@ def test_a_dry_run_finds_what_the_erasure_erases_and_changes_nothing(desk):
         "not_owned": [],
         "bodies": [],
         "unknown_versions": [],
+        "exports": {},
     }
 
 
@@ -271,6 +274,23 @@ def test_the_receipt_is_checked_without_the_project_and_names_what_was_and_what_
     assert receipt["data_key"] == "destroyed"
     assert "alma" not in copy.read_text()
     assert any("without a subject" in limit for limit in receipt["limits"])
+
+
+def test_exports_that_the_log_knows_are_named_in_plan_and_receipt_without_their_places(desk, tmp_path):
+    export_subject(desk, "alma", tmp_path / "export-of-alma")
+    export_queue(desk, tmp_path / "tasks-of-alma.json", "argilla")  # bob has rows in it, too
+    export_subject(desk, "bob", tmp_path / "export-of-bob")
+    whole, queue = plan_erasure(desk, "alma").exports.values()
+    manifest = sha256_file(tmp_path / "export-of-alma" / "manifest.json")
+    assert whole.endswith(f"manifest_sha256 {manifest}")
+    assert queue == "rows 4, what review queue for argilla"
+    receipt = erase(desk, "alma").receipt
+    left = receipt["left_to_you"]
+    assert [name.split()[0] for name in left] == ["export", "export"]
+    assert all(why.endswith("delete it where it is") for why in left.values())
+    assert "alma" not in json.dumps(receipt)
+    assert len(plan_erasure(desk, "bob").exports) == 2
+    assert plan_erasure(desk, "cyd").exports == {}
 
 
 def test_a_second_call_gives_the_same_receipt_and_changes_nothing(desk):

@@ -414,6 +414,7 @@ def found_lines(found: JsonObject) -> str:
     lines += [
         f"version {name}: its dataset is not here, nobody can tell" for name in found["unknown_versions"]
     ]
+    lines += [f"export of {hour}: {told}  (left to you)" for hour, told in found["exports"].items()]
     return "\n".join(lines)
 
 
