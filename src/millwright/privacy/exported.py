@@ -50,5 +50,6 @@ def exports_of(project: Project, people: Collection[str]) -> dict[str, dict[str,
         if action == EXPORTED:
             for person in named.intersection(people):
                 told = ", ".join(f"{name} {value}" for name, value in details.items())
-                found.setdefault(person, {})[at] = told
+                own = found.setdefault(person, {})
+                own[at] = f"{own[at]}; {told}" if at in own else told
     return found
