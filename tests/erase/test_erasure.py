@@ -18,6 +18,8 @@ from millwright.erase.erasure import STEPS, erase, plan_erasure
 from millwright.erase.export import export_subject
 from millwright.erase.found import all_datasets
 from millwright.errors import BadInput, Busy, Corrupt, MissingExtra, NotFound
+from millwright.experiment.plans import plan_of, running, start
+from millwright.experiment.rollout import list_decisions
 from millwright.loop import turn
 from millwright.privacy.audit import audit_file, read_audit, verify_chain
 from millwright.privacy.consent import HELD, restrict
@@ -26,6 +28,7 @@ from millwright.privacy.sealed import read_predictions
 from millwright.privacy.signing import public_text
 from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
+from millwright.registry.traffic import current_traffic
 from millwright.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -474,6 +477,20 @@ def test_champion_and_challenger_of_one_kind_get_one_successor(desk):
     promote(desk, train(desk).name, "to be tried", CHALLENGER)
     receipt = erase(desk, "alma").receipt
     assert alias(desk, CHAMPION) == alias(desk, CHALLENGER) == receipt["versions"]["v2"]["successor"]
+
+
+def test_an_experiment_with_a_version_that_goes_ends_and_the_receipt_says_what_served(desk):
+    for _ in range(2):
+        train(desk)
+    start(desk, plan_of(desk, ["v2", "v3"]), "trial")
+    assert alias(desk, CHALLENGER) == "v2"  # v3 serves, too, under no alias
+    receipt = erase(desk, "alma").receipt
+    assert receipt["versions"]["v3"]["served_as"] == ["trial"]
+    assert receipt["versions"]["v3"]["successor"] is None
+    assert "served in the experiment trial, which ended with it" in receipt["versions"]["v3"]["how"]
+    assert receipt["versions"]["v2"]["successor"] == alias(desk, CHALLENGER)
+    assert (running(desk), current_traffic(desk)) == (None, None)
+    assert "a person was erased" in list_decisions(desk, "trial")[-1].reason
 
 
 def test_a_tuned_version_is_withdrawn_where_that_is_asked_for_and_the_receipt_says_so(tmp_path, tuned_folder):
