@@ -162,7 +162,7 @@ def check_others(count: int) -> None:
     """Refuse too few rows that taught nothing; raise BadInput that says how many are needed."""
     if count < LEAST_OTHERS:
         raise BadInput(
-            f"an audit needs {LEAST_OTHERS} test rows of people of whom no row taught, there are {count}; "
+            f"an audit needs {LEAST_OTHERS} test rows, of people of whom no row taught, there are {count}; "
             "raise data.test_share, name data.test_files, or let data.group keep people whole"
         )
 
