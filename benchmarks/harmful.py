@@ -220,7 +220,7 @@ def _analysis(users: Users, share: float, step: int) -> Analysis:
         ArmFigures("champion", "champion", 1 - share, count - new, count - new),
         ArmFigures("challenger", "challenger", share, new, new),
     )
-    return Analysis(arms, (effect,), (), (), False, {"challenger": step})
+    return Analysis(arms, (effect,), (), (), False, {"challenger": step}, share, {})
 
 
 def _is_ahead(effect: Effect) -> bool:

@@ -302,7 +302,10 @@ def _watch(accepted_T: np.ndarray, is_new_T: np.ndarray) -> bool:
         ArmFigures("champion", "former", WATCHED, users - new, users - new),
         ArmFigures("new", "new", 1 - WATCHED, new, new),
     )
-    return decide(plan, Analysis(arms, (effect,), (), (), False, {"new": new}), 0.0).kind == ROLL_BACK
+    return (
+        decide(plan, Analysis(arms, (effect,), (), (), False, {"new": new}, 1 - WATCHED, {}), 0.0).kind
+        == ROLL_BACK
+    )
 
 
 def accuracy(world: World, head: Head) -> float:

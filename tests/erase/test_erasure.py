@@ -15,8 +15,11 @@ from sqlalchemy import select, update
 from millwright.data.dataset import read_dataset
 from millwright.data.prepare import dataset_folder, prepare
 from millwright.erase.erasure import STEPS, erase, plan_erasure
+from millwright.erase.export import export_subject
 from millwright.erase.found import all_datasets
 from millwright.errors import BadInput, Busy, Corrupt, MissingExtra, NotFound
+from millwright.experiment.plans import plan_of, running, start
+from millwright.experiment.rollout import list_decisions
 from millwright.loop import turn
 from millwright.privacy.audit import audit_file, read_audit, verify_chain
 from millwright.privacy.consent import HELD, restrict
@@ -25,6 +28,7 @@ from millwright.privacy.sealed import read_predictions
 from millwright.privacy.signing import public_text
 from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
+from millwright.registry.traffic import current_traffic
 from millwright.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -35,12 +39,13 @@ from millwright.registry.versions import (
     roll_back,
 )
 from millwright.review.annotations import list_annotations
+from millwright.review.exchange import export_queue
 from millwright.review.items import read_queue
 from millwright.serve.runtime_record import RuntimeRecord, processor, read_runtime, write_runtime
 from millwright.serve.torch_body import open_torch_body, read_body_key
 from millwright.settings import change_settings
 from millwright.steps import train
-from millwright.store.files import sealed_folder, write_json
+from millwright.store.files import sealed_folder, sha256_file, write_json
 from millwright.store.tables import annotations, erasures, opinions, predictions, review_items
 from millwright.train import states
 from millwright.train.cache import _open, text_key
@@ -191,6 +196,7 @@ def test_a_dry_run_finds_what_the_erasure_erases_and_changes_nothing(desk):
         "not_owned": [],
         "bodies": [],
         "unknown_versions": [],
+        "exports": {},
     }
 
 
@@ -271,6 +277,23 @@ def test_the_receipt_is_checked_without_the_project_and_names_what_was_and_what_
     assert receipt["data_key"] == "destroyed"
     assert "alma" not in copy.read_text()
     assert any("without a subject" in limit for limit in receipt["limits"])
+
+
+def test_exports_that_the_log_knows_are_named_in_plan_and_receipt_without_their_places(desk, tmp_path):
+    export_subject(desk, "alma", tmp_path / "export-of-alma")
+    export_queue(desk, tmp_path / "tasks-of-alma.json", "argilla")  # bob has rows in it, too
+    export_subject(desk, "bob", tmp_path / "export-of-bob")
+    whole, queue = plan_erasure(desk, "alma").exports.values()
+    manifest = sha256_file(tmp_path / "export-of-alma" / "manifest.json")
+    assert whole.endswith(f"manifest_sha256 {manifest}")
+    assert queue == "rows 4, what review queue for argilla"
+    receipt = erase(desk, "alma").receipt
+    left = receipt["left_to_you"]
+    assert [name.split()[0] for name in left] == ["export", "export"]
+    assert all(why.endswith("delete it where it is") for why in left.values())
+    assert "alma" not in json.dumps(receipt)
+    assert len(plan_erasure(desk, "bob").exports) == 2
+    assert plan_erasure(desk, "cyd").exports == {}
 
 
 def test_a_second_call_gives_the_same_receipt_and_changes_nothing(desk):
@@ -454,6 +477,20 @@ def test_champion_and_challenger_of_one_kind_get_one_successor(desk):
     promote(desk, train(desk).name, "to be tried", CHALLENGER)
     receipt = erase(desk, "alma").receipt
     assert alias(desk, CHAMPION) == alias(desk, CHALLENGER) == receipt["versions"]["v2"]["successor"]
+
+
+def test_an_experiment_with_a_version_that_goes_ends_and_the_receipt_says_what_served(desk):
+    for _ in range(2):
+        train(desk)
+    start(desk, plan_of(desk, ["v2", "v3"]), "trial")
+    assert alias(desk, CHALLENGER) == "v2"  # v3 serves, too, under no alias
+    receipt = erase(desk, "alma").receipt
+    assert receipt["versions"]["v3"]["served_as"] == ["trial"]
+    assert receipt["versions"]["v3"]["successor"] is None
+    assert "served in the experiment trial, which ended with it" in receipt["versions"]["v3"]["how"]
+    assert receipt["versions"]["v2"]["successor"] == alias(desk, CHALLENGER)
+    assert (running(desk), current_traffic(desk)) == (None, None)
+    assert "a person was erased" in list_decisions(desk, "trial")[-1].reason
 
 
 def test_a_tuned_version_is_withdrawn_where_that_is_asked_for_and_the_receipt_says_so(tmp_path, tuned_folder):

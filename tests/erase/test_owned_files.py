@@ -1,10 +1,14 @@
 """Cutting rows out of files of every kind: what is left is what was, and what cannot be cut stays whole."""
 
+import csv
 import gzip
+import io
 import json
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from millwright.data.load import read_table
 from millwright.data.table import ROW
@@ -109,3 +113,36 @@ def test_a_file_without_the_column_has_no_row_of_anybody(tmp_path):
     path.write_bytes(CONTENTS["a.csv"])
     assert without_subjects(path, "customer", "who1".__eq__).rows == 0
     assert path.read_bytes() == CONTENTS["a.csv"]
+
+
+CELLS = st.text(st.sampled_from('ab ",;\t|\n\ré国'), max_size=6)
+KINDS = st.sampled_from(["rows.csv", "rows.tsv", "rows.jsonl", "rows.csv.gz"])
+
+
+@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@given(
+    KINDS, st.lists(st.tuples(CELLS, st.sampled_from(["who0", "who1"])), min_size=1, max_size=8), st.data()
+)
+def test_whatever_cells_hold_others_rows_stay_as_they_were(tmp_path_factory, kind, rows, data):
+    path = tmp_path_factory.mktemp("rows") / kind
+    table = [("text", "who", "other"), *((text, who, "x") for text, who in rows)]
+    if kind == "rows.jsonl":
+        content = "".join(json.dumps(dict(zip(table[0], row, strict=True))) + "\n" for row in table[1:])
+    else:
+        written = io.StringIO()
+        mark = "\t" if kind == "rows.tsv" else data.draw(st.sampled_from(",;|"))
+        csv.writer(
+            written, delimiter=mark, lineterminator=data.draw(st.sampled_from(["\n", "\r\n"]))
+        ).writerows(table)
+        content = written.getvalue()
+    packed = gzip.compress(content.encode()) if kind.endswith(".gz") else content.encode()
+    path.write_bytes(packed)
+    before = read_table(path)
+    assert without_subjects(path, "who", "who1".__eq__) == Rewritten(
+        sum(who == "who1" for _, who in rows), True
+    )
+    try:
+        left = read_table(path).frame
+    except NoRows:
+        left = before.frame.clear()
+    assert left.drop(ROW).equals(without(before))

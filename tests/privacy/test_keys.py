@@ -132,6 +132,22 @@ def test_a_tombstone_that_the_project_did_not_sign_is_refused(tmp_path):
         keys.tombstones()
 
 
+def test_a_backup_of_the_store_is_whole_while_it_is_used_and_opens_what_was_sealed(tmp_path):
+    project = project_with(tmp_path / "desk")
+    keys = open_vault(project).keys
+    keys.data_key("ab" * 16)
+    assert (key_file(project).with_name("keys.db-wal")).stat().st_size > 0  # the file alone lacks this key
+    copy = tmp_path / "elsewhere" / "monday.db"
+    assert keys.back_up(copy) == 1
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    with pytest.raises(BadInput, match=r"monday\.db is there already; name a new file"):
+        keys.back_up(copy)
+    sealed = open_vault(project).seal(Place("predictions", "p", "ab" * 16), {"text": "hi"})
+    moved = project_with(tmp_path / "desk", key_store=str(copy))
+    assert open_vault(moved).unseal(Place("predictions", "p", "ab" * 16), sealed) == {"text": "hi"}
+    assert open_vault(moved).keys.pseudonym("ada") == keys.pseudonym("ada")
+
+
 def test_rotation_changes_no_byte_of_data_and_the_old_key_opens_no_more(tmp_path):
     project = project_with(tmp_path / "desk")
     vault = open_vault(project)

@@ -76,6 +76,8 @@ def test_the_audit_log_and_the_keys(say, desk, tmp_path, capsys):
     assert say("keys", "revoke", made["key"]["id"]) == {"revoked": made["key"]["id"]}
     assert [key["name"] for key in say("keys", "list")["keys"]] == ["website", "app"]
     assert "revoked 20" in say("keys", "list", as_json=False)
+    assert say("keys", "backup", tmp_path / "monday.db")["file"] == str(tmp_path / "monday.db")
+    assert "data keys, wrapped:" in say("keys", "backup", tmp_path / "tuesday.db", as_json=False)
     assert say("keys", "rotate")["master_key"] == "file:.millwright/master.key"
 
     say("audit", "anchor", "--to", tmp_path / "anchor.json", as_json=False)

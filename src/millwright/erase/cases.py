@@ -24,6 +24,7 @@ LIMITS = (
     "Deleted files are unlinked; what a disk keeps of unlinked blocks is the disk's: encrypt it.",
     "Hashes after are those of what is there now; more than the person's rows may have gone from it.",
 )
+EXPORTED = "a copy of rows of the person that was written to a file; delete it where it is"
 UNKNOWN = "a version whose dataset is not here, so nobody can tell whom it saw; train another and delete it"
 
 
@@ -117,6 +118,7 @@ def close(work: Work, case: Case, after: Found) -> str:
             "left_to_you": {
                 **record["left_to_you"],
                 **{name: UNKNOWN for name in after.unknown_versions},
+                **{f"export of {hour}": f"{told}; {EXPORTED}" for hour, told in after.exports.items()},
             },
             "limits": list(LIMITS),
         },

@@ -3,7 +3,7 @@
 Each is done once for everyone who is erased, and noted for each of them alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from millwright.data.dataset import Dataset, open_dataset
@@ -11,9 +11,12 @@ from millwright.data.prepare import dataset_folder, prepare
 from millwright.erase.erased_data import erase_reports_of, remove
 from millwright.erase.work import Case, Work
 from millwright.errors import BadInput, NotFound
+from millwright.experiment.plans import running
+from millwright.experiment.rollout import stop
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.signatures import drop_signature
+from millwright.registry.traffic import current_traffic
 from millwright.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -57,6 +60,7 @@ def train_successors(work: Work) -> None:
     of a private version, which is drawn anew and spends privacy budget again.
     """
     versions = work.names("versions")
+    _end_experiment(work, versions)
     for name in (CHAMPION, CHALLENGER):
         old = alias(work.project, name)
         if old is None or old not in versions:
@@ -98,6 +102,23 @@ def train_successors(work: Work) -> None:
         with work.project.database.begin() as connection:  # who serves and what is known of it go together
             point(work.project, connection, new, f"successor of {old}: a person was erased", name)
             work.keep(connection)
+
+
+def _end_experiment(work: Work, versions: Mapping[str, Sequence[Case]]) -> None:
+    """Stop the experiment that serves one of these versions; it cannot go on with another in its place."""
+    current, experiment = current_traffic(work.project), running(work.project)
+    gone = [name for name in current.versions if name in versions] if current else []
+    if not gone or experiment is None:
+        return
+    aliases = {alias(work.project, name) for name in (CHAMPION, CHALLENGER)}
+    for name in gone:
+        if name not in aliases:
+            how = f"deleted; it served in the experiment {experiment.name}, which ended with it"
+            for about in _said_of(name, versions[name]):
+                about.update(served_as=[experiment.name], successor=None, how=how)
+    with work.project.database.begin() as connection:
+        work.keep(connection)
+    stop(work.project, f"a person was erased whose data taught {', '.join(gone)}", experiment.name)
 
 
 def erase_versions(work: Work) -> None:

@@ -13,8 +13,9 @@ from millwright.erase.found import NOBODY, Found, all_datasets, find
 from millwright.erase.owned_files import rows_of_subject
 from millwright.erase.people import People
 from millwright.errors import BadInput, NotFound
-from millwright.privacy.audit import record as note
+from millwright.privacy.audit import Details
 from millwright.privacy.consent import consents_of, restrictions_of
+from millwright.privacy.exported import note_export
 from millwright.privacy.holdings import rows_of
 from millwright.privacy.vault import Place, Vault, open_vault
 from millwright.project import Project
@@ -91,7 +92,8 @@ def export_subject(project: Project, subject: str, folder: Path) -> JsonObject:
     keys = open_vault(project).keys
     manifest = {"format": EXPORT_FORMAT, "project": keys.project_id, "at": now(), "files": files}
     write_json(folder / MANIFEST, manifest)
-    note(project, "exported", subject=keys.pseudonym(subject), details={"files": len(files)})
+    details: Details = {"files": len(files), "manifest_sha256": sha256_file(folder / MANIFEST)}
+    note_export(project, [keys.pseudonym(subject)], details)
     return manifest
 
 

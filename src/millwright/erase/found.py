@@ -13,6 +13,7 @@ from millwright.data.weak import weak_files
 from millwright.erase.owned_files import rows_by_owner
 from millwright.erase.people import People
 from millwright.errors import NotFound
+from millwright.privacy.exported import exports_of
 from millwright.privacy.holdings import rows_of
 from millwright.project import Project
 from millwright.records import JsonObject, Row
@@ -29,7 +30,7 @@ class Found:
     `rows` counts sealed rows by table. `files` has rows and sha256 by the file's name in the settings,
     `datasets` by dataset. `versions` were made of those datasets: dataset, method, sha256 of the weights, how
     many of the person's rows taught each, and which shards saw one, if it has any. `unknown_versions` are
-    those whose dataset is not here.
+    those whose dataset is not here. `exports` says what was written out of the project, by the hour.
     """
 
     rows: dict[str, int]
@@ -40,6 +41,7 @@ class Found:
     versions: dict[str, JsonObject]
     bodies: tuple[str, ...]
     unknown_versions: tuple[str, ...]
+    exports: dict[str, str]
 
     @property
     def is_in_data(self) -> bool:
@@ -79,7 +81,7 @@ def find(project: Project, people: People, until: Mapping[str, str] | None = Non
     made_at = _made_at(project) if until else {}
     own = {one.id: people.rows_of(one.rows) for one in datasets_there}
     hashes = {name: sha256_file(dataset_folder(project) / name / ROWS) for name, rows in own.items() if rows}
-    made, holders = _versions(project), _Bodies(project)
+    made, holders, exports = _versions(project), _Bodies(project), exports_of(project, people.pseudonyms)
     found, owners = dict[str, Found](), set(people.keys.owners())
     for person in people.pseudonyms:
         hour = hours.get(person)
@@ -99,6 +101,7 @@ def find(project: Project, people: People, until: Mapping[str, str] | None = Non
             versions=versions,
             bodies=holders.of({row.id for rows in mine.values() for row in rows}, list(versions)),
             unknown_versions=tuple(one.name for one in made if one.dataset not in own),
+            exports=exports.get(person, {}),
         )
     return found
 

@@ -7,6 +7,7 @@ unreadable, also in copies of the data.
 
 import hmac
 import json
+import os
 import secrets
 import threading
 import unicodedata
@@ -32,12 +33,12 @@ from sqlalchemy import (
     update,
 )
 
-from millwright.errors import Corrupt, NotFound
+from millwright.errors import BadInput, Corrupt, NotFound
 from millwright.privacy.master import KEY_BYTES, MasterKey, decrypt, encrypt
 from millwright.privacy.signing import is_signed, public_text
 from millwright.records import JsonObject
 from millwright.store.database import connect_to, empty_log, now
-from millwright.store.files import make_folder
+from millwright.store.files import make_folder, storing
 
 PROJECT, PEPPER, SIGNING = "project", "pepper", "signing"  # owners that are no person
 MOST_CACHED = 20_000
@@ -242,6 +243,29 @@ class KeyStore:
         self._master = master
         empty_log(self._engine)
         return count
+
+    def back_up(self, path: Path) -> int:
+        """Write a whole copy of the store, which a copy of its file alone need not be.
+
+        Args:
+            path: a new file, which only its owner will be able to read.
+
+        Returns:
+            How many data keys it has. It opens with the master key of now.
+
+        Raises:
+            BadInput: there is such a file.
+            CannotStore: the disk is full or read-only.
+        """
+        if path.exists():
+            raise BadInput(f"{path} is there already; name a new file for the copy of the key store")
+        make_folder(path.parent)
+        with storing(path):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with self._engine.connect() as connection:
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
+        return len(self.owners())
 
     def close(self) -> None:
         """Close the database."""

@@ -13,11 +13,13 @@ from xml.sax.saxutils import quoteattr
 
 from millwright.data.dataset import open_dataset
 from millwright.errors import BadInput, NotFound, one_of
+from millwright.privacy.exported import note_export
+from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.versions import CHAMPION, version_manifest
 from millwright.review.annotations import Annotation, gold_items, keep_all, queue_with_gold, verdicts
-from millwright.review.items import CHANCE, Item, label_names, read_queue
+from millwright.review.items import CHANCE, Item, label_names, owners_of_queue, read_queue
 from millwright.store.database import now
 from millwright.store.files import write_json, write_text
 
@@ -44,6 +46,7 @@ def export_queue(project: Project, path: Path, tool: str) -> int:
     write, _ = TOOLS[one_of("tool", tool, TOOLS)]
     queue = queue_with_gold(project)
     write_json(path, [write(item) for item in queue])
+    note_export(project, owners_of_queue(project), {"what": f"review queue for {tool}", "rows": len(queue)})
     if tool == "label-studio":
         write_text(path.with_suffix(".xml"), labelling_config(label_names(project)))
     return len(queue)
@@ -114,14 +117,18 @@ def export_corrections(project: Project, path: Path) -> int:
     agreed = verdicts(project, project.settings.review.annotators)
     dataset = version_manifest(project, CHAMPION)["dataset"]["id"]
     rows = {f"row:{row.id}": row for row in open_dataset(project, dataset).rows}
-    lines = []
+    lines, people = [], set[str | None]()
     for item in read_queue(project):
         label, row = agreed.get(item.id), rows.get(item.id)
         if row is not None and label not in (None, row.label):
             lines.append([row.source, row.text, row.label, label])
+            people.add(row.subject)
     content = io.StringIO()
     csv.writer(content, lineterminator="\n").writerows([["source", "text", "label", "corrected"], *lines])
     write_text(path, content.getvalue())
+    if lines:
+        vault = open_vault(project)
+        note_export(project, map(vault.pseudonym, people), {"what": "corrected rows", "rows": len(lines)})
     return len(lines)
 
 

@@ -73,6 +73,12 @@ def write_queue(project: Project, queue: Sequence[Item], owners: Mapping[str, st
     return kept
 
 
+def owners_of_queue(project: Project) -> set[str | None]:
+    """The pseudonyms of the people whose rows are in the queue, None if one is nobody's."""
+    with project.database.connect() as connection:
+        return set(connection.scalars(select(review_items.c.subject)))
+
+
 def read_queue(project: Project) -> list[Item]:
     """The queue as it was built.
 

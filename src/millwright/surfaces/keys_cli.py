@@ -1,4 +1,4 @@
-"""The verbs of `millwright keys`: rotate the master key; make, renew, list and revoke keys of the service."""
+"""The verbs of `millwright keys`: the master key, copies of the key store, and keys of the service."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,6 +39,29 @@ def rotate(
     screen.show_line(f"a new master key wraps {count} keys; older copies of the key store need the old one")
     if changed:
         screen.show_line(f"now set privacy.master_key = {spec!r} in millwright.toml")
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to write, on another disk than the data.")],
+    project: ProjectFolder = Path("."),
+    json: AsJson = False,
+) -> None:
+    """Write a whole copy of the key store, while servers go on; the master key is not in it.
+
+    Example: millwright keys backup /mnt/keys/desk-monday.db --project desk
+    """
+    opened = open_at(project)
+    from millwright.privacy.audit import record
+    from millwright.privacy.vault import open_vault
+
+    count = open_vault(opened).keys.back_up(file)
+    record(opened, "key store backed up", details={"keys": count})
+    if json:
+        screen.show_json({"file": file, "keys": count})
+        return
+    screen.show_path(f"{count} data keys, wrapped:", file)
+    screen.show_line("keep it apart from copies of the data: both together bring erased people back")
 
 
 @app.command()

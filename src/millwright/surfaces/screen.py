@@ -414,6 +414,7 @@ def found_lines(found: JsonObject) -> str:
     lines += [
         f"version {name}: its dataset is not here, nobody can tell" for name in found["unknown_versions"]
     ]
+    lines += [f"export of {hour}: {told}  (left to you)" for hour, told in found["exports"].items()]
     return "\n".join(lines)
 
 
@@ -421,7 +422,9 @@ def receipt_lines(receipt: JsonObject) -> str:
     """What a receipt says, a line each."""
     deleted = receipt["rows_deleted"]
     rows = ", ".join(f"{deleted[name]} {name.replace('_', ' ')}" for name in sorted(deleted) if deleted[name])
-    lines = [f"erased at {receipt['erased_at']}: {rows}; the key was: {receipt['data_key']}"]
+    lines = [
+        f"erased at {receipt['erased_at']}: {rows or 'no rows of tables'}; the key was: {receipt['data_key']}"
+    ]
     for name, about in receipt["files_rewritten"].items():
         lines.append(f"file {name}: {about['rows']} rows cut out")
     for name, about in receipt["datasets"].items():

@@ -39,6 +39,6 @@ def check_outsiders(count: int) -> None:
     """Refuse too few rows that taught nothing; raise BadInput that says how many are needed."""
     if count < LEAST_OUTSIDERS:
         raise BadInput(
-            f"an audit needs {LEAST_OUTSIDERS} test rows, which taught nothing, there are {count}; raise "
-            "data.test_share, name data.test_files, or do without the audit"
+            f"an audit needs {LEAST_OUTSIDERS} test rows of people of whom no row taught, there are {count}; "
+            "raise data.test_share, name data.test_files, let data.group keep people whole, or do without it"
         )
