@@ -13,7 +13,7 @@ from tests.surfaces.test_cli import wrong
 
 def test_a_runner_whose_every_turn_would_fail_is_refused_at_the_start(desk, capsys):
     told = wrong(capsys, "run", "--max-membership", "0.1", "--port", "0", "--project", desk.folder)
-    assert "an audit needs 100 test rows, which taught nothing, there are 22; raise data.test_share" in told
+    assert "100 test rows of people of whom no row taught, there are 22; raise data.test_share" in told
 
 
 def test_rows_count_that_the_settings_hold_out_now(tmp_path, encoder):

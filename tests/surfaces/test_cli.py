@@ -21,7 +21,7 @@ VERBS = [
     *("versions list", "versions show", "versions promote", "versions rollback", "versions sign"),
     *("backbones compare", "privacy scan", "privacy unmask", "privacy audit-membership"),
     *("audit verify", "audit anchor", "audit show", "subject consent", "subject withdraw", "keys rotate"),
-    *("keys create", "keys list", "keys renew", "keys revoke"),
+    *("keys create", "keys list", "keys renew", "keys revoke", "keys backup"),
     *("subject restrict", "subject object", "subject hold", "subject expire", "subject export"),
     *("subject erase", "subject replay", "receipt verify", "receipt key"),
     *("experiment start", "experiment status", "experiment decide", "experiment approve", "experiment stop"),
