@@ -190,7 +190,14 @@ def test_the_data_of_a_real_preparation_are_shown_with_what_was_left_out(make_pr
 
 
 def test_of_a_person_who_is_nowhere_every_count_is_shown_as_none():
-    nothing = {"files": {}, "datasets": {}, "versions": {}, "not_owned": [], "unknown_versions": []}
+    nothing = {
+        "files": {},
+        "datasets": {},
+        "versions": {},
+        "exports": [],
+        "not_owned": [],
+        "unknown_versions": [],
+    }
     found = {**nothing, "rows": {"proposed_rows": 0}, "has_key": False}
     assert screen.found_lines(found).splitlines() == ["proposed rows: 0", "a key of its own: no"]
 
