@@ -194,7 +194,7 @@ def test_of_a_person_who_is_nowhere_every_count_is_shown_as_none():
         "files": {},
         "datasets": {},
         "versions": {},
-        "exports": [],
+        "exports": {},
         "not_owned": [],
         "unknown_versions": [],
     }
