@@ -65,7 +65,7 @@ def _few(rows: Sequence[Row]) -> Iterator[Goal]:
         ratio = _number(row, "seconds") / _number(own, "seconds")
         accuracies = f"{_number(own, 'accuracy'):.1%} against {_number(row, 'accuracy'):.1%}"
         yield (
-            f"{shots} rows a class: no worse than SetFit, 10 times faster",
+            f"{shots} {'row' if shots == 1 else 'rows'} a class: no worse than SetFit, 10 times faster",
             f"{accuracies}, {ratio:.0f} times",
             _number(own, "accuracy") >= _number(row, "accuracy") and ratio >= 10,
         )
