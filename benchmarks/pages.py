@@ -69,11 +69,17 @@ def _label_names_picture(rows: list[Row]) -> str:
     return lines(rows, "shots", "gain", "dataset", ("rows a class", "gain in accuracy"))
 
 
+def _curve(row: Row) -> list[list[object]]:
+    """Seconds and accuracy as training went on, or those at its end."""
+    curve = row.get("curve")
+    return curve if isinstance(curve, list) and curve else [[row["seconds"], row["accuracy"]]]
+
+
 def _accuracy_picture(rows: list[Row]) -> str:
     points = [
         {"title": row["title"], "seconds": seconds, "accuracy": accuracy}
         for row in rows
-        for seconds, accuracy in row.get("curve") or [[row["seconds"], row["accuracy"]]]
+        for seconds, accuracy in _curve(row)
     ]
     return lines(points, "seconds", "accuracy", "title", ("seconds from the CSV", "accuracy on test rows"))
 
