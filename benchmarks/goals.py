@@ -141,7 +141,8 @@ def _detection(rows: Sequence[Row]) -> Iterator[Goal]:
 
 def _experiments(rows: Sequence[Row]) -> Iterator[Goal]:
     own = ("betting (decides)", "two proportions", "empirical Bernstein", "sequential ratio test")
-    alarms = [row for row in rows if row["part"] == "false alarms" and row["method"] in own]
+    parts = ("false alarms", "shares that follow outcomes")
+    alarms = [row for row in rows if row["part"] in parts and row["method"] in own and "kept" in row]
     if alarms:
         kept = sum(bool(row["kept"]) for row in alarms)
         told = f"{kept} of {len(alarms)} settings"
