@@ -44,6 +44,7 @@ def test_a_notebook_is_short_valid_and_without_outputs(path):
     assert os.path.expanduser("~") not in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow  # the README has the same steps, and its blocks run each time
 def test_the_quickstart_trains_measures_and_answers(run, tmp_path):
     ran = run(EXAMPLES / "customer-desk" / "quickstart.ipynb")
     said = "".join(
