@@ -1,7 +1,9 @@
 """The queue over a real trained project: what gets into it, labelling, undo, gold, tools, the next turn."""
 
 import json
+from unittest.mock import Mock
 
+import click
 import httpx
 import pytest
 from sqlalchemy import insert, select, update
@@ -245,6 +247,15 @@ def test_a_session_is_a_key_a_row(project):
     assert fourth == "transfer"  # the only label that begins with t
     assert f"taken back: {queue[2].id}" in shown
     assert any(queue[4].text in line for line in shown)
+
+
+def test_without_a_terminal_the_other_ways_are_told(project, monkeypatch, capsys):
+    build_queue(project, 5)
+    monkeypatch.setattr(
+        click, "getchar", Mock(side_effect=OSError(6, "No such device or address", "/dev/tty"))
+    )
+    assert run("review", "label", "--project", project.folder) == 2
+    assert "no terminal to read keys from; use `millwright review next`" in capsys.readouterr().err
 
 
 def test_label_studio_tasks_and_what_comes_back(project):

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from millwright.errors import BadInput
 from millwright.surfaces import screen
 from millwright.surfaces.options import AsJson, ProjectFolder, open_at, project_option
 
@@ -48,18 +49,29 @@ def label(annotator: Annotator = "me", project: ProjectFolder = Path("."), json:
     Example: millwright review label --annotator ada --project desk
     """
     opened = open_at(project)
-    import click
-
     from millwright.surfaces.review_session import review_rows
 
     console = screen.err if json else screen.out
     done = review_rows(
-        opened, annotator, click.getchar, lambda text: console.print(text, markup=False, soft_wrap=True)
+        opened, annotator, _key, lambda text: console.print(text, markup=False, soft_wrap=True)
     )
     if json:
         screen.show_json({"done": done})
     else:
         screen.show_line(f"{done} rows done; the next turn learns what was agreed on")
+
+
+def _key() -> str:
+    """The next key that is pressed."""
+    import click
+
+    try:
+        return click.getchar()
+    except OSError:  # neither stdin nor anything else is a terminal
+        raise BadInput(
+            "there is no terminal to read keys from; use `millwright review next` and `review answer`, "
+            "POST /v1/reviews, or `review export`"
+        ) from None
 
 
 @app.command("next")
