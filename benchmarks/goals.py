@@ -175,6 +175,13 @@ def _wheel(rows: Sequence[Row]) -> Iterator[Goal]:
             yield f"no harmful promotion in {row['projects']} simulated projects", told, not harmful
 
 
+def _harmful(rows: Sequence[Row]) -> Iterator[Goal]:
+    for rule in dict.fromkeys(row["rule"] for row in rows if str(row["rule"]).startswith("experiments")):
+        own = [row for row in rows if row["rule"] == rule]
+        shipped, harmful = (sum(int(_number(row, key)) for row in own) for key in ("shipped", "harmful"))
+        yield f"no harmful version shipped: {rule}", f"{harmful} of {shipped} shipped", not harmful
+
+
 def _number(row: Row, key: str) -> float:
     value = row[key]
     assert isinstance(value, (int, float))
@@ -191,4 +198,5 @@ TOLD: dict[str, Callable[[Sequence[Row]], Iterator[Goal]]] = {
     "detection": _detection,
     "experiments": _experiments,
     "wheel": _wheel,
+    "harmful": _harmful,
 }
