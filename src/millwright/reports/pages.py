@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from millwright.data.dataset import Dataset
 from millwright.project import Project
 from millwright.records import JsonObject, TurnRecord
 from millwright.reports import charts
+from millwright.reports.environment import templates
 from millwright.store.files import write_text
 from millwright.train.metrics import Evaluation
 from millwright.train.span_metrics import SpanEvaluation
@@ -32,9 +31,6 @@ SPAN_FIGURES = (
     "macro_recall",
     "macro_f1",
     "exact_rows",
-)
-templates = Environment(
-    loader=PackageLoader("millwright.reports"), autoescape=True, undefined=StrictUndefined
 )
 templates.filters["themed"] = charts.themed
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from millwright.records import JsonObject
-from millwright.reports.pages import templates
+from millwright.reports.environment import templates
 
 LIMITS = {
     "minimum": "at least {}",
