@@ -41,6 +41,11 @@ class LabelModel:
     prior: Mapping[str, float]
     said: Mapping[str, tuple[str, float]]
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """The label of each pattern that is likely enough to teach."""
+        return {pattern: label for pattern, (label, share) in self.said.items() if share > LEAST_PROBABILITY}
+
 
 def learn_votes(patterns: Mapping[str, int], clean: Mapping[str, int]) -> LabelModel:
     """Fit the label model to patterns of votes.
@@ -132,8 +137,7 @@ def weak_drafts(
         _check(table)
         reason = wishes.gate.reasons(*_people(table, data.subject, wishes.column), from_file=True)
         counts.update(dict(table.frame.filter(reason.is_null())[VOTES].value_counts().rows()))
-    model = learn_votes(counts, clean)
-    labels = {pattern: label for pattern, (label, share) in model.said.items() if share > LEAST_PROBABILITY}
+    labels = learn_votes(counts, clean).labels
     for table in _tables(path):
         reason = wishes.gate.reasons(*_people(table, data.subject, wishes.column), from_file=True)
         label = pl.col(VOTES).replace_strict(labels, default="", return_dtype=pl.String)

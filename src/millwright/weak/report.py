@@ -143,8 +143,7 @@ def _voted(drafts: pl.DataFrame, patterns: Sequence[str]) -> pl.DataFrame:
 def _likely_labels(counts: Mapping[str, int], known: Sequence[Row]) -> dict[str, str]:
     """The label of each pattern of votes that is likely enough to teach."""
     voted = {pattern: count for pattern, count in counts.items() if pattern != NO_VOTE}
-    said = learn_votes(voted, Counter(row.label for row in known)).said
-    return {pattern: label for pattern, (label, share) in said.items() if share > LEAST_PROBABILITY}
+    return learn_votes(voted, Counter(row.label for row in known)).labels
 
 
 def _weak_rows(voted: pl.DataFrame, labels: Mapping[str, str], taken: set[str]) -> list[Row]:
