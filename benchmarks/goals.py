@@ -137,6 +137,9 @@ def _detection(rows: Sequence[Row]) -> Iterator[Goal]:
         elif row["what"] == "speed":
             ratio = _number(row, "ratio")
             yield "10 times the texts a second of Presidio", f"{ratio:.1f} times", ratio >= 10
+    if million := [_number(row, "ratio") for row in rows if row["part"] == "million"]:
+        told = f"{min(million):.1f} to {max(million):.1f} times"
+        yield "a million texts in batch: 10 times the texts a second of Presidio", told, min(million) >= 10
 
 
 def _experiments(rows: Sequence[Row]) -> Iterator[Goal]:

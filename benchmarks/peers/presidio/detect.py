@@ -30,6 +30,17 @@ Spans = list[tuple[int, int, str]]
 Find = Callable[[str], Spans]
 
 
+def default_engine() -> AnalyzerEngine:
+    """Presidio's analyzer as it comes, over spaCy's small English model."""
+    provider = NlpEngineProvider(
+        nlp_configuration={
+            "nlp_engine_name": "spacy",
+            "models": [{"lang_code": "en", "model_name": MODEL}],
+        }
+    )
+    return AnalyzerEngine(nlp_engine=provider.create_engine())
+
+
 def is_held_out(template: int) -> bool:
     """Half of the templates, by a hash: Millwright was tuned on the others only."""
     return hashlib.sha256(f"template {template}".encode()).digest()[0] % 2 == 1
@@ -75,13 +86,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     rows = json.loads(Path(sys.argv[1]).read_text())
-    provider = NlpEngineProvider(
-        nlp_configuration={
-            "nlp_engine_name": "spacy",
-            "models": [{"lang_code": "en", "model_name": MODEL}],
-        }
-    )
-    engine = AnalyzerEngine(nlp_engine=provider.create_engine())
+    engine = default_engine()
 
     def theirs(text: str) -> Spans:
         """What Presidio finds."""
