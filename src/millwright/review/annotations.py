@@ -355,9 +355,9 @@ def _gold(vault: Vault) -> dict[str, JsonObject]:
 
 
 def gold_items(project: Project) -> list[Item]:
-    """The rows whose label is known, as rows of a queue."""
+    """The rows whose label is known, as rows of a queue that were drawn by chance: only their ids tell."""
     known = _gold(open_vault(project))
-    return [Item(item, content["text"], "gold", None, ()) for item, content in known.items()]
+    return [Item(item, content["text"], CHANCE, None, ()) for item, content in known.items()]
 
 
 def _of_row(vault: Vault, row: Row[Any]) -> Annotation:
