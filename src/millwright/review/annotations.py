@@ -180,7 +180,7 @@ def undo(project: Project, annotator: str) -> Annotation:
     with project.database.begin() as connection:
         last = connection.execute(mine.order_by(annotations.c.id.desc()).limit(1)).first()
         if last is None:
-            raise NotFound(f"{annotator!r} has labelled nothing that could be undone")
+            raise NotFound(f"{annotator!r} has labelled nothing that could be undone; name who did")
         connection.execute(update(annotations).where(annotations.c.id == last.id).values(is_undone=True))
     return _of_row(open_vault(project), last)
 
