@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from millwright.data.prepare import feedback_rows, group_name
 from millwright.data.split import split_of
@@ -11,6 +12,7 @@ from millwright.privacy.sealed import read_proposed
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import Opinion, Prediction, ProposedRow
+from millwright.store.tables import turns
 from tests.conftest import csv_of, desk_rows, keep
 
 LABELS = {"card", "pin", "transfer"}
@@ -196,5 +198,10 @@ def test_counts_predictions_whose_label_waits_for_a_turn(project):
     say(project, "q", 1, label="pin")
     say(project, "r", 1, rating=5)
     assert count_waiting(project) == 2
-    propose_rows(project, turn=2)
+    propose_rows(project, turn=1)
+    assert count_waiting(project) == 2  # until that turn ends
+    with project.database.begin() as connection:
+        connection.execute(insert(turns).values(number=1, record={}))
     assert count_waiting(project) == 0
+    say(project, "r", 2, label="pin")
+    assert count_waiting(project) == 1

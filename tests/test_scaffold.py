@@ -11,7 +11,7 @@ from millwright.data.split import most_even_seed
 from millwright.errors import BadInput, CannotStore, NotFound
 from millwright.project import open_project
 from millwright.scaffold import TEMPLATES, new_project
-from millwright.settings import FILENAME, Settings
+from millwright.settings import FILENAME, Settings, dump_settings, read_settings
 from tests.conftest import contents, csv_of, desk_rows, full_disk
 
 TEMPLATE = "customer-desk"
@@ -23,6 +23,11 @@ def file(tmp_path) -> Path:
     path.parent.mkdir()
     path.write_text(csv_of(desk_rows(60), header=("message", "intent")))
     return path
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.glob(f"*/{FILENAME}")), ids=lambda path: path.parent.name)
+def test_a_template_names_every_key_as_the_settings_explain_it(path):
+    assert path.read_text() == dump_settings(read_settings(path))
 
 
 def test_columns_are_recognised_and_written_with_a_reason_each(tmp_path, file):

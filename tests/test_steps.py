@@ -178,7 +178,17 @@ def test_a_file_is_measured_row_by_row(desk, tmp_path):
     answers = predict(desk, [text for text, _ in rows])
     right = np.mean([answer.labels[0] == label for answer, (_, label) in zip(answers, rows, strict=True)])
     assert (found.rows, found.accuracy.value) == (40, pytest.approx(right))
-    assert page.name == "evaluation-v1-new.html"
+    assert page.name.startswith("evaluation-v1-new-")
+
+
+def test_files_of_one_name_have_a_page_each_and_a_file_measured_again_the_same(desk, tmp_path):
+    pages = []
+    for folder in ("january", "february", "january"):
+        file = tmp_path / folder / "new.csv"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(csv_of(telling_rows(20, seed=9)))
+        pages.append(evaluate(desk, data=file)[1])
+    assert pages[0] == pages[2] != pages[1]
 
 
 def test_rows_that_taught_the_version_are_noted_in_an_evaluation_of_a_file(desk, tmp_path):

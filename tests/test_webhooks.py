@@ -121,6 +121,22 @@ def test_each_receiver_has_a_message_of_its_own_and_a_dead_one_delays_nobody(pro
     assert (refused.url, refused.error) == ("http://127.0.0.1:1/nobody", "ConnectError")
 
 
+def test_one_that_does_not_answer_is_tried_once_a_round_however_much_waits(project):
+    with receiving() as (url, receiver):
+        both = telling(project, "http://127.0.0.1:1/nobody", url)
+        for number in range(3):
+            say(both, {"number": number})
+        made = deliver(both)
+        assert (made.arrived, made.waiting) == (3, 3)
+        assert len(receiver.got) == 3
+        receiver.statuses = [500, 500]  # an answer, if no welcome one: each of its messages is tried
+        say(both, {})
+        say(both, {})
+        deliver(both)
+        assert len(receiver.got) == 5
+    assert sum(one.attempts for one in list_messages(both) if one.url != url) == 2
+
+
 def test_what_did_not_happen_is_not_told(project):
     told = telling(project, "http://127.0.0.1:1")
     with told.database.connect() as connection:

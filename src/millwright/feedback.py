@@ -21,7 +21,7 @@ from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import Opinion, ProposedRow
 from millwright.settings import DataSection
-from millwright.store.tables import opinions, predictions, proposed_rows
+from millwright.store.tables import opinions, predictions, proposed_rows, turns
 
 RATINGS = (1, 5)  # a thumb down is 1, a thumb up is 5
 SCORES = {"csat": (1, 5), "nps": (0, 10)}
@@ -141,10 +141,16 @@ def propose_rows(project: Project, turn: int) -> int:
 
 
 def count_waiting(project: Project) -> int:
-    """How many predictions have a label from a user and no proposed row yet."""
+    """How many predictions have a label from a user that may teach and that no finished turn took.
+
+    What a turn took that was cut off or failed waits still: the next one goes on with it.
+    """
+    finished = select(func.max(turns.c.number)).scalar_subquery()
+    taken = select(proposed_rows.c.prediction).where(proposed_rows.c.turn <= finished)
+    labelled = select(opinions.c.prediction).where(opinions.c.has_label, opinions.c.sealed.is_not(None))
+    labelled = labelled.where(opinions.c.created_at >= training_since(project))
+    waiting = labelled.where(opinions.c.prediction.not_in(taken)).distinct().subquery()
     with project.database.connect() as connection:
-        labelled = select(opinions.c.prediction).where(opinions.c.has_label).distinct()
-        waiting = labelled.where(opinions.c.prediction.not_in(select(proposed_rows.c.prediction))).subquery()
         return connection.scalar(select(func.count()).select_from(waiting)) or 0
 
 

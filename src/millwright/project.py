@@ -47,14 +47,14 @@ class Project:
         return engine
 
     @contextmanager
-    def lock(self, action: str) -> Iterator[None]:
-        """Hold the project's lock for `action`; another process that holds it raises Busy."""
+    def lock(self, action: str, wait_s: float = 0) -> Iterator[None]:
+        """Hold the project's lock for `action`; another process that holds it for `wait_s` raises Busy."""
         path = self.kept / f"{action}.lock"
         make_folder(path.parent)
         with storing(path):
             lock = FileLock(path)
             try:
-                lock.acquire(timeout=0)
+                lock.acquire(timeout=wait_s)
             except Timeout:  # a TimeoutError, hence an OSError: caught here, before `storing` takes it
                 raise Busy(f"another `{action}` runs on {self.folder}; wait for it or stop it") from None
         try:

@@ -7,6 +7,7 @@ Surfaces call these and print what they return; they hold no logic of their own.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -186,7 +187,7 @@ def evaluate(
             masking_of(project),
             only_test=True,
         )
-        rows, where, suffix = tuple(found), data.name, f"-{data.name.split('.')[0]}"
+        rows, where, suffix = tuple(found), data.name, f"-{_page_of(data)}"
     if not rows:
         raise BadInput(f"{where}: no row to measure on; raise data.test_share, or pass --data FILE")
     progress("evaluate", 0.0)
@@ -254,6 +255,11 @@ def _cost_of_shards(
     return (
         f"{shards} shards learnt apart; in one piece ({whole}) the accuracy is {accuracy:.4f}: they {said}",
     )
+
+
+def _page_of(data: Path) -> str:
+    """What tells the page of a file from those of others, also of others of the same name."""
+    return f"{data.name.split('.')[0]}-{sha256(str(data.resolve()).encode()).hexdigest()[:6]}"
 
 
 def evaluate_rows(model: Trained | SpanModel, rows: Sequence[Row]) -> Evaluation | SpanEvaluation:

@@ -30,6 +30,7 @@ from millwright.store.tables import outbox
 TURN, DECISION, DRIFT, PING = "turn.finished", "experiment.decided", "drift.found", "ping"
 WAITS_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)  # after each failed attempt
 TIMEOUT_S = 10.0
+STATUS = "status "  # begins what is kept of a receiver that answered
 GONE = 410  # a receiver that says so wants no more
 KEPT_DAYS = 30
 SECRET_BYTES = 24
@@ -97,9 +98,14 @@ def deliver(project: Project, at: str | None = None) -> Delivered:
                 select(outbox).where(outbox.c.next_at <= at).order_by(outbox.c.created_at, outbox.c.id)
             ).all()
         secret = webhook_secret(project) if due else b""
+        silent = set[str]()
         with httpx.Client(timeout=TIMEOUT_S, follow_redirects=False) as client:
             for row in due:
+                if row.url in silent:
+                    continue  # it stays due: one that never answers holds up no other for longer than once
                 error = _send(client, row.url, signed_headers(secret, row.id, at, row.body), row.body)
+                if error is not None and not error.startswith(STATUS):
+                    silent.add(row.url)
                 with project.database.begin() as connection:
                     changes = _after(row.attempts + 1, error, at)
                     connection.execute(update(outbox).where(outbox.c.id == row.id).values(changes))
@@ -191,14 +197,14 @@ def _send(client: httpx.Client, url: str, headers: Mapping[str, str], body: str)
         answer = client.post(url, content=body.encode(), headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return type(error).__name__
-    return None if answer.is_success else f"status {answer.status_code}"
+    return None if answer.is_success else f"{STATUS}{answer.status_code}"
 
 
 def _after(attempts: int, error: str | None, at: str) -> JsonObject:
     """What an attempt changes in a message's row."""
     if error is None:
         return {"attempts": attempts, "next_at": None, "delivered_at": at, "error": None}
-    is_last = attempts > len(WAITS_S) or error == f"status {GONE}"
+    is_last = attempts > len(WAITS_S) or error == f"{STATUS}{GONE}"
     wait = None if is_last else timedelta(seconds=WAITS_S[attempts - 1])
     next_at = None if wait is None else hour_of(datetime.fromisoformat(at) + wait)
     return {"attempts": attempts, "next_at": next_at, "error": error}

@@ -1,6 +1,7 @@
 """Decisions: from figures that say so, over tables that a simulation filled, to aliases and shares."""
 
 from dataclasses import replace
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from millwright.project import Project
 from millwright.records import Shadow
 from millwright.registry.traffic import current_traffic
 from millwright.registry.versions import promote
+from millwright.settings import change_settings
+from millwright.webhooks import DECISION, list_messages
 from tests.conftest import csv_of, desk_rows, keep
 from tests.experiment.logs import begun, exposure, failure, hour, opinion, with_versions
 
@@ -204,6 +207,33 @@ def test_shipping_waits_for_approval_where_the_plan_says_so(project):
     assert noted == ["experiment decision proposed", "experiment decided"]
     with pytest.raises(BadInput, match="no decision waits"):
         approve(project)
+
+
+def test_a_person_who_approves_waits_for_the_server_that_decides(project):
+    begun(project, margin=0.3, is_automatic=False)
+    simulate(project, 250, {"champion": 0.4, "v2": 0.85})
+    review(project, hour(10))
+    person = Thread(target=approve, args=(Project(project.folder, project.settings),))
+    with project.lock("experiment"):  # as a review holds it
+        person.start()
+        person.join(0.2)
+        assert person.is_alive()
+        assert champion_of(project) == "v1"
+    person.join()
+    assert champion_of(project) == "v2"
+
+
+def test_decisions_are_told_to_webhooks_and_holds_are_not(project):
+    settings = change_settings(project.settings, "webhooks", urls=["http://127.0.0.1:1"])
+    telling = Project(project.folder, settings)
+    begun(telling, margin=0.3, is_automatic=False)
+    review(telling, hour(0))
+    assert list_messages(telling) == []
+    simulate(telling, 250, {"champion": 0.4, "v2": 0.85})
+    review(telling, hour(10))
+    review(telling, hour(10))  # proposed again
+    approve(telling)
+    assert [one.kind for one in list_messages(telling)] == [DECISION, DECISION]
 
 
 def test_what_was_proposed_is_not_carried_out_over_a_promotion_by_hand(project):

@@ -115,3 +115,14 @@ def test_a_key_may_name_a_person_and_so_stands_nowhere_in_the_clear(project):
         (row,) = connection.execute(select(opinions)).all()
     assert "hildegard" not in repr(row)
     assert under_key(project, message(csat=4, key="ticket of hildegard")) == row.id
+
+
+def test_answers_that_are_all_alike_do_not_tell_how_far_others_would_spread(project):
+    for place, score in enumerate([5, 4]):
+        add_prediction(project, f"p{place}", "card")
+        say(project, f"p{place}", 1, csat=score, asked_with=0.5)
+    found = survey_figures(project)["csat"]
+    assert (found["score"], found["error"]) == (1.0, None)
+    add_prediction(project, "p2", "card")
+    say(project, "p2", 1, csat=1, asked_with=0.5)
+    assert survey_figures(project)["csat"]["error"] > 0

@@ -10,8 +10,10 @@ from sqlalchemy import insert
 
 from millwright.drift.records import DriftRecord, DriftTest
 from millwright.experiment.plans import running
+from millwright.feedback import count_waiting, propose_rows
 from millwright.loop import turn
 from millwright.project import Project, open_project
+from millwright.records import Prediction
 from millwright.registry.versions import CHAMPION, alias, promote
 from millwright.runner.due import awaits_users
 from millwright.runner.lead import Leading, lead, meet_users, run_verb
@@ -21,7 +23,10 @@ from millwright.steps import train
 from millwright.store.tables import drifts
 from millwright.surfaces.metrics import Metrics
 from millwright.turns import list_turns
+from millwright.webhooks import PING, announce
+from tests.conftest import keep
 from tests.desk import make_desk, opine, telling_rows
+from tests.test_webhooks import receiving
 
 LONG_S = 60
 LATER = "2099-01-01T00:00:00.000+00:00"
@@ -84,11 +89,15 @@ def led(
     return state
 
 
-def test_a_turn_starts_on_enough_rows_and_its_challenger_meets_users(project):
+def test_a_turn_starts_on_enough_rows_and_its_challenger_meets_users(project, caplog):
+    caplog.set_level("INFO", "millwright.runner.lead")
     verbs = Verbs()
     state = led(project, verbs, lambda _: running(project) is not None)
     assert verbs.turns == [["turn", "--gently", "--json", "--decide-by", "users"]]
-    assert [words for words in verbs.ran if words[0] == "drift"] == [["drift", "--gently", "--json"]]
+    assert [words for words in verbs.ran if words[0] == "drift"] == []  # too few users wrote for a check
+    assert "no check for drift yet: 30 users were answered since v1 was promoted, 600 are" in caplog.text
+    assert "turn 2 made v2: passed the gates, now users decide: " in caplog.text
+    assert "experiment turn-2 began: v2 against v1" in caplog.text
     assert (state.turns, state.failures, state.is_leader) == (1, 0, False)
     experiment = running(project)
     assert (experiment.name, experiment.plan.challengers) == ("turn-2", ("v2",))
@@ -109,6 +118,28 @@ def test_a_challenger_of_another_champion_meets_nobody(project):
     turn(project, decide_by="users")
     promote(project, "v2", "by hand")
     assert meet_users(project, awaits_users(project)) is None
+
+
+def test_a_turn_that_was_killed_after_it_took_its_labels_starts_again(project):
+    propose_rows(project, 2)  # and then the turn was killed
+    assert count_waiting(project) == 30
+    verbs = Verbs()
+    led(project, verbs, lambda _: len(list_turns(project)) == 2)
+    assert list_turns(project)[-1].new_rows == 30
+    assert count_waiting(project) == 0
+
+
+def test_while_another_turn_runs_none_starts_and_none_fails(project):
+    verbs, looks = Verbs(), []
+    with project.lock("turn"):  # as one holds it whose leader was killed
+
+        def is_done(state: Leading) -> bool:
+            looks.append(state.is_leader)
+            return sum(looks) > 20
+
+        assert led(project, verbs, is_done).failures == 0
+        assert verbs.turns == []
+    assert led(project, verbs, lambda state: state.turns == 1).failures == 0
 
 
 def test_held_out_rows_alone_may_decide(project):
@@ -151,6 +182,7 @@ def test_an_alarm_of_drift_is_a_line_of_the_log_a_metric_and_a_reason_for_a_turn
                     connection.execute(insert(drifts).values(record=asdict(record), checked_at=LATER))
             return await super().__call__(project, words)
 
+    keep(project, *(Prediction(f"p{at}", "v1", "hm", "card", 0.5, None, False, LATER) for at in range(600)))
     verbs = Drifting()
     found = led(quick(project, rows=1_000), verbs, lambda state: state.turns == 1)
     assert "drift was found: 300 users differ from 500 before them by labels (v1, check 4)" in caplog.text
@@ -162,13 +194,32 @@ def test_an_alarm_of_drift_is_a_line_of_the_log_a_metric_and_a_reason_for_a_turn
     assert len(verbs.turns) == 1  # though fewer rows wait than run.rows asks for
 
 
-def test_what_a_verb_refuses_is_a_line_of_the_log_and_for_drift_no_error(project, caplog, capfd):
-    caplog.set_level("INFO", "millwright.runner.lead")
+def test_what_a_verb_refuses_is_a_line_of_the_log(project, caplog, capfd):
     assert asyncio.run(run_verb(project, ["drift", "--gently", "--json"])) == 2
     assert [line.levelname for line in caplog.records if "users were answered since v1" in line.message] == [
-        "INFO"
+        "ERROR"
     ]
     assert "users were answered" not in capfd.readouterr().err
+
+
+def test_messages_go_out_while_a_turn_takes_its_time(project):
+    class Stuck(Verbs):
+        async def __call__(self, project: Project, words: list[str]) -> int:
+            self.ran.append(words)
+            await asyncio.Event().wait()
+            raise AssertionError("never ends")
+
+    verbs, said = Stuck(), []
+    with receiving() as (url, receiver):
+        telling = Project(project.folder, change_settings(project.settings, "webhooks", urls=[url]))
+
+        def is_done(state: Leading) -> bool:
+            if state.is_turning and not said:
+                with telling.database.begin() as connection:
+                    said.append(announce(telling, connection, PING, {}))
+            return bool(receiver.got)
+
+        assert led(telling, verbs, is_done).turns == 0
 
 
 def test_of_two_runners_one_leads_and_the_other_takes_over(project):

@@ -3,9 +3,12 @@
 import json
 
 import pytest
+from sqlalchemy import insert
 
 from millwright.project import Project
 from millwright.registry.traffic import current_traffic
+from millwright.store.database import now
+from millwright.store.tables import decisions
 from tests.conftest import csv_of, desk_rows
 from tests.experiment.logs import exposed, said, with_versions
 from tests.surfaces.test_cli import run, wrong
@@ -39,6 +42,25 @@ def test_an_experiment_from_start_to_stop(project, capsys):
     assert (told["state"], [one["kind"] for one in told["decisions"]]) == ("stopped", ["hold", "stop"])
     assert run("experiment", "decide", *at) == 0
     assert capsys.readouterr().out == "no experiment runs; the last one, spring, has ended\n"
+
+
+def test_the_status_tells_that_a_decision_waits_and_how_to_approve_it(project, capsys):
+    def proposed(kind: str) -> None:
+        row = {"experiment": "spring", "kind": kind, "reason": "better", "decided_at": now(), "figures": {}}
+        with project.database.begin() as connection:
+            connection.execute(insert(decisions).values(**row, is_applied=kind == "hold"))
+
+    at = ("--project", project.folder)
+    assert run("experiment", "start", "v2", "--name", "spring", *at) == 0
+    proposed("ship")
+    capsys.readouterr()
+    assert run("experiment", "status", *at) == 0
+    shown = capsys.readouterr().out
+    assert "proposed ship: better" in shown
+    assert "next: millwright experiment approve" in shown
+    proposed("hold")  # what was proposed before waits no more
+    assert run("experiment", "status", *at) == 0
+    assert "approve" not in capsys.readouterr().out
 
 
 def test_plans_are_made_of_settings_and_flags(project, capsys):

@@ -8,36 +8,35 @@ Shape suffixes: N texts, D features, C labels.
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from sqlalchemy import insert, select
+from sqlalchemy import insert
 
 from millwright.data.dataset import open_dataset
 from millwright.drift.estimate import estimated_accuracy
-from millwright.drift.records import DriftRecord, DriftTest, list_drifts
+from millwright.drift.records import DriftRecord, DriftTest
+from millwright.drift.samples import LEAST, WINDOW, Reference, find_samples
 from millwright.drift.two_samples import classifier_test, confidence_test, label_test, mmd_test
 from millwright.errors import BadInput
 from millwright.privacy.sealed import open_prediction
 from millwright.privacy.vault import Vault, open_vault
 from millwright.project import Project
 from millwright.records import Interval, Row
-from millwright.registry.versions import CHAMPION, resolve, version_manifest
+from millwright.registry.versions import version_manifest
 from millwright.serve.engine import Answering
 from millwright.serve.loading import Loader
 from millwright.settings import refuse_spans
 from millwright.store.database import now
-from millwright.store.tables import alias_changes, drifts, predictions
+from millwright.store.tables import drifts
 from millwright.webhooks import DRIFT, announce
 
-Reference = Literal["traffic", "data"]
-LEAST = 100  # rows of either sample
 MOST_HELD_OUT = 2_000
 ALPHA = 0.05
 BATCH = 256
 
 
-def check_drift(project: Project, window: int = 500, reference: Reference = "traffic") -> DriftRecord:
+def check_drift(project: Project, window: int = WINDOW, reference: Reference = "traffic") -> DriftRecord:
     """Compare the newest predictions with those that followed the champion's promotion.
 
     Args:
@@ -56,30 +55,22 @@ def check_drift(project: Project, window: int = 500, reference: Reference = "tra
     refuse_spans(project.settings, "`millwright drift`")
     if window < LEAST:
         raise BadInput(f"window must be at least {LEAST} predictions, got {window}; pass more")
-    version = resolve(project, CHAMPION)
-    rows = _since_promotion(project, version)
-    earlier = [one for one in list_drifts(project) if (one.version, one.reference) == (version, reference)]
-    behind = window if reference == "traffic" else 0
-    if len(rows) < behind + LEAST:
-        raise BadInput(
-            f"{len(rows)} users were answered since {version} was promoted, {behind + LEAST} are needed "
-            f"(a reference of {behind} and a window of {LEAST}); wait, or pass a smaller --window"
-        )
-    current = rows[max(behind, len(rows) - window) :]
-    if earlier and _new_since(rows, earlier[-1].newest) < min(window, len(current)) / 2:
-        return earlier[-1]
+    found = find_samples(project, window, reference)
+    version, current = found.version, found.current
+    if not found.is_new:
+        return found.earlier[-1]
     vault = open_vault(project)
     held_out = _held_out(project, version)
-    if not behind and len(held_out) < LEAST:
+    if not found.before and len(held_out) < LEAST:
         raise BadInput(
             f"{version} was measured on {len(held_out)} held-out rows, {LEAST} are needed; compare with "
             "traffic"
         )
     model, window_texts = Loader(project).load(version), _texts(vault, current)
-    texts = _texts(vault, rows[:behind]) if behind else [row.text for row in held_out]
+    texts = _texts(vault, found.before) if found.before else [row.text for row in held_out]
     made, confidence_M = _compare(model, texts, window_texts)
     measured, estimated = _accuracies(model, held_out, confidence_M)
-    number = len(earlier) + 1
+    number = len(found.earlier) + 1
     spent = ALPHA / (number * (number + 1))
     tests = tuple(
         DriftTest(name, statistic, p_value, p_value <= spent / len(made))
@@ -131,34 +122,6 @@ def _accuracies(
     return float(right_N.mean()), estimated_accuracy(probability_NC.max(1), right_N, confidence_M)
 
 
-def _since_promotion(project: Project, version: str) -> list[Any]:
-    """Predictions since the version became champion, the first of each subject, oldest first."""
-    promoted = (
-        select(alias_changes.c.changed_at)
-        .where(alias_changes.c.alias == CHAMPION, alias_changes.c.version == version)
-        .order_by(alias_changes.c.id.desc())
-        .limit(1)
-    )
-    with project.database.connect() as connection:
-        since = connection.scalar(promoted) or ""
-        wanted = select(predictions).where(
-            predictions.c.created_at >= since, predictions.c.sealed.is_not(None)
-        )
-        rows = connection.execute(wanted.order_by(predictions.c.created_at, predictions.c.id)).all()
-    return rows_of_subjects(rows)
-
-
-def rows_of_subjects(rows: Sequence[Any]) -> list[Any]:
-    """The first prediction of each subject a day: one who writes ten times would count ten times."""
-    seen, kept = set[tuple[str, str]](), []
-    for row in rows:
-        who = (row.subject or row.id, row.created_at[:10])
-        if who not in seen:
-            seen.add(who)
-            kept.append(row)
-    return kept
-
-
 def _texts(vault: Vault, rows: Sequence[Any]) -> list[str]:
     return [open_prediction(vault, row).text for row in rows]
 
@@ -167,9 +130,3 @@ def _held_out(project: Project, version: str) -> list[Row]:
     """At most MOST_HELD_OUT rows that the version's training held out."""
     dataset = version_manifest(project, version)["dataset"]["id"]
     return list(open_dataset(project, dataset).split("test")[:MOST_HELD_OUT])
-
-
-def _new_since(rows: Sequence[Any], newest: str) -> int:
-    """How many rows came after the one of this id; all where it is not among them."""
-    ids = [row.id for row in rows]
-    return len(rows) - 1 - ids.index(newest) if newest in ids else len(rows)

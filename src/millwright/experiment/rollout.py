@@ -34,6 +34,7 @@ ROLL_BACK, ALARM, STOP, SHIFT = "roll back", "alarm", "stop", "shift"
 STATES = {SHIP: "shipped", KEEP: "kept", ROLL_BACK: "rolled back", ALARM: "alarmed", STOP: "stopped"}
 ASKS_FIRST = (SHIP, ADVANCE)  # what waits for approval where a plan is not automatic; harm never waits
 LEAST_SHIFT = 0.05
+WAIT_S = 60.0  # of a person's command for a server that decides: reading a large experiment takes seconds
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,12 @@ class DecisionRecord:
     figures: JsonObject
     is_applied: bool
     decided_at: str
+
+    @property
+    def told(self) -> str:
+        """What was decided, or waits for a person, with its reason."""
+        waits = "" if self.is_applied else "waits for `millwright experiment approve`: "
+        return f"{self.kind}: {waits}{self.reason}"
 
 
 def decide(plan: Plan, found: Analysis, days: float) -> Decision:
@@ -92,7 +99,7 @@ def decide(plan: Plan, found: Analysis, days: float) -> Decision:
     return found_now
 
 
-def review(project: Project, at: str | None = None) -> DecisionRecord | None:
+def review(project: Project, at: str | None = None, *, wait_s: float = 0) -> DecisionRecord | None:
     """Decide on the experiment that runs, act on it where the plan lets, and keep the decision.
 
     A hold that follows a hold replaces it, so that the table tells a story.
@@ -100,6 +107,7 @@ def review(project: Project, at: str | None = None) -> DecisionRecord | None:
     Args:
         project: an open project.
         at: the hour to look; now when not given.
+        wait_s: how long to wait for another process that decides.
 
     Returns:
         What was decided, None if no experiment runs.
@@ -108,8 +116,8 @@ def review(project: Project, at: str | None = None) -> DecisionRecord | None:
         Busy: another process decides now.
         Corrupt: the version to be shipped is damaged; nothing changed then.
     """
-    at = at or now()
-    with project.lock("experiment"):
+    with project.lock("experiment", wait_s):
+        at = at or now()
         experiment = running(project)
         if experiment is None:
             return None
@@ -136,8 +144,9 @@ def approve(project: Project) -> DecisionRecord:
 
     Raises:
         BadInput: no decision waits, or another version became champion since.
+        Busy: another process decides, and took over a minute.
     """
-    with project.lock("experiment"):
+    with project.lock("experiment", WAIT_S):
         experiment = running(project)
         last = list_decisions(project, experiment.name)[-1:] if experiment else []
         if experiment is None or not last or last[0].is_applied:
@@ -168,8 +177,9 @@ def stop(project: Project, reason: str, name: str | None = None) -> DecisionReco
     Raises:
         BadInput: it does not run.
         NotFound: there is none.
+        Busy: another process decides, and took over a minute.
     """
-    with project.lock("experiment"):
+    with project.lock("experiment", WAIT_S):
         experiment = find(project, name)
         if experiment.state != RUNNING:
             raise BadInput(f"the experiment {experiment.name!r} does not run, it was {experiment.state}")
@@ -296,7 +306,8 @@ def _keep(
     if before is None or before.is_applied != is_applied:
         action = "experiment decided" if is_applied else "experiment decision proposed"
         note(project, action, details={**told, "reason": record.reason})
-        announce(project, connection, DECISION, {**told, "reason": record.reason, "applied": is_applied})
+        if record.kind != HOLD:  # nothing was decided
+            announce(project, connection, DECISION, {**told, "reason": record.reason, "applied": is_applied})
     return record
 
 

@@ -87,7 +87,8 @@ def survey_figures(project: Project) -> JsonObject:
 
     CSAT is the share of scores of 4 and 5, NPS the share of 9 and 10 less that of 0 to 6. Answers count
     with one over the probability of being asked; those that nobody asked for are counted apart, and not
-    in the score. `error` is the standard error.
+    in the score. `error` is the standard error; None for fewer than two answers, and for answers that are all
+    alike, which do not tell how far they would spread.
     """
     with project.database.connect() as connection:
         asks = connection.execute(select(survey_asks).where(survey_asks.c.is_asked)).all()
@@ -105,7 +106,7 @@ def survey_figures(project: Project) -> JsonObject:
             "answered": len(asked),
             "volunteered": len(newest) - len(asked),
             "score": value,
-            "error": None if value is None or len(asked) < 2 else _error(score_N, weight_N, value),
+            "error": None if value is None or len(set(score_N)) < 2 else _error(score_N, weight_N, value),
         }
     return found
 

@@ -180,7 +180,7 @@ def undo(project: Project, annotator: str) -> Annotation:
     with project.database.begin() as connection:
         last = connection.execute(mine.order_by(annotations.c.id.desc()).limit(1)).first()
         if last is None:
-            raise NotFound(f"{annotator!r} has labelled nothing that could be undone")
+            raise NotFound(f"{annotator!r} has labelled nothing that could be undone; name who did")
         connection.execute(update(annotations).where(annotations.c.id == last.id).values(is_undone=True))
     return _of_row(open_vault(project), last)
 
@@ -355,9 +355,9 @@ def _gold(vault: Vault) -> dict[str, JsonObject]:
 
 
 def gold_items(project: Project) -> list[Item]:
-    """The rows whose label is known, as rows of a queue."""
+    """The rows whose label is known, as rows of a queue that were drawn by chance: only their ids tell."""
     known = _gold(open_vault(project))
-    return [Item(item, content["text"], "gold", None, ()) for item, content in known.items()]
+    return [Item(item, content["text"], CHANCE, None, ()) for item, content in known.items()]
 
 
 def _of_row(vault: Vault, row: Row[Any]) -> Annotation:

@@ -19,7 +19,7 @@ from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.versions import CHAMPION, version_manifest
 from millwright.review.annotations import Annotation, gold_items, keep_all, queue_with_gold, verdicts
-from millwright.review.items import CHANCE, Item, label_names, owners_of_queue, read_queue
+from millwright.review.items import Item, label_names, owners_of_queue, read_queue
 from millwright.store.database import now
 from millwright.store.files import write_json, write_text
 
@@ -132,14 +132,9 @@ def export_corrections(project: Project, path: Path) -> int:
     return len(lines)
 
 
-def _told_reason(item: Item) -> str:
-    """Why a row is there; gold rows look like rows that were drawn by chance."""
-    return CHANCE if item.reason == "gold" else item.reason
-
-
 def _to_label_studio(item: Item) -> JsonObject:
     return {
-        "data": {TO: item.text, "millwright_id": item.id, "reason": _told_reason(item), "given": item.given},
+        "data": {TO: item.text, "millwright_id": item.id, "reason": item.reason, "given": item.given},
         "predictions": [
             {
                 "model_version": "millwright",
@@ -172,7 +167,7 @@ def _to_argilla(item: Item) -> JsonObject:
     return {
         "id": item.id,
         "fields": {TO: item.text},
-        "metadata": {"reason": _told_reason(item), **({"given": item.given} if item.given else {})},
+        "metadata": {"reason": item.reason, **({"given": item.given} if item.given else {})},
         "suggestions": {FROM: guesses[0]} if guesses else {},
         "responses": {},
         "vectors": {},

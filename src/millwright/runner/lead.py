@@ -15,17 +15,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from millwright.drift.records import list_drifts
+from millwright.drift.samples import why_no_check
 from millwright.errors import Busy, MillwrightError
 from millwright.experiment.plans import list_experiments, plan_of, start
 from millwright.project import Project
 from millwright.records import TurnRecord
 from millwright.review.annotations import apply_reviews
 from millwright.runner.due import awaits_users, is_drift_check_due, standing, why_turn
-from millwright.store.database import now
+from millwright.turns import list_turns
 from millwright.webhooks import deliver
 
-LOOK_AGAIN_S = 3_600.0  # after a check for drift that was refused, as for too few predictions
-REFUSED = 2  # the exit code of BadInput
+LOOK_AGAIN_S = 3_600.0  # after a check for drift that was too early, or failed
 STOP_S = 10.0  # for a process to end by itself after it was asked to
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,9 @@ async def lead(
             with project.lock("run"):
                 state.is_leader = True
                 log.info("this runner leads")
-                await _keep_turning(project, state, run or run_verb, max_membership)
+                async with asyncio.TaskGroup() as both:  # neither waits for the other
+                    both.create_task(_keep_turning(project, state, run or run_verb, max_membership))
+                    both.create_task(_keep_telling(project))
         except Busy:
             await asyncio.sleep(project.settings.run.check_seconds)
         finally:
@@ -87,10 +89,8 @@ async def run_verb(project: Project, words: list[str]) -> int:
     try:
         _, said = await process.communicate()
         code = await process.wait()
-        # That there are too few users for a check is no fault.
-        level = logging.INFO if words[0] == "drift" and code == REFUSED else logging.ERROR
         for line in said.decode(errors="replace").splitlines() if code else ():
-            log.log(level, "millwright %s: %s", words[0], line)
+            log.error("millwright %s: %s", words[0], line)
         return code
     finally:
         if process.returncode is None:
@@ -123,7 +123,7 @@ def meet_users(project: Project, finished: TurnRecord) -> str | None:
 
 
 async def _keep_turning(project: Project, state: Leading, run: Run, max_membership: float | None) -> None:
-    settings, told, failed_at = project.settings, "", -1  # how many rows waited when a turn failed
+    settings, told, least = project.settings, "", 0  # as many rows must wait after a turn that failed
     audit = [] if max_membership is None else ["--max-membership", str(max_membership)]
     looked_at = -math.inf
     while True:
@@ -136,15 +136,20 @@ async def _keep_turning(project: Project, state: Leading, run: Run, max_membersh
                 found = await asyncio.to_thread(standing, project)
             state.is_drifting = found.drifted
             why = why_turn(found, settings.run, settings.turn.min_rows)
-            if why is not None and found.waiting != failed_at:
+            if why is not None and found.waiting >= least and not await asyncio.to_thread(_is_held, project):
                 log.info("a turn starts: %s", why)
                 state.is_turning = True
                 decide_by = ["--decide-by", settings.run.decide_by]
                 code = await run(project, ["turn", "--gently", "--json", *audit, *decide_by])
                 state.turns, state.failures = state.turns + 1, state.failures + bool(code)
-                failed_at = found.waiting if code else -1
+                least = found.waiting + settings.turn.min_rows if code else 0
                 if code:
-                    log.error("the turn failed with exit code %d; it goes on when more rows are new", code)
+                    log.error(
+                        "the turn failed with exit code %d; it is tried again at %d labels", code, least
+                    )
+                else:
+                    done = (await asyncio.to_thread(list_turns, project))[-1]
+                    log.info("turn %d made %s: %s", done.number, done.challenger, done.reason)
             told = ""
         except Exception as error:  # whatever a step met, the server goes on serving
             reason = str(error) if isinstance(error, MillwrightError) else type(error).__name__
@@ -156,8 +161,20 @@ async def _keep_turning(project: Project, state: Leading, run: Run, max_membersh
         await asyncio.sleep(settings.run.check_seconds)
 
 
+def _is_held(project: Project) -> bool:
+    """True if a turn runs already: one that was begun by hand, or by a leader that was killed."""
+    try:
+        with project.lock("turn"):
+            return False
+    except Busy:
+        return True
+
+
 async def _look_for_drift(project: Project, state: Leading, run: Run) -> None:
     """Check for drift; an alarm is a line of the log and a count, beside the message that the check sent."""
+    if (why := await asyncio.to_thread(why_no_check, project)) is not None:
+        log.info("no check for drift yet: %s", why)
+        return
     before = len(await asyncio.to_thread(list_drifts, project))
     await run(project, ["drift", "--gently", "--json"])
     for record in (await asyncio.to_thread(list_drifts, project))[before:]:
@@ -170,15 +187,29 @@ async def _look_for_drift(project: Project, state: Leading, run: Run) -> None:
             )  # fmt: skip
 
 
+async def _keep_telling(project: Project) -> None:
+    """Send messages to webhooks when they are due, also while a turn runs."""
+    told = ""
+    while project.settings.webhooks.urls:
+        try:
+            made = await asyncio.to_thread(deliver, project)
+            if made.given_up:
+                log.error("%d messages to webhooks were given up", made.given_up)
+            told = ""
+        except Busy:
+            pass  # another process sends them
+        except Exception as error:  # whatever a message met, the wheel goes on
+            reason = str(error) if isinstance(error, MillwrightError) else type(error).__name__
+            if reason != told:
+                log.error("no message reaches webhooks: %s", reason)
+            told = reason
+        await asyncio.sleep(project.settings.run.check_seconds)
+
+
 def _housekeeping(project: Project) -> None:
-    """What takes no process: reviews become opinions, a turn's challenger meets users, messages go out."""
+    """What takes no process: reviews become opinions, and a turn's challenger meets users."""
     apply_reviews(project, project.settings.review.annotators)
     if (finished := awaits_users(project)) is not None:
         with contextlib.suppress(Busy):
             if (name := meet_users(project, finished)) is not None:
-                log.info("experiment %s began at %s", name, now())
-    if project.settings.webhooks.urls:
-        with contextlib.suppress(Busy):
-            made = deliver(project)
-            if made.given_up:
-                log.error("%d messages to webhooks were given up", made.given_up)
+                log.info("experiment %s began: %s against %s", name, finished.challenger, finished.champion)

@@ -1,13 +1,16 @@
 """The verbs of `millwright experiment`: estimate, start, status, decide, approve, stop."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from millwright.records import JsonObject
 from millwright.surfaces import screen
 from millwright.surfaces.options import AsJson, ProjectFolder, open_at, project_option
+
+if TYPE_CHECKING:
+    from millwright.experiment.rollout import DecisionRecord
 
 app = typer.Typer(
     name="experiment", no_args_is_help=True, help="Hold challengers against the champion on real users."
@@ -130,6 +133,8 @@ def status(
         screen.show_json(found)
     else:
         _show(found)
+        if _is_waiting(found):
+            screen.show_next(f"millwright experiment approve{project_option(project)}")
 
 
 @app.command()
@@ -140,15 +145,15 @@ def decide(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     """
     opened = open_at(project)
     from millwright.experiment.plans import find
-    from millwright.experiment.rollout import review
+    from millwright.experiment.rollout import WAIT_S, review
 
-    made = review(opened)
+    made = review(opened, wait_s=WAIT_S)
     if json:
         screen.show_json({"decision": made})
     elif made is None:
         screen.show_line(f"no experiment runs; the last one, {find(opened, None).name}, has ended")
     else:
-        _show_decision(made.kind, made.reason, made.is_applied)
+        _show_decision(made)
 
 
 @app.command()
@@ -164,7 +169,7 @@ def approve(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     if json:
         screen.show_json({"decision": made})
     else:
-        _show_decision(made.kind, made.reason, made.is_applied)
+        _show_decision(made)
 
 
 @app.command()
@@ -185,12 +190,16 @@ def stop(
     if json:
         screen.show_json({"decision": made})
     else:
-        _show_decision(made.kind, made.reason, made.is_applied)
+        _show_decision(made)
 
 
-def _show_decision(kind: str, reason: str, is_applied: bool) -> None:
-    waits = "" if is_applied else "waits for `millwright experiment approve`: "
-    screen.out.print(f"{kind}: {waits}{reason}", markup=False, soft_wrap=True)
+def _show_decision(made: "DecisionRecord") -> None:
+    screen.out.print(made.told, markup=False, soft_wrap=True)
+
+
+def _is_waiting(found: JsonObject) -> bool:
+    """True if the newest decision waits for a person; one that another followed does not any more."""
+    return found["is_running"] and any(not one["is_applied"] for one in found["decisions"][-1:])
 
 
 def _show(found: JsonObject) -> None:
@@ -222,5 +231,8 @@ def _show(found: JsonObject) -> None:
         f"{shadow['failures']} failed"
         for shadow in found["shadows"]
     ]
-    lines += [f"  {one['decided_at'][:16]} {one['kind']}: {one['reason']}" for one in found["decisions"]]
+    lines += [
+        f"  {one['decided_at'][:16]} {'' if one['is_applied'] else 'proposed '}{one['kind']}: {one['reason']}"
+        for one in found["decisions"]
+    ]
     screen.out.print("\n".join(lines), markup=False, soft_wrap=True)

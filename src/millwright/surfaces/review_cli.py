@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from millwright.errors import BadInput
 from millwright.surfaces import screen
 from millwright.surfaces.options import AsJson, ProjectFolder, open_at, project_option
 
@@ -49,29 +48,18 @@ def label(annotator: Annotator = "me", project: ProjectFolder = Path("."), json:
     Example: millwright review label --annotator ada --project desk
     """
     opened = open_at(project)
+    from millwright.surfaces.pressed import pressed_keys
     from millwright.surfaces.review_session import review_rows
 
     console = screen.err if json else screen.out
-    done = review_rows(
-        opened, annotator, _key, lambda text: console.print(text, markup=False, soft_wrap=True)
-    )
+    with pressed_keys() as key:
+        done = review_rows(
+            opened, annotator, key, lambda text: console.print(text, markup=False, soft_wrap=True)
+        )
     if json:
         screen.show_json({"done": done})
     else:
         screen.show_line(f"{done} rows done; the next turn learns what was agreed on")
-
-
-def _key() -> str:
-    """The next key that is pressed."""
-    import click
-
-    try:
-        return click.getchar()
-    except OSError:  # neither stdin nor anything else is a terminal
-        raise BadInput(
-            "there is no terminal to read keys from; use `millwright review next` and `review answer`, "
-            "POST /v1/reviews, or `review export`"
-        ) from None
 
 
 @app.command("next")
@@ -154,7 +142,12 @@ def status(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
         "agreement (Krippendorff's alpha): " + ("no row has two labels" if alpha is None else f"{alpha:.3f}"),
         *(
             f"{name}: {one['labelled']} labelled, {one['passed']} passed, "
-            f"{one['gold_right']} of {one['gold']} gold rows right, a label weighs {one['weight']:.2f}"
+            f"{one['gold_right']} of {one['gold']} gold rows right, "
+            + (
+                f"a label weighs {one['weight']:.2f}"
+                if one["weight"]
+                else "no better than guesses: the labels count for nothing, and their rows wait for others"
+            )
             for name, one in found["annotators"].items()
         ),
     ]

@@ -10,7 +10,7 @@ from millwright.project import Project
 from millwright.review.annotations import annotate, next_items, undo
 from millwright.review.items import Item, label_names
 
-HELP = "Enter or 1-9 labels, / types a label, s passes, u takes back, q leaves"
+HELP = "Enter or 1-9 labels, / and a label's beginning, then Enter, s passes, u takes back, q leaves"
 ENTER = ("\r", "\n")
 
 
@@ -20,7 +20,7 @@ def review_rows(project: Project, annotator: str, key: Callable[[], str], show: 
     Args:
         project: a project whose queue was built.
         annotator: whose labels they are.
-        key: waits for a key and returns it.
+        key: waits for a key and returns it, or "" once there is none to come.
         show: shows a line.
 
     Returns:
@@ -33,7 +33,7 @@ def review_rows(project: Project, annotator: str, key: Callable[[], str], show: 
         offered = _offered(item, labels)
         show(_shown(item, offered))
         pressed = key()
-        if pressed == "q":
+        if pressed in ("q", ""):
             break
         if pressed == "u":
             try:
@@ -78,10 +78,9 @@ def _label(
     if pressed != "/":
         return None
     typed = ""
-    while (pressed := key()) not in ENTER:
+    while (pressed := key()) not in (*ENTER, ""):
         typed = typed[:-1] if pressed in ("\x7f", "\b") else typed + pressed
         fitting = [label for label in labels if label.startswith(typed)]
         show(f"/{typed}  {', '.join(fitting[:9]) or 'no label begins so'}")
-        if len(fitting) == 1:
-            return fitting[0]
-    return typed if typed in labels else None
+    fitting = [label for label in labels if label.startswith(typed)]
+    return typed if typed in labels else fitting[0] if typed and len(fitting) == 1 else None

@@ -6,7 +6,7 @@ import time
 
 from millwright.errors import Busy, MillwrightError
 from millwright.experiment.plans import running
-from millwright.experiment.rollout import HOLD, review
+from millwright.experiment.rollout import HOLD, DecisionRecord, review
 from millwright.project import Project
 
 MOST_SHARE = 0.05  # of the time may go into reviews, which read all that the experiment logged
@@ -20,7 +20,7 @@ async def steer(project: Project) -> None:
     Args:
         project: the project that is served.
     """
-    told, took = "", 0.0
+    told, took, before = "", 0.0, None
     while True:
         await asyncio.sleep(max(project.settings.run.check_seconds, took / MOST_SHARE))
         start = time.monotonic()
@@ -28,8 +28,9 @@ async def steer(project: Project) -> None:
             if await asyncio.to_thread(running, project) is None:
                 continue
             made = await asyncio.to_thread(review, project)
-            if made is not None and made.kind != HOLD:
-                log.info("experiment %s: %s: %s", made.experiment, made.kind, made.reason)
+            if (news := news_of(made, before)) is not None:
+                log.info("%s", news)
+            before = made
             told, took = "", time.monotonic() - start
         except Busy:
             continue  # another process decides, which is as good
@@ -38,3 +39,13 @@ async def steer(project: Project) -> None:
             if reason != told:
                 log.error("the experiment could not be reviewed: %s", reason)
             told = reason
+
+
+def news_of(made: DecisionRecord | None, before: DecisionRecord | None) -> str | None:
+    """What to say of a decision; None of a hold, and of what waits for a person since the one `before`."""
+    if made is None or made.kind == HOLD:
+        return None
+    waits = before is not None and not made.is_applied and not before.is_applied
+    if waits and before is not None and (before.experiment, before.kind) == (made.experiment, made.kind):
+        return None
+    return f"experiment {made.experiment}: {made.told}"

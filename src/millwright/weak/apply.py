@@ -1,7 +1,6 @@
 """Keeps what labelling functions say of unlabelled files as weak.jsonl, one more source of `prepare`."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -15,8 +14,8 @@ from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.store.files import storing
 from millwright.weak.functions import LabellingFunction
-from millwright.weak.report import WeakReport, labelled_rows, summarise
-from millwright.weak.votes import TEXT, Piece, cast_votes
+from millwright.weak.report import NO_VOTE, WeakReport, labelled_rows, summarise
+from millwright.weak.votes import TEXT, Piece, Tally, cast_votes
 
 
 def apply_weak(
@@ -46,15 +45,12 @@ def apply_weak(
     names = {project.settings.data.text, project.settings.data.subject, project.settings.data.group}
     if reserved := {VOTES, SOURCE} & names:
         raise BadInput(f"{WEAK_FILE} has its own column {reserved.pop()!r}; name yours otherwise")
-    counts, excluded, rows = Counter[str](), Counter[str](), 0
+    tally = Tally()
 
     def lines() -> Iterator[bytes]:
         """The rows that got a vote, as JSON lines."""
-        nonlocal rows
         for piece in cast_votes(project, files, functions, lambda done: progress("ask functions", done)):
-            counts.update(pattern_of(votes) for votes in piece.votes)
-            excluded.update(piece.excluded)
-            rows += len(piece.votes)
+            tally.add(piece)
             yield _lines(piece, project.settings.data.text)
 
     path = project.folder / WEAK_FILE
@@ -62,15 +58,14 @@ def apply_weak(
     with project.lock("train"), storing(path):  # an erasure holds it too
         try:
             write_lines(temporary, lines())
-            if not any(pattern != "{}" for pattern in counts):
-                raise BadInput(
-                    f"no function voted on any of {rows:,} rows; mend the functions, or name other files"
-                )
+            if not any(pattern != NO_VOTE for pattern in tally.patterns):
+                none = f"no function voted on any of {tally.rows:,} rows"
+                raise BadInput(f"{none}; mend the functions, or name other files")
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-    note(project, "weak labels applied", details={"rows": rows, "functions": len(functions)})
-    return summarise(rows, counts, excluded, functions, labelled_rows(project, progress))
+    note(project, "weak labels applied", details={"rows": tally.rows, "functions": len(functions)})
+    return summarise(tally, functions, labelled_rows(project, progress))
 
 
 def clear_weak(project: Project) -> bool:

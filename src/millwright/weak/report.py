@@ -22,7 +22,7 @@ from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import WEAK, Interval, JsonObject, Row
 from millwright.weak.functions import LabellingFunction
-from millwright.weak.votes import cast_votes, count_sides, votes_on
+from millwright.weak.votes import Tally, cast_votes, count_sides, votes_on
 
 NO_VOTE = "{}"
 KEPT = ("text", "group", "canonical", "split")  # of a draft
@@ -119,18 +119,14 @@ def survey_weak(
         NotFound: a file or a column is missing.
         BadInput: a file or a function cannot be used.
     """
-    counts, excluded, rows, drafts = Counter[str](), Counter[str](), 0, list[pl.DataFrame]()
+    tally, drafts = Tally(), list[pl.DataFrame]()
     for piece in cast_votes(project, files, functions, lambda done: progress("ask functions", done)):
-        patterns = [pattern_of(votes) for votes in piece.votes]
-        counts.update(patterns)
-        excluded.update(piece.excluded)
-        rows += len(piece.votes)
-        drafts.append(_voted(piece.drafts, patterns))
+        drafts.append(_voted(piece.drafts, tally.add(piece)))
     dataset = prepare(project, progress=progress) if project.settings.data.files else None
     known = _labelled(dataset)
-    found = summarise(rows, counts, excluded, functions, known)
+    found = summarise(tally, functions, known)
     taken = {canonical(row.text) for row in dataset.rows if not row.is_weak} if dataset else set[str]()
-    weak = _weak_rows(pl.concat(drafts), _likely_labels(counts, known), taken) if drafts else []
+    weak = _weak_rows(pl.concat(drafts), _likely_labels(tally.patterns, known), taken) if drafts else []
     return found, sorted([*known, *weak], key=lambda row: row.id)
 
 
@@ -170,19 +166,11 @@ def _labelled(dataset: Dataset | None) -> list[Row]:
     return [row for row in dataset.split("train", "validation") if not row.is_weak]
 
 
-def summarise(
-    rows: int,
-    counts: Mapping[str, int],
-    excluded: Mapping[str, int],
-    functions: Sequence[LabellingFunction],
-    known: Sequence[Row],
-) -> WeakReport:
+def summarise(tally: Tally, functions: Sequence[LabellingFunction], known: Sequence[Row]) -> WeakReport:
     """The report of votes that were cast.
 
     Args:
-        rows: how many rows the functions looked at.
-        counts: how many have each pattern of votes.
-        excluded: how many rows may not teach, by reason.
+        tally: the votes.
         functions: the functions.
         known: labelled rows.
 
@@ -190,7 +178,7 @@ def summarise(
         The report.
     """
     clean = Counter(row.label for row in known)
-    voted = {pattern: count for pattern, count in counts.items() if pattern != NO_VOTE}
+    voted = {pattern: count for pattern, count in tally.patterns.items() if pattern != NO_VOTE}
     parsed: dict[str, dict[str, str]] = {pattern: json.loads(pattern) for pattern in voted}
     on_known = votes_on(functions, [row.text for row in known])
     truth = [row.label for row in known]
@@ -198,18 +186,26 @@ def summarise(
     # Labelled rows judge; the label model counts patterns that they alone have as if no row had them.
     model = learn_votes({**dict.fromkeys((pattern_of(votes) for votes, _ in judged), 0), **voted}, clean)
     made = tuple(
-        _one(function.name, rows, parsed, voted, model, list(zip(on_known, truth, strict=True)), set(clean))
+        _one(
+            function.name,
+            tally.rows,
+            parsed,
+            voted,
+            model,
+            list(zip(on_known, truth, strict=True)),
+            set(clean),
+        )
         for function in functions
     )
     labels = Counter[str]()
     for pattern, (label, share) in model.said.items():
         labels[label] += voted.get(pattern, 0) if share > LEAST_PROBABILITY else 0
     return WeakReport(
-        rows=rows,
+        rows=tally.rows,
         covered=sum(voted.values()),
         labelled=sum(labels.values()),
         labels={label: count for label, count in labels.most_common() if count},
-        excluded=dict(excluded),
+        excluded=dict(tally.excluded),
         functions=made,
         judged=len(judged),
         right=sum(model.said[pattern_of(votes)][0] == label for votes, label in judged),

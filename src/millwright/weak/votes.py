@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +11,7 @@ import polars as pl
 from millwright.data.drafts import ROW_BITS, Masking, Wishes, file_drafts
 from millwright.data.intake import checked_pieces
 from millwright.data.table import ROW
+from millwright.data.weak import pattern_of
 from millwright.errors import BadInput
 from millwright.privacy.gate import open_gate
 from millwright.privacy.mask import masker
@@ -74,6 +75,32 @@ def cast_votes(
             rows = rows.join(table.frame.select(ROW, *own), on=ROW, how="left", maintain_order="left")
             reasons = Counter(reason.split(" of ")[0] for reason in excluded["reason"].to_list())
             yield Piece(source, rows, votes_on(functions, rows[TEXT].to_list()), drafts, reasons)
+
+
+@dataclass
+class Tally:
+    """What was counted of pieces: `rows` that functions looked at, how many have each pattern of votes, and
+    how many may not teach, by reason.
+    """
+
+    rows: int = 0
+    patterns: Counter[str] = field(default_factory=Counter)
+    excluded: Counter[str] = field(default_factory=Counter)
+
+    def add(self, piece: Piece) -> list[str]:
+        """Count a piece.
+
+        Args:
+            piece: rows and votes.
+
+        Returns:
+            The pattern of each row's votes.
+        """
+        patterns = [pattern_of(votes) for votes in piece.votes]
+        self.rows += len(patterns)
+        self.patterns.update(patterns)
+        self.excluded.update(piece.excluded)
+        return patterns
 
 
 def votes_on(functions: Sequence[LabellingFunction], texts: Sequence[str]) -> list[dict[str, str]]:
