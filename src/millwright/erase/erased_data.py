@@ -19,6 +19,7 @@ from millwright.erase.work import Case, Work
 from millwright.privacy.receipts import make_tombstone
 from millwright.privacy.tombstones import delete_said
 from millwright.project import Project
+from millwright.registry.signatures import BODIES, RUNTIMES, drop_signature
 from millwright.registry.versions import DATASET, note_retired
 from millwright.store.database import now
 from millwright.store.files import read_json, sha256_file, storing
@@ -119,10 +120,12 @@ def erase_cache(work: Work) -> None:
 def erase_bodies(work: Work) -> None:
     """Delete converted networks that the people's rows calibrated or taught, and what says to use them."""
     for name in sorted({name for case in work.cases for name in case.record["found"]["bodies"]}):
-        for path in (work.project.kept / "runtimes").glob("*/runtime.json"):
+        for path in (work.project.kept / RUNTIMES).glob("*/runtime.json"):
             if read_json(path)["body"] == name:
                 remove(path.parent)
-        remove(work.project.kept / "bodies" / name)
+                drop_signature(work.project, RUNTIMES, path.parent.name)
+        remove(work.project.kept / BODIES / name)
+        drop_signature(work.project, BODIES, name)
 
 
 def erase_datasets(work: Work) -> None:
