@@ -6,6 +6,7 @@ Each is done once for everyone who is erased, and noted for each of them alone.
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 
 from sqlalchemy import delete
@@ -67,10 +68,10 @@ def erase_files(work: Work) -> None:
 
 def _erase_leftovers(project: Project) -> None:
     for name in (*project.settings.data.files, *project.settings.data.test_files, *weak_files(project)):
-        folder = (project.folder / name).parent
-        if is_owned(project, folder):
-            left = [*folder.glob(f".{Path(name).name}.*.part"), *folder.glob(f"{ERASING}*")]
-            _remove_all(left)
+        for path in {project.folder / name, (project.folder / name).resolve()}:
+            if is_owned(project, path.parent):
+                left = path.parent.glob(f".{escape(path.name)}.*.part")
+                _remove_all([*left, *path.parent.glob(f"{ERASING}*")])
     for part in ("datasets", "versions", "bodies", "runtimes", "cache", "cache/*"):
         _remove_all([*project.kept.glob(f"{part}/.*.part"), *project.kept.glob(f"{part}/.*.erased")])
     with spilling(project.kept):
