@@ -53,6 +53,8 @@ from millwright.train.weak_rows import WeakUse
 from millwright.train.work import truth_of
 from millwright.turns import store_turn
 
+MOST_NAMED = 100  # characters of a file's name in that of a report: systems bear 255 bytes
+
 
 def train(
     project: Project, *, trials: int = 0, progress: Progress = quiet, dataset: Dataset | None = None
@@ -186,7 +188,7 @@ def evaluate(
             masking_of(project),
             only_test=True,
         )
-        rows, where, suffix = tuple(found), data.name, f"-{data.name.split('.')[0]}"
+        rows, where, suffix = tuple(found), data.name, f"-{data.name.split('.')[0][:MOST_NAMED]}"
     if not rows:
         raise BadInput(f"{where}: no row to measure on; raise data.test_share, or pass --data FILE")
     progress("evaluate", 0.0)

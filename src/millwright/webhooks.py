@@ -34,6 +34,7 @@ GONE = 410  # a receiver that says so wants no more
 KEPT_DAYS = 30
 SECRET_BYTES = 24
 PREFIX = "whsec_"
+MOST_READ = 1_000  # bytes of the secret's file
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,8 @@ def shown_secret(project: Project) -> str:
 def _secret_file(path: Path) -> str:
     if not path.exists():
         write_secret(path, PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode())
-    return path.read_text(encoding="utf-8")
+    with path.open("rb") as file:
+        return file.read(MOST_READ).decode(errors="replace")
 
 
 def _send(client: httpx.Client, url: str, headers: Mapping[str, str], body: str) -> str | None:
