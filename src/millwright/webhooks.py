@@ -188,12 +188,12 @@ def _secret_file(path: Path) -> str:
 
 
 def _send(client: httpx.Client, url: str, headers: Mapping[str, str], body: str) -> str | None:
-    """Why a message did not arrive, None if it did."""
+    """Why a message did not arrive, None if it did. What the receiver says but its status is not read."""
     try:
-        answer = client.post(url, content=body.encode(), headers=headers)
+        with client.stream("POST", url, content=body.encode(), headers=headers) as answer:
+            return None if answer.is_success else f"status {answer.status_code}"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return type(error).__name__
-    return None if answer.is_success else f"status {answer.status_code}"
 
 
 def _after(attempts: int, error: str | None, at: str) -> JsonObject:
