@@ -20,7 +20,7 @@ from millwright.privacy.sealed import (
 from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
 from millwright.records import Failure, Opinion, Prediction, ProposedRow, Shadow
-from millwright.registry.signatures import sign_version
+from millwright.registry.signatures import VERSIONS, sign
 from millwright.settings import FILENAME, check_settings, dump_settings
 from millwright.store.files import sealed_folder, write_json
 
@@ -105,7 +105,7 @@ def place_version(project: Project, name: str, **manifest: object) -> None:
     """A sealed and signed version that holds a manifest alone."""
     with sealed_folder(project.kept / "versions" / name) as folder:
         write_json(folder / "manifest.json", {"name": name, **manifest})
-    sign_version(project, name)
+    sign(project, VERSIONS, name)
 
 
 @pytest.fixture(scope="session")

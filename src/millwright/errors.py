@@ -92,10 +92,13 @@ class Unauthorised(MillwrightError):
 
 
 class Forbidden(MillwrightError):
-    """The key of the request may not do this."""
+    """The key of the request may not do this, or it came under another's name."""
 
     status = 403
-    field = "authorization"
+
+    def __init__(self, message: str, field: str = "authorization", value: str | None = None) -> None:
+        super().__init__(message)
+        self.field, self.value = field, value
 
 
 class TryLater(MillwrightError):

@@ -54,6 +54,8 @@ from millwright.train.weak_rows import WeakUse
 from millwright.train.work import truth_of
 from millwright.turns import store_turn
 
+MOST_NAMED = 100  # characters of a file's name in that of a report: systems bear 255 bytes
+
 
 def train(
     project: Project, *, trials: int = 0, progress: Progress = quiet, dataset: Dataset | None = None
@@ -259,7 +261,7 @@ def _cost_of_shards(
 
 def _page_of(data: Path) -> str:
     """What tells the page of a file from those of others, also of others of the same name."""
-    return f"{data.name.split('.')[0]}-{sha256(str(data.resolve()).encode()).hexdigest()[:6]}"
+    return f"{data.name.split('.')[0][:MOST_NAMED]}-{sha256(str(data.resolve()).encode()).hexdigest()[:6]}"
 
 
 def evaluate_rows(model: Trained | SpanModel, rows: Sequence[Row]) -> Evaluation | SpanEvaluation:

@@ -35,6 +35,7 @@ GONE = 410  # a receiver that says so wants no more
 KEPT_DAYS = 30
 SECRET_BYTES = 24
 PREFIX = "whsec_"
+MOST_READ = 1_000  # bytes of the secret's file
 
 
 @dataclass(frozen=True)
@@ -188,16 +189,17 @@ def shown_secret(project: Project) -> str:
 def _secret_file(path: Path) -> str:
     if not path.exists():
         write_secret(path, PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode())
-    return path.read_text(encoding="utf-8")
+    with path.open("rb") as file:
+        return file.read(MOST_READ).decode(errors="replace")
 
 
 def _send(client: httpx.Client, url: str, headers: Mapping[str, str], body: str) -> str | None:
-    """Why a message did not arrive, None if it did."""
+    """Why a message did not arrive, None if it did. What the receiver says but its status is not read."""
     try:
-        answer = client.post(url, content=body.encode(), headers=headers)
+        with client.stream("POST", url, content=body.encode(), headers=headers) as answer:
+            return None if answer.is_success else f"{STATUS}{answer.status_code}"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return type(error).__name__
-    return None if answer.is_success else f"{STATUS}{answer.status_code}"
 
 
 def _after(attempts: int, error: str | None, at: str) -> JsonObject:

@@ -33,7 +33,7 @@ async def say(project: Project, texts: list[str], person: str) -> None:
     app = create_app(project)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             answer = await client.post("/v1/predictions", json={"inputs": texts, "subject": person})
             said = {"prediction": answer.json()["predictions"][0]["id"], "comment": "no canary-comment"}
             assert (await client.post("/v1/feedback", json=said)).status_code == 201

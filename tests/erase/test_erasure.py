@@ -28,6 +28,7 @@ from millwright.privacy.sealed import read_predictions
 from millwright.privacy.signing import public_text
 from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
+from millwright.registry.signatures import BODIES, sign
 from millwright.registry.traffic import current_traffic
 from millwright.registry.versions import (
     CHALLENGER,
@@ -623,6 +624,7 @@ def add_body(project: Project, name: str, rows: list[str], used_by: str | None =
     """A converted body that these rows calibrated, and what says that a version runs it."""
     with sealed_folder(project.kept / "bodies" / name) as folder:
         write_json(folder / "body.json", {"rows": rows})
+    sign(project, BODIES, name)
     if used_by:
         write_runtime(project, RuntimeRecord(used_by, "openvino-int8", name, (), processor(), 1.0))
     return project.kept / "bodies" / name
@@ -638,6 +640,10 @@ def test_bodies_that_the_person_calibrated_go_with_what_says_to_use_them(desk):
     assert receipt["bodies_deleted"] == ["aa-int8"]
     assert (gone.exists(), kept.exists()) == (False, True)
     assert read_runtime(desk, "v2").body is None
+    signed = sorted(
+        path.relative_to(desk.kept / "signatures") for path in desk.kept.rglob("signatures/**/*.json")
+    )
+    assert [str(path) for path in signed] == ["bodies/bb-int8.json", "runtimes/v2.json", "v2.json"]
 
 
 def test_bodies_with_weights_that_the_person_taught_go(tmp_path, tuned_folder):

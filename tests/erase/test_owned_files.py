@@ -91,6 +91,33 @@ def test_a_file_that_cannot_be_cut_surely_is_left_as_it_is(tmp_path):
     assert path.read_text() == UNSURE
 
 
+def test_behind_a_link_the_file_itself_loses_the_rows(tmp_path):
+    real, link = tmp_path / "deep" / "any-name", tmp_path / "rows.csv"
+    real.parent.mkdir()
+    real.write_bytes(CONTENTS["a.csv"])
+    link.symlink_to(real)
+    assert without_subjects(link, "who", "who1".__eq__) == Rewritten(4, True)
+    assert link.is_symlink()
+    assert b"who1" not in real.read_bytes()
+    assert [path.name for path in real.parent.iterdir()] == ["any-name"]
+
+
+def test_a_file_that_has_another_name_is_not_called_clean(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(CONTENTS["a.csv"])
+    (tmp_path / "copy.csv").hardlink_to(path)
+    assert without_subjects(path, "who", "who1".__eq__) == Rewritten(4, False)
+    assert path.read_bytes() == CONTENTS["a.csv"]
+
+
+def test_who_could_not_read_the_file_cannot_read_the_new_one(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(CONTENTS["a.csv"])
+    path.chmod(0o600)
+    without_subjects(path, "who", "who1".__eq__)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize("name", ["a.csv", "quoted.tsv", "wide.csv", "packed.csv.gz", "a.jsonl", "a.parquet"])
 def test_of_a_file_with_rows_of_the_person_alone_the_header_stays(tmp_path, name):
     path = tmp_path / name

@@ -48,7 +48,7 @@ async def use(project: Project) -> None:
     app = create_app(project)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             for number in range(9):
                 body = {
                     "inputs": [f"canary-said lost card number {number}"],

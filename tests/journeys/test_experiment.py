@@ -64,7 +64,7 @@ def served(project: Project, load: Load, users: int = USERS) -> tuple[dict[str, 
         app: FastAPI = create_app(project, load)
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 seen = await live(client, range(users))
                 await asyncio.to_thread(review, project, hour(24))
                 (shown,) = (await client.get("/v1/experiments")).json()["experiments"]
@@ -147,7 +147,7 @@ def test_requests_without_a_subject_are_drawn_one_by_one(project):
         app = create_app(project, learned_is("v2"))
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 for _ in range(40):
                     answer = await client.post("/v1/predictions", json={"inputs": ["code", "card"]})
                     versions.append({one["version"] for one in answer.json()["predictions"]})

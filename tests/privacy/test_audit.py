@@ -107,6 +107,8 @@ def test_an_anchor_that_was_changed_or_signed_by_another_is_refused(logged, tmp_
             check_anchor(audit_file(logged), bad, key)
     with pytest.raises(BadInput, match="no audit anchor"):
         check_anchor(audit_file(logged), {"kind": "receipt"}, None)
+    with pytest.raises(BadInput, match="no audit anchor"):
+        check_anchor(audit_file(logged), [], None)
     with pytest.raises(BadInput, match="not a public key"):
         is_signed(anchor, "key")
 

@@ -4,9 +4,11 @@ import base64
 import gc
 import json
 import os
+import resource
 import stat
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -46,6 +48,17 @@ def test_what_is_no_key_is_refused_without_being_repeated(tmp_path, content, mon
     with pytest.raises(BadInput, match="64 hex digits") as refused:
         read_master_key("env:OUR_KEY", tmp_path)
     assert not content or content not in str(refused.value)
+
+
+def test_a_device_without_end_is_not_read_as_a_key(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 500_000_000, hard))
+    try:
+        with pytest.raises(BadInput, match="/dev/zero"):
+            read_master_key("file:/dev/zero", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 @pytest.mark.parametrize("spec", ["master.key", "file:", "kms:x", "transit:vault/desk", "transit:https://v/"])

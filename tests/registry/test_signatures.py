@@ -9,7 +9,7 @@ from millwright.errors import Corrupt, NotFound
 from millwright.privacy.audit import read_audit
 from millwright.project import Project
 from millwright.registry.classifiers import load_classifier
-from millwright.registry.signatures import sign_version, verify_version
+from millwright.registry.signatures import VERSIONS, sign, verify_version
 from millwright.registry.versions import promote
 from millwright.serve.loading import Loader
 from millwright.store.files import SEAL, sealed_folder, sha256_file
@@ -80,8 +80,8 @@ def test_without_the_master_key_nobody_can_tell_whose_signature_it_is(project):
 
 
 def test_signing_again_is_fine(project):
-    sign_version(project, "v1")
+    sign(project, VERSIONS, "v1")
     with sealed_folder(project.kept / "versions" / "v9") as folder:
         (folder / "x").write_text("x")
-    sign_version(project, "v9")
+    sign(project, VERSIONS, "v9")
     assert verify_version(project, "v9").name == "v9"

@@ -40,6 +40,25 @@ def bearer(token: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost", 200), ("localhost:8000", 200), ("127.0.0.1:8000", 200), ("[::1]:8000", 200),
+     ("10.0.0.7", 200), ("LOCALHOST", 200), ("evil.example", 403), ("evil.example:8000", 403),
+     ("127.0.0.1.evil.example", 403), ("localhost@evil.example", 403), ("evil.example#localhost", 403)],
+)  # fmt: skip
+def test_without_a_key_no_page_gets_in_by_a_name_of_its_own_that_it_points_here(project, host, status):
+    """What DNS rebinding does: to the browser the page and this machine are then one site."""
+    body = {"inputs": ["card lost"]}
+    answer = ask(project, "POST", "/v1/predictions", json=body, headers={"host": host})
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["error"]["field"] == "host"
+        assert answer.json()["error"]["remedy"].startswith("make a key with `millwright keys create`")
+    _, key = create_key(project, "website", ["predict"])
+    behind_a_proxy = {**bearer(key), "host": host}
+    assert ask(project, "POST", "/v1/predictions", json=body, headers=behind_a_proxy).status_code == 200
+
+
+@pytest.mark.parametrize(
     ("method", "path", "scope"),
     [
         ("POST", "/v1/predictions", "predict"),

@@ -1,11 +1,13 @@
 """The OWASP API Security Top 10 (2023), each risk tried over every route of the service.
 
-The tenth, unsafe consumption of other APIs, is tried in tests/test_webhooks.py: of an answer the status alone
-counts, and no redirect is followed. A route that is not in SCOPES fails the first test: whoever
+A route that is not in SCOPES fails the first test: whoever
 adds one says who may use it.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import httpx
 import pytest
@@ -14,6 +16,8 @@ from fastapi import FastAPI
 from millwright.privacy.access import SCOPES as ALL_SCOPES
 from millwright.privacy.access import create_key
 from millwright.project import Project
+from millwright.settings import change_settings
+from millwright.webhooks import DECISION, announce, deliver, list_messages
 from tests.conftest import csv_of, desk_rows
 from tests.serve.tiny import serving
 from tests.surfaces.test_access import bearer
@@ -111,12 +115,15 @@ def test_api3_no_request_may_set_what_it_is_not_asked_for(project):
 
 
 def test_api4_no_route_takes_a_body_without_end(project):
+    _, key = create_key(project, "officer", ["admin", "unmask"])
+
     async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
         huge = b'{"inputs": ["' + b"x" * (project.settings.serve.max_body_bytes + 1) + b'"]}'
         for method, path in operations(app):
-            if method == "POST" and SCOPES[path] not in ("admin", "unmask"):
-                answer = await client.post(path, content=huge, headers={"content-type": "application/json"})
-                assert answer.status_code == 413, path
+            answer = await client.request(
+                method, path, content=huge, headers={"content-type": "application/json", **bearer(key)}
+            )
+            assert answer.status_code == 413, path
 
     run(project, scenario)
 
@@ -168,3 +175,49 @@ def test_api9_every_route_stands_in_the_pages_that_describe_them(project):
         assert there - pages <= described
 
     run(project, scenario)
+
+
+@contextmanager
+def receiver(answer: bytes) -> Iterator[tuple[str, list[str]]]:
+    """A receiver of webhooks with an answer of its own, and the paths that it was asked for."""
+    asked: list[str] = []
+
+    class Hostile(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["content-length"]))
+            with suppress(OSError):
+                self.wfile.write(answer)
+                while answer.endswith(b"..."):
+                    self.wfile.write(b"x" * 65_536)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/hook", asked
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n", "status 302"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n...", None),
+        (b"HTTP/1.1 500 No\r\n\r\n...", "status 500"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nzzzz", None),
+        (b"\x00\xff not HTTP\r\n\r\n", "RemoteProtocolError"),
+    ],
+    ids=["redirect", "without end", "refusal without end", "broken gzip", "no HTTP"],
+)
+def test_api10_of_what_a_receiver_answers_the_status_alone_is_read(project, answer, error):
+    with receiver(answer) as (url, asked):
+        told = Project(project.folder, change_settings(project.settings, "webhooks", urls=[url]))
+        with told.database.begin() as connection:
+            announce(told, connection, DECISION, {})
+        deliver(told)
+        assert asked == ["/hook"]
+    (message,) = list_messages(told)
+    assert message.error == error

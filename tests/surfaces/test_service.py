@@ -47,7 +47,7 @@ def run(project: Project, scenario: Scenario, load: Load = lambda name: Tiny()) 
         app = create_app(project, load)
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 yield client, app
 
     async def whole() -> None:

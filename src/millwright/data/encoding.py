@@ -44,7 +44,7 @@ def file_blocks(path: Path, size: int, seen: Callable[[float], object]) -> Itera
     Raises:
         BadInput: the file is gzipped and damaged.
     """
-    total = path.stat().st_size
+    total = path.stat().st_size or 1  # files of /proc say that they have nothing
     with path.open("rb") as raw:
         is_packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)

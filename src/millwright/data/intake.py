@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from os.path import isfile
 from pathlib import Path
 
 import polars as pl
@@ -131,7 +132,7 @@ def _clean_labels(drafts: pl.DataFrame) -> dict[str, int]:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    return path.stat().st_size if isfile(path) else 0
 
 
 def checked_pieces(

@@ -5,6 +5,7 @@ Knows nothing of which column means what. Rows count from 1, the header not incl
 
 import io
 from collections.abc import Callable, Iterable, Iterator
+from os.path import isfile
 from pathlib import Path
 
 import polars as pl
@@ -75,7 +76,7 @@ def stream_table(
         NoRows: it is empty or has only a header; this is known after its pieces.
         BadInput: it is not what its ending says.
     """
-    if not path.is_file():
+    if not isfile(path):  # unlike Path.is_file, it bears a name that is too long
         raise NotFound(f"no file {path}; check the path")
     ending = ending_of(path)
     if not any(block.strip() for block in file_blocks(path, size, ignore)):

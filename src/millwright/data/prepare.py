@@ -7,6 +7,7 @@ number and reason. Reports refer to rows by file and number, never by their text
 
 from collections import Counter
 from collections.abc import Iterator
+from os.path import isfile
 
 import numpy as np
 import polars as pl
@@ -105,7 +106,7 @@ def prepare(project: Project, *, progress: Progress = quiet) -> Dataset:
 def _count_parts(project: Project) -> int:
     data = project.settings.data
     paths = [project.folder / name for name in (*data.files, *data.test_files)]
-    sizes = [path.stat().st_size * _UNPACKED.get(path.suffix.lower(), 1) for path in paths if path.is_file()]
+    sizes = [path.stat().st_size * _UNPACKED.get(path.suffix.lower(), 1) for path in paths if isfile(path)]
     return min(MOST_PARTS, 1 + sum(sizes) // PART_BYTES)
 
 

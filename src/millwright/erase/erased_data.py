@@ -6,6 +6,7 @@ Each is done once for everyone who is erased, and noted for each of them alone.
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 
 from sqlalchemy import delete
@@ -19,6 +20,7 @@ from millwright.erase.work import Case, Work
 from millwright.privacy.receipts import make_tombstone
 from millwright.privacy.tombstones import delete_said
 from millwright.project import Project
+from millwright.registry.signatures import BODIES, RUNTIMES, drop_signature
 from millwright.registry.versions import DATASET, note_retired
 from millwright.store.database import now
 from millwright.store.files import read_json, sha256_file, storing
@@ -66,10 +68,10 @@ def erase_files(work: Work) -> None:
 
 def _erase_leftovers(project: Project) -> None:
     for name in (*project.settings.data.files, *project.settings.data.test_files, *weak_files(project)):
-        folder = (project.folder / name).parent
-        if is_owned(project, folder):
-            left = [*folder.glob(f".{Path(name).name}.*.part"), *folder.glob(f"{ERASING}*")]
-            _remove_all(left)
+        for path in {project.folder / name, (project.folder / name).resolve()}:
+            if is_owned(project, path.parent):
+                left = path.parent.glob(f".{escape(path.name)}.*.part")
+                _remove_all([*left, *path.parent.glob(f"{ERASING}*")])
     for part in ("datasets", "versions", "bodies", "runtimes", "cache", "cache/*"):
         _remove_all([*project.kept.glob(f"{part}/.*.part"), *project.kept.glob(f"{part}/.*.erased")])
     with spilling(project.kept):
@@ -119,10 +121,12 @@ def erase_cache(work: Work) -> None:
 def erase_bodies(work: Work) -> None:
     """Delete converted networks that the people's rows calibrated or taught, and what says to use them."""
     for name in sorted({name for case in work.cases for name in case.record["found"]["bodies"]}):
-        for path in (work.project.kept / "runtimes").glob("*/runtime.json"):
+        for path in (work.project.kept / RUNTIMES).glob("*/runtime.json"):
             if read_json(path)["body"] == name:
                 remove(path.parent)
-        remove(work.project.kept / "bodies" / name)
+                drop_signature(work.project, RUNTIMES, path.parent.name)
+        remove(work.project.kept / BODIES / name)
+        drop_signature(work.project, BODIES, name)
 
 
 def erase_datasets(work: Work) -> None:

@@ -15,7 +15,7 @@ from millwright.experiment.plans import running
 from millwright.experiment.rollout import stop
 from millwright.project import Project
 from millwright.records import JsonObject
-from millwright.registry.signatures import drop_signature
+from millwright.registry.signatures import RUNTIMES, VERSIONS, drop_signature
 from millwright.registry.traffic import current_traffic
 from millwright.registry.versions import (
     CHALLENGER,
@@ -137,8 +137,9 @@ def erase_versions(work: Work) -> None:
             retire(connection, name, about["successor"], cases[0].id)
         erase_reports_of(work, name, cases)
         remove(work.project.kept / "versions" / name)
-        drop_signature(work.project, name)
-        remove(work.project.kept / "runtimes" / name)
+        drop_signature(work.project, VERSIONS, name)
+        remove(work.project.kept / RUNTIMES / name)
+        drop_signature(work.project, RUNTIMES, name)
 
 
 def _said_of(version: str, cases: Sequence[Case]) -> list[JsonObject]:

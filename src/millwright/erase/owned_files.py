@@ -75,7 +75,8 @@ def without_subjects(path: Path, column: str, is_whose: IsWhose) -> Rewritten:
     """Write a file anew without the rows of some people.
 
     Args:
-        path: a labelled file.
+        path: a labelled file, or a link to one; a file with hard links besides is left as it is, since those
+            would keep the rows.
         column: the one that names people.
         is_whose: whether a cell of it names one of those who are to go.
 
@@ -89,10 +90,10 @@ def without_subjects(path: Path, column: str, is_whose: IsWhose) -> Rewritten:
     numbers = set(_numbers(table, column, is_whose))
     if not numbers:
         return Rewritten(0, True)
-    content = _without(path, numbers)
+    content = _without(path, numbers) if path.stat().st_nlink == 1 else None
     if content is None or not _is_the_rest(path, content, table, numbers):
         return Rewritten(len(numbers), False)
-    write_bytes(path, content)
+    write_bytes(path.resolve(), content)
     return Rewritten(len(numbers), True)
 
 

@@ -182,6 +182,11 @@ class Guard:
         """True if keys should be read again."""
         return self.clock() - self._read_at >= READ_SECONDS
 
+    @property
+    def is_open(self) -> bool:
+        """True where no key was ever made, so that requests need none."""
+        return not self._keys
+
     def read(self) -> None:
         """Read the keys from the database; note there, now and then, when each was used last."""
         read_at = self.clock()

@@ -151,7 +151,11 @@ def check_anchor(path: Path, anchor: JsonObject, public_key: str | None) -> Chai
         BadInput: the anchor is not one, or its signature is not that key's.
         Corrupt: the log is broken, was cut, or was written anew since.
     """
-    if anchor.get("kind") != "audit anchor" or anchor.get("format") != ANCHOR_FORMAT:
+    if (
+        not isinstance(anchor, dict)
+        or anchor.get("kind") != "audit anchor"
+        or anchor.get("format") != ANCHOR_FORMAT
+    ):
         raise BadInput("the file is no audit anchor; pass one that `millwright audit anchor` wrote")
     if not is_signed(anchor, public_key):
         raise BadInput(

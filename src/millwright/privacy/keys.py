@@ -13,6 +13,7 @@ import threading
 import unicodedata
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from os.path import exists
 from pathlib import Path
 from uuid import uuid4
 
@@ -347,7 +348,7 @@ def make_key_store(path: Path, master: MasterKey) -> None:
 
 def has_key_store(path: Path) -> bool:
     """True if a key store was made at `path` and not only begun."""
-    if not path.exists():
+    if not exists(path):  # unlike Path.exists, it bears a name that is too long
         return False
     engine = connect_to(path)
     try:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from os.path import isdir
 
 from millwright.modalities.places import Edit, Round, clean_with_edits
 from millwright.privacy.detect import Detector, detector
@@ -180,7 +181,7 @@ def masker(project: Project, *, reversible: bool = False) -> Masker:
 def names_of(project: Project) -> bool | str:
     """What finds names, as `privacy.names` says; a folder in the project by its whole path."""
     names = project.settings.privacy.names
-    if isinstance(names, str) and (project.folder / names).is_dir():
+    if isinstance(names, str) and isdir(project.folder / names):
         return str(project.folder / names)
     return names
 

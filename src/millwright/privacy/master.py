@@ -25,6 +25,7 @@ from millwright.store.files import write_secret
 
 KEY_BYTES, NONCE_BYTES = 32, 12
 TRANSIT_SECONDS = 10.0
+MOST_READ = 1_000  # bytes of a key's file
 FORMS = f'"file:PATH", "env:NAME" or "transit:https://HOST:PORT/KEY", or {FORM}'
 
 
@@ -177,7 +178,8 @@ def decrypt(key: AESGCM, sealed: bytes, about: bytes) -> bytes:
 
 def _read_file(path: Path) -> bytes:
     try:
-        mode, content = path.stat().st_mode, path.read_text(encoding="ascii")
+        with path.open("rb") as file:  # what is read is bounded: a device has no end
+            mode, content = os.fstat(file.fileno()).st_mode, file.read(MOST_READ).decode("ascii")
     except FileNotFoundError:
         raise NotFound(
             f"no master key at {path}; put it back from where you keep it: without it nothing can be read"

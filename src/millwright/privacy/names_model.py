@@ -136,9 +136,12 @@ def _read(name: str, is_local: bool) -> tuple[Any, Collection[str], Any]:
     from transformers import AutoModelForTokenClassification, AutoTokenizer
 
     model, loading = AutoModelForTokenClassification.from_pretrained(
-        name, use_safetensors=True, dtype=torch.float32, output_loading_info=True, local_files_only=is_local
+        name, use_safetensors=True, dtype=torch.float32, output_loading_info=True,
+        local_files_only=is_local, trust_remote_code=False,
+    )  # fmt: skip
+    tokenizer = AutoTokenizer.from_pretrained(
+        name, use_fast=True, local_files_only=is_local, trust_remote_code=False
     )
-    tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, local_files_only=is_local)
     return model, loading["missing_keys"], tokenizer
 
 

@@ -16,7 +16,7 @@ from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.budget import spend
 from millwright.registry.card import model_card
-from millwright.registry.signatures import drop_signature, sign_version, verify_version
+from millwright.registry.signatures import VERSIONS, drop_signature, sign, verify_version
 from millwright.registry.versions import VersionInfo, resolve, retired_versions
 from millwright.settings import SPANS
 from millwright.store.database import now
@@ -107,12 +107,12 @@ def register(
             write_text(folder / "README.md", model_card(manifest))
         row = {key: getattr(info, key) for key in versions.columns.keys()}  # noqa: SIM118, not a dict
         try:
-            sign_version(project, info.name)
+            sign(project, VERSIONS, info.name)
             with project.database.begin() as connection:
                 connection.execute(insert(versions).values(**row))
         except (MillwrightError, SQLAlchemyError):
             shutil.rmtree(target)
-            drop_signature(project, info.name)
+            drop_signature(project, VERSIONS, info.name)
             raise
     return info
 

@@ -81,6 +81,8 @@ def import_labels(project: Project, path: Path, tool: str) -> int:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise NotFound(f"no file {path}; check the path") from None
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}); check the path") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BadInput(f"{path} is not JSON in UTF-8 ({error}); export it again") from None
     known = {item.id: item.reason for item in (*read_queue(project), *gold_items(project))}

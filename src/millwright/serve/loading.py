@@ -14,11 +14,11 @@ from tokenizers import Tokenizer
 from millwright.errors import BadInput, Corrupt, MissingExtra
 from millwright.project import Project
 from millwright.records import JsonObject
-from millwright.registry.signatures import verify_version
+from millwright.registry.signatures import BODIES, RUNTIMES, verify_signed, verify_version
 from millwright.registry.versions import resolve
 from millwright.serve.engine import Answering, Body
 from millwright.serve.openvino_body import OpenVinoBody
-from millwright.serve.runtime_record import TORCH, RuntimeRecord, body_folder, processor, read_runtime
+from millwright.serve.runtime_record import TORCH, RuntimeRecord, processor, read_runtime
 from millwright.serve.served import Served, ServedShards
 from millwright.settings import SPANS
 from millwright.store.files import read_json
@@ -48,7 +48,8 @@ class Loader:
         Raises:
             NotFound: no such version.
             BadInput: its task is not the project's.
-            Corrupt: a file of it was truncated, edited, added or removed; the message names the file.
+            Corrupt: a file of it, or of its runtime, was truncated, edited, added or removed, or is not what
+                this project signed; the message names it.
         """
         version = resolve(self.project, name)
         folder = verify_version(self.project, version)
@@ -62,6 +63,10 @@ class Loader:
         if has_spans:
             return self._spans(folder)
         record = read_runtime(self.project, version)
+        if record is None and (self.project.kept / RUNTIMES / version).exists():
+            log.warning(
+                "how %s runs here was not signed; PyTorch serves it until it is promoted again", version
+            )
         body, runtime = self._body(folder, record)
         labels, temperature = tuple(about["labels"]), float(about["temperature"])
         if "shards" in about:
@@ -117,6 +122,5 @@ def _converted(project: Project, folder: Path, record: RuntimeRecord) -> OpenVin
     assert record.body is not None
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
-    return OpenVinoBody(
-        body_folder(project, record.body), tokenizer, record.runtime.removeprefix("openvino-")
-    )
+    body = verify_signed(project, BODIES, record.body)
+    return OpenVinoBody(body, tokenizer, record.runtime.removeprefix("openvino-"))

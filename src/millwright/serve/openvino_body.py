@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from millwright.errors import Corrupt, MissingExtra, one_of
 from millwright.modalities.text import bare
-from millwright.store.files import read_json, verify
+from millwright.store.files import read_json
 
 BODY_FORMAT = 1
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "int8": "bf16"}  # int8: what is not quantised runs so
@@ -30,15 +30,14 @@ class OpenVinoBody:
         """Load and compile.
 
         Args:
-            folder: the sealed folder that `convert.py` wrote: model.xml, model.bin, body.json.
+            folder: what `convert.py` wrote, verified: model.xml, model.bin, body.json.
             tokenizer: cuts, and does not pad.
             precision: a key of PRECISIONS.
 
         Raises:
-            Corrupt: a file of the folder was changed, or it has an unknown format.
+            Corrupt: it has an unknown format.
             MissingExtra: OpenVINO is not installed.
         """
-        verify(folder)
         about = read_json(folder / "body.json")
         if about.get("format") != BODY_FORMAT:
             raise Corrupt(

@@ -1,4 +1,7 @@
-"""What was measured of the ways to run a version, and which was chosen: `.millwright/runtimes/VERSION/`."""
+"""What was measured of the ways to run a version, and which was chosen: `.millwright/runtimes/VERSION/`.
+
+Records and the converted bodies that they name are signed, as versions are.
+"""
 
 import platform
 import shutil
@@ -7,7 +10,15 @@ from pathlib import Path
 
 from millwright.errors import Corrupt
 from millwright.project import Project
-from millwright.store.files import read_json, sealed_folder, verify, write_json
+from millwright.registry.signatures import (
+    BODIES,
+    RUNTIMES,
+    drop_signature,
+    has_signature,
+    sign,
+    verify_signed,
+)
+from millwright.store.files import read_json, sealed_folder, write_json
 
 RUNTIME_FORMAT = 1
 TORCH = "torch"
@@ -49,15 +60,19 @@ class RuntimeRecord:
 
 
 def write_runtime(project: Project, record: RuntimeRecord) -> None:
-    """Keep a record in place of an older one of the same version."""
+    """Keep a record in place of an older one of the same version, and sign it."""
     folder = _folder(project, record.version)
+    drop_signature(project, RUNTIMES, record.version)  # first: a signature must never stand by another record
     shutil.rmtree(folder, ignore_errors=True)
     with sealed_folder(folder) as target:
         write_json(target / "runtime.json", {"format": RUNTIME_FORMAT, **asdict(record)})
+    sign(project, RUNTIMES, record.version)
 
 
 def read_runtime(project: Project, version: str) -> RuntimeRecord | None:
-    """The record of a version; None if its runtimes were never measured.
+    """The record of a version; None if its runtimes were never measured, or nobody signed what was.
+
+    Earlier releases signed no records; without one a version is served by PyTorch.
 
     Args:
         project: an open project.
@@ -67,12 +82,12 @@ def read_runtime(project: Project, version: str) -> RuntimeRecord | None:
         The record.
 
     Raises:
-        Corrupt: it was changed, or has an unknown format.
+        Corrupt: it is not what this project signed, or has an unknown format.
+        NotFound: the master key is missing, so nobody can tell who signed it.
     """
-    folder = _folder(project, version)
-    if not folder.exists():
+    if not (_folder(project, version).exists() and has_signature(project, RUNTIMES, version)):
         return None
-    verify(folder)
+    folder = verify_signed(project, RUNTIMES, version)
     tree = read_json(folder / "runtime.json")
     if tree.pop("format", None) != RUNTIME_FORMAT:
         raise Corrupt(f"{folder / 'runtime.json'} has an unknown format; promote {version} again")
@@ -80,18 +95,21 @@ def read_runtime(project: Project, version: str) -> RuntimeRecord | None:
 
 
 def is_measured(project: Project, version: str) -> bool:
-    """True if a version's runtimes were measured on this processor, and the settings want what was chosen."""
-    record = read_runtime(project, version)
+    """True if a version's runtimes were measured on this processor, and the settings want what was chosen.
+
+    What is not as it was signed was not measured, so that the next promotion makes it anew.
+    """
+    try:
+        record = read_runtime(project, version)
+        if record is not None and record.body is not None:
+            verify_signed(project, BODIES, record.body)
+    except Corrupt:
+        return False
     wanted = project.settings.serve.runtime
     if record is None or record.processor != processor():
         return False
     was_timed = any(one.texts_per_second for one in record.candidates)
     return wanted == record.runtime or (wanted == "auto" and was_timed)
-
-
-def body_folder(project: Project, body: str) -> Path:
-    """Where a converted body stands; versions that differ in their heads alone share it."""
-    return project.kept / "bodies" / body
 
 
 def processor() -> str:
@@ -104,4 +122,4 @@ def processor() -> str:
 
 
 def _folder(project: Project, version: str) -> Path:
-    return project.kept / "runtimes" / version
+    return project.kept / RUNTIMES / version

@@ -10,6 +10,7 @@ body is the backbone's; what a runtime says is run each time.
 Shape suffixes: N rows, M validation rows, D features, C labels.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Row
 from millwright.registry.classifiers import load_model
+from millwright.registry.signatures import BODIES, sign, verify_signed
 from millwright.registry.versions import CHAMPION, alias, version_manifest
 from millwright.serve.convert import convert_body, in_float32, quantise_body
 from millwright.serve.engine import Body
@@ -33,7 +35,6 @@ from millwright.serve.runtime_record import (
     TORCH,
     Candidate,
     RuntimeRecord,
-    body_folder,
     processor,
     read_runtime,
     write_runtime,
@@ -251,13 +252,19 @@ def _judged(candidate: Candidate, body: Body, classifier: Trained, judge: _Judge
 def _body(project: Project, classifier: Trained, dataset: Dataset, name: str) -> Body:
     if name == TORCH:
         return TorchBody(classifier)
-    folder = body_folder(project, _body_name(classifier, name))
     if name == "openvino-int8" and classifier.method in PRIVATE:
         raise BadInput("its scales would be taken from rows, which differential privacy does not allow")
-    if name == "openvino-int8":
-        quantise_body(classifier, dataset.split("train"), folder)
-    else:
-        convert_body(classifier, folder)
+    body = _body_name(classifier, name)
+    try:
+        folder = verify_signed(project, BODIES, body)
+    except Corrupt:  # it was never made, its making was interrupted, or somebody changed it
+        folder = project.kept / BODIES / body
+        shutil.rmtree(folder, ignore_errors=True)
+        if name == "openvino-int8":
+            quantise_body(classifier, dataset.split("train"), folder)
+        else:
+            convert_body(classifier, folder)
+        sign(project, BODIES, body)
     return OpenVinoBody(folder, classifier.backbone.tokenizer, name.removeprefix("openvino-"))
 
 

@@ -27,7 +27,7 @@ def sha256_file(path: Path) -> str:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that readers see the old content or the new, never a part.
+    """Write a file so that readers see the old content or the new, never a part; who may read it stays so.
 
     Args:
         path: the file; its folder is made if missing.
@@ -41,6 +41,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
         try:
             with temporary.open("wb") as file:
+                if path.exists():
+                    os.chmod(file.fileno(), path.stat().st_mode & 0o777)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -88,12 +90,14 @@ def read_json(path: Path) -> Any:
         What stands in it.
 
     Raises:
-        Corrupt: it is missing or is not JSON.
+        Corrupt: it is missing, cannot be read or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Corrupt(f"{path} is missing; restore it from a backup or make it again") from None
+    except OSError as error:
+        raise Corrupt(f"{path} cannot be read ({error.strerror}); check the path") from None
     except ValueError as error:
         raise Corrupt(f"{path} is damaged ({error}); restore it from a backup or make it again") from None
 

@@ -9,15 +9,18 @@ import re
 import time
 import traceback
 from collections.abc import Mapping
+from ipaddress import ip_address
 from secrets import token_hex
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from millwright.errors import MillwrightError, TooLarge
+from millwright.errors import Forbidden, MillwrightError, TooLarge
 from millwright.privacy.access import ADMIN, UNMASK, Guard
 from millwright.surfaces.metrics import Metrics
 from millwright.surfaces.refusals import fault, refusal
 
+_HOST = re.compile(r"[A-Za-z0-9.\-_]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 OPEN = {"/healthz", "/readyz"}  # a supervisor that asks whether the process lives needs no key
 NEEDED = {  # by how a path begins; other routes want any key
@@ -55,6 +58,7 @@ class Door:
         *,
         guard: Guard,
         direct: Mapping[tuple[str, str], ASGIApp],
+        any_host: bool,
     ) -> None:
         """Stand before an application.
 
@@ -64,10 +68,12 @@ class Door:
             metrics: what requests are counted in.
             guard: who says which key opens what.
             direct: what answers a method and a path without the application's router.
+            any_host: whether to answer under any name where no key is needed.
         """
         self.app = app
         self.guard = guard
         self.direct = direct
+        self.any_host = any_host
         self.max_body_bytes = max_body_bytes
         self.metrics = metrics
 
@@ -121,6 +127,8 @@ class Door:
         try:
             if self.guard.is_stale:
                 await asyncio.to_thread(self.guard.read)
+            if self.guard.is_open and not self.any_host:
+                _check_host(headers.get(b"host", b"").decode("latin-1"))
             key = self.guard.check(given, _needed(path))
             scope["api_key"] = key and key.id
         except MillwrightError as error:  # also that the keys cannot be read: then nobody comes in
@@ -171,6 +179,27 @@ class _Replay:
 def _needed(path: str) -> str:
     """The scope that a path wants, "" if any key will do."""
     return next((scope for start, scope in NEEDED.items() if path.startswith(start)), "")
+
+
+def _check_host(given: str) -> None:
+    """Refuse a name that is not this machine's: whoever owns it may point it here and ask from a browser."""
+    host = urlsplit(f"//{given}").hostname if _HOST.fullmatch(given) else None
+    if not given or (host is not None and (host == "localhost" or _is_address(host))):
+        return
+    raise Forbidden(
+        "without a key this machine is answered alone, by an address or as localhost; make a key with "
+        "`millwright keys create`, or pass --without-keys",
+        "host",
+        given[:100],
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _id_of(given: bytes | None) -> bytes:

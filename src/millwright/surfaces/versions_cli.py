@@ -101,13 +101,14 @@ def sign(
     """
     opened = open_at(project)
     from millwright.privacy.audit import record
-    from millwright.registry.signatures import sign_version
+    from millwright.registry.signatures import VERSIONS
+    from millwright.registry.signatures import sign as sign_sealed
     from millwright.registry.versions import resolve
     from millwright.store.files import verify
 
     name = resolve(opened, version)
     verify(opened.kept / "versions" / name)
-    sign_version(opened, name)
+    sign_sealed(opened, VERSIONS, name)
     record(opened, "signed", details={"version": name})
     if json:
         screen.show_json({"signed": name})

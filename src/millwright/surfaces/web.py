@@ -65,7 +65,12 @@ class Tls:
 
 
 def create_app(
-    project: Project, load: Load | None = None, *, turns: bool = False, max_membership: float | None = None
+    project: Project,
+    load: Load | None = None,
+    *,
+    turns: bool = False,
+    max_membership: float | None = None,
+    any_host: bool = False,
 ) -> FastAPI:
     """The service over a project.
 
@@ -74,6 +79,7 @@ def create_app(
         load: makes a model of a version's name; the registry's own when not given.
         turns: whether to keep the wheel turning, too.
         max_membership: as of a turn; None audits no challenger.
+        any_host: whether to answer under any name where no key is needed, not as localhost alone.
 
     Returns:
         The application; it loads champion and challenger when it starts.
@@ -103,7 +109,9 @@ def create_app(
     app.state.service = service
     direct = _add_predictions(app, service)
     limit = service.limits.max_body_bytes
-    app.door = Door(app.inside, limit, service.metrics, guard=Guard(project), direct=direct)
+    app.door = Door(
+        app.inside, limit, service.metrics, guard=Guard(project), direct=direct, any_host=any_host
+    )
     app.include_router(experiments_router(project), responses=REFUSALS)
     app.include_router(reviews_router(project), responses=REFUSALS)
     _add_routes(app, service)
@@ -171,6 +179,7 @@ def serve(
             lambda name: loaded.pop(name) if name in loaded else load(name),
             turns=turns,
             max_membership=max_membership,
+            any_host=without_keys,
         )
         shown = f"[{host}]" if ":" in host else host
         config = uvicorn.Config(

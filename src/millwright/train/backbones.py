@@ -98,9 +98,11 @@ def _read(source: str, is_local: bool) -> tuple[Any, Iterable[str], Any]:
     """Encoder, names of weights that it lacks, tokenizer; of a folder, or of what was or may be fetched."""
     model, loading = AutoModel.from_pretrained(
         source, use_safetensors=True, dtype=torch.float32, output_loading_info=True,
-        local_files_only=is_local,
+        local_files_only=is_local, trust_remote_code=False,
     )  # fmt: skip
-    tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, local_files_only=is_local)
+    tokenizer = AutoTokenizer.from_pretrained(
+        source, use_fast=True, local_files_only=is_local, trust_remote_code=False
+    )
     return model, loading["missing_keys"], tokenizer
 
 

@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -76,7 +77,7 @@ def open_functions(paths: Sequence[Path]) -> list[LabellingFunction]:
     """
     found: dict[str, LabellingFunction] = {}
     for path in paths:
-        if not path.is_file():
+        if not isfile(path):  # unlike Path.is_file, it bears a name that is too long
             raise NotFound(f"no file {path}; check the path")
         if path.suffix.lower() not in ENDINGS:
             raise BadInput(
