@@ -29,6 +29,7 @@ from millwright.registry.versions import CHALLENGER, CHAMPION, list_versions
 from millwright.runner.lead import Leading
 from millwright.serve.engine import Answering, Engine, Limits
 from millwright.serve.exposure import Exposure, expose
+from millwright.serve.garbage import set_aside, take_back
 from millwright.serve.journal import Journal
 from millwright.settings import SPANS, ServeSection
 from millwright.store.database import now
@@ -99,6 +100,7 @@ class Service:
         await self.engine.stop()
         if self._journal is not None:
             await asyncio.to_thread(self._journal.close)
+        take_back()
 
     async def refresh(self) -> None:
         """Load what champion and challenger mean now and swap it in; requests under way keep theirs.
@@ -125,8 +127,11 @@ class Service:
                 models[name] = models.get(name) or await self._model(name)
             except MillwrightError as error:
                 log.warning("version %s of the experiment is not served: %s", name, error)
+        is_changed = models.keys() != self._models.keys()
         self._models, self._traffic = models, current
         self.engine.swap(models, names)
+        if is_changed:
+            set_aside()
 
     async def predict(self, request: PredictionRequest) -> PredictionsAnswer | SpanPredictionsAnswer:
         """Answer a request and hand its predictions to the journal."""
