@@ -8,7 +8,7 @@ import gc
 
 
 def set_aside() -> None:
-    """Leave all objects that there are now out of collections; what was set aside before is looked at once."""
+    """Leave all objects of now out of collections; what was set aside before is looked at once more."""
     if gc.get_freeze_count():
         gc.unfreeze()
         gc.collect()  # else a version that is no longer served would stay

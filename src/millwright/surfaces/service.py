@@ -5,7 +5,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import replace
 from secrets import token_hex
 
@@ -87,7 +86,7 @@ class Service:
         """Load what the aliases mean, then take requests and follow the aliases."""
         await self.refresh()
         await asyncio.to_thread(lambda: self.vault.keys)  # a missing master key should be known at once
-        self._journal = Journal(self.vault)
+        self._journal = Journal(self.vault, self.metrics.unstored.inc)
         await self.engine.start()
         self._watching = asyncio.create_task(self._watch())
 
@@ -172,10 +171,7 @@ class Service:
             records.append(record)
         hour = records[-1].created_at  # a token is as old as what holds it: an erasure takes both or neither
         used = [replace(token, created_at=hour) for token in tokens.values()]
-        stored = self._open_journal.write(
-            [*used, *records]
-        )  # not waited for: what follows it on disk comes after it
-        stored.add_done_callback(lambda done: self._count_unstored(done, len(records)))
+        self._open_journal.hand_over([*used, *records])  # what follows it on disk comes after it
         self.metrics.predictions.labels(version).inc(len(records))
         if drawn.traffic is not None and self._traffic is not None:
             for name in set(self._traffic.shadows) & set(self._models):
@@ -290,11 +286,7 @@ class Service:
             return
         if not isinstance(error, QueueFull):  # the queue is everybody's
             kind, told = type(error).__name__, (drawn.traffic, drawn.arm, drawn.propensity, drawn.unit)
-            self._open_journal.write([Failure(token_hex(16), *told, subject, kind, now())])
-
-    def _count_unstored(self, done: Future[None], count: int) -> None:
-        if done.exception() is not None:
-            self.metrics.unstored.inc(count)
+            self._open_journal.hand_over([Failure(token_hex(16), *told, subject, kind, now())])
 
     def _checked(
         self, request: PredictionRequest, owner: str | None, tokens: dict[str, VaultToken]

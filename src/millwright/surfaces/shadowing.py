@@ -50,7 +50,7 @@ class Shadowing:
             return
         except Exception as error:  # a shadow that fails is noted, and fails nobody
             kind = type(error).__name__
-            journal.write(
+            journal.hand_over(
                 [Shadow(token_hex(16), one.id, name, None, None, None, kind, now()) for one in records]
             )
             return
@@ -59,4 +59,4 @@ class Shadowing:
             best = int(probability_C.argmax())
             said = (model.labels[best], float(probability_C[best]), seconds)
             made.append(Shadow(token_hex(16), record.id, name, *said, None, now()))
-        journal.write(made)
+        journal.hand_over(made)
