@@ -9,12 +9,12 @@ import re
 import time
 import traceback
 from collections.abc import Mapping
-from secrets import token_hex
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millwright.errors import MillwrightError, TooLarge
 from millwright.privacy.access import ADMIN, UNMASK, Guard
+from millwright.serve.ids import new_id
 from millwright.surfaces.metrics import Metrics
 from millwright.surfaces.refusals import fault, refusal
 
@@ -70,6 +70,7 @@ class Door:
         self.direct = direct
         self.max_body_bytes = max_body_bytes
         self.metrics = metrics
+        self._reading = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request through, or refuse it."""
@@ -120,7 +121,9 @@ class Door:
         given = token.strip() if kind.lower() == "bearer" else None
         try:
             if self.guard.is_stale:
-                await asyncio.to_thread(self.guard.read)
+                async with self._reading:  # whoever comes meanwhile waits for the same reading
+                    if self.guard.is_stale:
+                        await asyncio.to_thread(self.guard.read)
             key = self.guard.check(given, _needed(path))
             scope["api_key"] = key and key.id
         except MillwrightError as error:  # also that the keys cannot be read: then nobody comes in
@@ -177,4 +180,4 @@ def _id_of(given: bytes | None) -> bytes:
     """The caller's id where it is a plain word, else a new one."""
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
-    return token_hex(16).encode()
+    return new_id().encode()
