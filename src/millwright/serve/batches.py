@@ -59,7 +59,7 @@ class BatchQueue(Generic[Item]):
             self._items.extend(items)
             running = self._running()
             if any(running.count(item.body) < item.streams for item in items):
-                self._changed.notify()  # else who is at work takes them next: to wake another would be in vain
+                self._changed.notify()  # else who is at work takes them next, and another is woken in vain
 
     def discard(self, items: Sequence[Item]) -> None:
         """Take inputs out that nobody waits for any more; those in a batch are left there."""
