@@ -99,7 +99,7 @@ def _serving(rows: Sequence[Row]) -> Iterator[Goal]:
 
 
 def _overhead(rows: Sequence[Row]) -> Iterator[Goal]:
-    own = [row for row in rows if row["app"] == "millwright" and row["concurrency"] == 64]
+    own = [row for row in rows if row.get("app") == "millwright" and row["concurrency"] == 64]
     if own:
         share = max(_number(row, "share_of_best_bare") for row in own)
         yield "64 connections, an empty model: 70 % of a bare server's requests", f"{share:.0%}", share >= 0.7

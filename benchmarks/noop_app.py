@@ -5,13 +5,14 @@ PROJECT, in the environment, is a folder of a project that has a champion; its m
 """
 
 import os
+import sys
 from collections.abc import Sequence
 
 import numpy as np
 
 from millwright.project import Project, open_project
 from millwright.settings import change_settings
-from millwright.surfaces.web import create_app
+from millwright.surfaces.web import SWITCH_S, create_app
 
 
 class Body:
@@ -39,6 +40,7 @@ class Nothing:
 
 
 NOTHING = Nothing()
+sys.setswitchinterval(SWITCH_S)  # as `serve` does
 opened = open_project(os.environ["PROJECT"])
 settings = change_settings(opened.settings, "privacy", mask=os.environ.get("MASK") != "no")
 app = create_app(Project(opened.folder, settings), lambda _: NOTHING)

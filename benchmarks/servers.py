@@ -44,6 +44,10 @@ class Server:
         for pid in (self.pid, *_descendants(self.pid)):
             _signal(pid, signal.SIGSTOP)
 
+    def processor_s(self) -> float:
+        """Seconds of processor that all its processes took until now, in user code and in the kernel."""
+        return sum(map(_processor_s, (self.pid, *_descendants(self.pid))))
+
     def resume(self) -> None:
         """Let all its processes go on."""
         for pid in (*_descendants(self.pid), self.pid):
@@ -131,6 +135,14 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def _signal(pid: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def _processor_s(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime
 
 
 def _descendants(pid: int) -> list[int]:

@@ -1,5 +1,6 @@
 """Which inputs run together."""
 
+import threading
 from dataclasses import dataclass
 
 import pytest
@@ -56,6 +57,38 @@ def test_a_body_that_is_busy_lets_others_pass_until_it_is_released():
     queue.release(first)
     queue.release(first)
     assert queue.take().items[0].text == "2"
+
+
+def test_a_batch_is_given_back_with_the_next_take():
+    queue: BatchQueue[One] = BatchQueue(1)
+    queue.put([One("1", "a", 1), One("2", "a", 1)])
+    assert queue.take(queue.take()).items[0].text == "2"
+
+
+def test_nobody_is_woken_for_a_body_that_is_busy(monkeypatch):
+    queue: BatchQueue[One] = BatchQueue(1)
+    queue.put([One("1", "a", 1)])
+    queue.take()
+    woken = []
+    monkeypatch.setattr(queue._changed, "notify", lambda: woken.append(1))
+    queue.put([One("2", "a", 1)])
+    assert not woken
+    queue.put([One("3", "b", 1)])
+    assert woken
+
+
+def test_who_waits_for_a_busy_body_leaves_once_the_queue_is_closed_and_emptied():
+    queue: BatchQueue[One] = BatchQueue(1)
+    queue.put([One("1", "a", 1), One("2", "a", 1)])
+    first, got = queue.take(), []
+    waiting = threading.Thread(target=lambda: got.append(queue.take()), daemon=True)
+    waiting.start()
+    while not queue._idle:
+        pass
+    queue.close()
+    assert queue.take(queue.take(first)) is None
+    waiting.join(30)
+    assert got == [None]
 
 
 def test_discarded_inputs_are_not_handed_out():

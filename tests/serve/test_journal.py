@@ -9,7 +9,7 @@ from millwright.privacy.receipts import make_tombstone
 from millwright.privacy.sealed import read_predictions
 from millwright.privacy.vault import Vault, open_vault
 from millwright.project import Project
-from millwright.records import Opinion, Prediction
+from millwright.records import Failure, Opinion, Prediction
 from millwright.serve.journal import Journal
 from millwright.settings import Settings
 from millwright.store.database import now, open_database
@@ -34,6 +34,10 @@ def prediction(name: str, text: str = "card lost") -> Prediction:
 
 def opinion(name: str, of: str) -> Opinion:
     return Opinion(name, of, "pin", None, None, now())
+
+
+def failure() -> Failure:
+    return Failure("f", 1, "champion", 0.5, "u", None, "RuntimeError", now())
 
 
 def count(database: Engine, table: str = "opinions") -> int:
@@ -110,6 +114,19 @@ def test_a_full_disk_is_told_to_the_waiter_and_the_journal_goes_on(vault, databa
     journal.write([prediction("q")]).result(30)
     journal.close()
     assert count(database, "predictions") == 1
+
+
+def test_what_nobody_waits_for_is_written_in_its_turn_and_told_where_it_cannot_be(vault, database):
+    lost = []
+    journal = Journal(vault, lost.append)
+    journal.hand_over([prediction("p")])
+    journal.hand_over([prediction("q", text="half a pair: \ud800"), prediction("r"), failure()])
+    journal.write([opinion("o", of="p")]).result(30)
+    assert count(database, "predictions") == 1
+    assert lost == [2]
+    journal.close()
+    with pytest.raises(CannotStore, match="the journal is closed"):
+        journal.hand_over([prediction("s")])
 
 
 def test_a_text_that_the_driver_cannot_encode_does_not_end_the_journal(vault, database):

@@ -1,7 +1,9 @@
 """The service behind its door: keys, headers, TLS, and who may listen beyond this machine."""
 
+import asyncio
 import datetime
 import ipaddress
+import math
 import ssl
 import subprocess
 import sys
@@ -102,6 +104,18 @@ def test_a_revoked_key_opens_nothing_in_a_running_service(project):
         revoke_key(project, key.id)
         app.door.guard.read()  # as it does by itself a second later
         assert (await client.post("/v1/predictions", json=BODY, headers=bearer(token))).status_code == 401
+
+    run(project, scenario)
+
+
+def test_requests_that_come_together_wait_for_one_reading_of_the_keys(project, monkeypatch):
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        guard, times = app.door.guard, []
+        read = guard.read
+        monkeypatch.setattr(guard, "read", lambda: (times.append(1), read()))
+        guard._read_at = -math.inf
+        await asyncio.gather(*(client.get("/v1/models") for _ in range(16)))
+        assert len(times) == 1
 
     run(project, scenario)
 

@@ -1,10 +1,12 @@
 """The service in process, over ASGI: answers, refusals, metrics, and a swap under load."""
 
 import asyncio
+import gc
 import json
 import logging
 import re
 import socket
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -440,6 +442,25 @@ def test_a_swap_under_load_drops_nothing_and_ends_on_the_new_version(project):
             assert {"v1", "v2"} == set(seen)
 
     run(project, scenario, models.__getitem__)
+
+
+def test_collections_pass_over_what_is_served_and_an_old_version_is_collected_once(project):
+    def circular(name: str) -> Tiny:
+        model = Tiny()
+        model.batches.append(model)  # what only a collection frees
+        return model
+
+    async def scenario(_: httpx.AsyncClient, app: FastAPI) -> None:
+        service = app.state.service
+        assert gc.get_freeze_count() > 10_000
+        old = weakref.ref(service.engine.model("champion")[1])
+        point(project, "champion", add_version(project, 2))
+        await service.refresh()
+        assert old() is None
+        assert gc.get_freeze_count() > 10_000
+
+    run(project, scenario, circular)
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_promotion_is_noticed_without_being_told(project, monkeypatch):

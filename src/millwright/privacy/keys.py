@@ -49,6 +49,7 @@ PSEUDONYM_DIGITS = 32
 
 metadata = MetaData()
 facts = Table("facts", metadata, Column("name", String, primary_key=True), Column("value", String))
+_GENERATION = select(facts.c.value).where(facts.c.name == "generation")
 wrapping = Table(
     "wrapping",
     metadata,
@@ -161,7 +162,7 @@ class KeyStore:
     def refresh(self) -> None:
         """Forget cached keys if another process destroyed or rewrapped some since."""
         with self._engine.connect() as connection:
-            generation = connection.scalar(select(facts.c.value).where(facts.c.name == "generation"))
+            generation = connection.scalar(_GENERATION)
         if generation != self._generation:
             with self._lock:
                 self._read()

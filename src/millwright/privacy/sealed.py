@@ -12,6 +12,11 @@ from millwright.store.tables import failures, opinions, predictions, proposed_ro
 STREAMED_ROWS = 500
 SAID = ("label", "rating", "comment", "csat", "nps", "outcome", "key")
 SHOWN = ("traffic", "arm", "propensity", "unit", "seconds")  # of a prediction: they say nothing of a person
+_PREDICTION = ("id", "version", "subject", "ask", "created_at", "sealed", *SHOWN)
+# Each answer becomes such a row, and SQLAlchemy's own statement costs as much again as all the rest of it.
+_INSERT_PREDICTION = (
+    f"INSERT INTO predictions ({', '.join(_PREDICTION)}) VALUES ({', '.join('?' for _ in _PREDICTION)})"
+)
 
 
 def take_write_lock(connection: Connection, vault: Vault) -> None:
@@ -24,27 +29,32 @@ def store_predictions(connection: Connection, vault: Vault, records: Sequence[Pr
     """Seal predictions, each with the key of the person whose data it is."""
     pseudonyms = [vault.pseudonym(record.subject) for record in records]
     vault.keys.make_keys(subject for subject in pseudonyms if subject is not None)
-    values = []
-    for record, subject in zip(records, pseudonyms, strict=True):
-        content = {
-            "text": record.text,
-            "label": record.label,
-            "probability": record.probability,
-            "subject": record.subject,
-        }
-        values.append(
-            {
-                "id": record.id,
-                "version": record.version,
-                "subject": subject,
-                "ask": record.ask,
-                "created_at": record.created_at,
-                **{name: getattr(record, name) for name in SHOWN},
-                "sealed": vault.seal(Place("predictions", record.id, subject), content),
-            }
+    values = [
+        (
+            record.id,
+            record.version,
+            subject,
+            record.ask,
+            record.created_at,
+            vault.seal(
+                Place("predictions", record.id, subject),
+                {
+                    "text": record.text,
+                    "label": record.label,
+                    "probability": record.probability,
+                    "subject": record.subject,
+                },
+            ),
+            record.traffic,
+            record.arm,
+            record.propensity,
+            record.unit,
+            record.seconds,
         )
+        for record, subject in zip(records, pseudonyms, strict=True)
+    ]
     if values:
-        connection.execute(insert(predictions), values)
+        connection.exec_driver_sql(_INSERT_PREDICTION, values)
 
 
 def store_opinions(connection: Connection, vault: Vault, records: Sequence[Opinion]) -> None:
@@ -100,9 +110,11 @@ def store_failures(connection: Connection, vault: Vault, records: Sequence[Failu
 
 def _owners(connection: Connection, records: Sequence[Opinion | Shadow]) -> dict[str, str | None]:
     """The pseudonym behind each prediction that records are about."""
+    if not records:
+        return {}
     named = [record.prediction for record in records]
     chosen = select(predictions.c.id, predictions.c.subject).where(predictions.c.id.in_(named))
-    return {row.id: row.subject for row in connection.execute(chosen)} if named else {}
+    return {row.id: row.subject for row in connection.execute(chosen)}
 
 
 def owner_of(connection: Connection, prediction: str) -> str | None:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 
@@ -30,6 +31,7 @@ WEIGHTS = Path(__file__).with_name("tagger.safetensors")
 SCORE = 0.65  # between a loose shape and words near
 WORDS_KEPT = 200_000
 TOKENS_TOGETHER = 4_096
+FEW_TEXTS = 4
 # By this "O" is lowered for words with a capital that are no common ones: a name that is missed costs more
 # than a word that is masked.
 LEAN = 3.5
@@ -143,16 +145,21 @@ class Tagger:
         fact_TJ, lean_T = self._words.look_up(tokens)
         score_TK = self._scores(fact_TJ)
         score_TK[:, 0] -= lean_T[REACH : len(lean_T) - REACH]
-        is_sure_T = score_TK[:, 0] - score_TK[:, 1:].max(axis=1) > self._lead
-        count_N = np.array([len(found) for found in words], np.intp)
-        start_N = np.cumsum(count_N + REACH) - count_N - REACH
+        lead_T = score_TK[:, 0] - np.maximum.reduce(score_TK[:, 1:], axis=1)
+        counts = [len(found) for found in words]
+        starts = [0, *accumulate(count + REACH for count in counts)]
         unsure = [
             place
-            for place, (start, count) in enumerate(zip(start_N, count_N, strict=True))
-            if not is_sure_T[start : start + count].all()
+            for place, (start, count) in enumerate(zip(starts, counts, strict=False))
+            if count and np.minimum.reduce(lead_T[start : start + count]) <= self._lead
         ]
         spans: list[list[Span]] = [[] for _ in texts]
-        tags = self._best(score_TK, start_N[unsure], count_N[unsure])
+        if len(unsure) <= FEW_TEXTS:
+            tags = [
+                self._best_of_one(score_TK[starts[place] : starts[place] + counts[place]]) for place in unsure
+            ]
+        else:
+            tags = self._best(score_TK, np.array(starts)[unsure], np.array(counts)[unsure])
         for place, best in zip(unsure, tags, strict=True):
             if any(best):
                 spans[place] = _spans(TOKEN.finditer(texts[place]), best)
@@ -168,6 +175,21 @@ class Tagger:
             row_FT = _feature_rows(fact_JT[:, start : end + 2 * REACH])
             self._weight_RK[row_FT].sum(axis=0, dtype=np.int32, out=sum_TK[start:end])
         return sum_TK * np.float32(self._scale)
+
+    def _best_of_one(self, score_TK: np.ndarray) -> list[int]:
+        """What `_best` finds in the one text whose scores these are: for a request, a quarter of the time."""
+        steps = len(score_TK)
+        through_TKK = np.empty((steps, len(TAGS), len(TAGS)), score_TK.dtype)
+        best_K = score_TK[0] + self._start_K
+        for step in range(1, steps):
+            through_KK = np.add(best_K[:, None], self._move_KK, out=through_TKK[step])
+            np.maximum.reduce(through_KK, axis=0, out=best_K)
+            best_K += score_TK[step]
+        before = through_TKK[1:].argmax(axis=1).tolist()
+        tags = [int(best_K.argmax())]
+        for row in reversed(before):
+            tags.append(row[tags[-1]])
+        return tags[::-1]
 
     def _best(self, score_TK: np.ndarray, start_N: np.ndarray, count_N: np.ndarray) -> list[list[int]]:
         """The best sequence of tags of each of N texts, by Viterbi, a step of all texts at a time.

@@ -25,6 +25,7 @@ from millwright.store.tables import clear_rows, opinions, predictions, proposed_
 
 SEAL_FORMAT = b"\x01"
 NEXT_KEY = ".next"  # of a key file that a rotation is about to put in place
+_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _master_key(project: Project) -> MasterKey:
 
 def _seal(keys: KeyStore, place: Place, content: JsonObject) -> bytes:
     key = keys.data_key(place.subject or PROJECT)
-    return SEAL_FORMAT + encrypt(key, json.dumps(content, ensure_ascii=False).encode(), _about(keys, place))
+    return SEAL_FORMAT + encrypt(key, _json(content).encode(), _about(keys, place))
 
 
 def _about(keys: KeyStore, place: Place) -> bytes:

@@ -164,6 +164,8 @@ def store_tokens(
         By token, the one that another process gave the same value in the meantime: texts must be stored with
         that, see `settled`.
     """
+    if not tokens:
+        return {}
     there_first = _rows_by_lookup(connection, dict.fromkeys(token.lookup for token in tokens))
     standing = {lookup: row.token for lookup, row in there_first.items()}
     instead = {

@@ -33,7 +33,7 @@ Item = TypeVar("Item", bound=Waiting)
 
 @dataclass(eq=False)
 class Batch(Generic[Item]):
-    """Inputs that a worker took; it gives them back with `BatchQueue.release`."""
+    """Inputs that a worker took; it gives them back when it takes the next."""
 
     body: object
     items: list[Item] = field(default_factory=list)
@@ -57,7 +57,9 @@ class BatchQueue(Generic[Item]):
         """Add inputs at the end."""
         with self._changed:
             self._items.extend(items)
-            self._changed.notify()
+            running = self._running()
+            if any(running.count(item.body) < item.streams for item in items):
+                self._changed.notify()  # else who is at work takes them next, and another is woken in vain
 
     def discard(self, items: Sequence[Item]) -> None:
         """Take inputs out that nobody waits for any more; those in a batch are left there."""
@@ -65,23 +67,33 @@ class BatchQueue(Generic[Item]):
         with self._changed:
             self._items = [item for item in self._items if id(item) not in gone]
 
-    def take(self) -> Batch[Item] | None:
-        """Wait for inputs and take a batch; None once the queue is closed and empty."""
+    def take(self, done: Batch[Item] | None = None) -> Batch[Item] | None:
+        """Wait for inputs and take a batch; None once the queue is closed and empty.
+
+        Args:
+            done: the batch that the caller took before, which it gives back.
+
+        Returns:
+            The batch.
+        """
         with self._changed:
+            if done is not None:
+                self._taken = [taken for taken in self._taken if taken is not done]
             while (first := self._first_runnable()) is None:
                 if self._is_closed and not self._items:
+                    self._changed.notify_all()  # those who waited for a body to be free leave, too
                     return None
                 self._idle += 1
                 self._changed.wait()
                 self._idle -= 1
             batch = self._cut(first)
             self._taken.append(batch)
-            if self._items:
+            if self._idle and self._first_runnable() is not None:
                 self._changed.notify()
             return batch
 
     def release(self, batch: Batch[Item]) -> None:
-        """Say that a batch is done with; twice is as good as once."""
+        """Say that a batch is done with by one who takes no other; twice is as good as once."""
         with self._changed:
             self._taken = [taken for taken in self._taken if taken is not batch]
             self._changed.notify_all()
@@ -92,8 +104,11 @@ class BatchQueue(Generic[Item]):
             self._is_closed = True
             self._changed.notify_all()
 
+    def _running(self) -> list[object]:
+        return [batch.body for batch in self._taken]
+
     def _first_runnable(self) -> Item | None:
-        running = [batch.body for batch in self._taken]
+        running = self._running()
         return next((item for item in self._items if running.count(item.body) < item.streams), None)
 
     def _cut(self, first: Item) -> Batch[Item]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Container
 from dataclasses import dataclass
-from secrets import token_hex
 
 from millwright.registry.traffic import Traffic, assign
+from millwright.serve.ids import new_id
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def expose(current: Traffic, subject: str | None, served: Container[str], otherw
     Returns:
         The draw.
     """
-    request = token_hex(16)
+    request = new_id()
     arm = assign(current, request if subject is None else subject)
     if arm.version not in served:
         return Exposure(otherwise)

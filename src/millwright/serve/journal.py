@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -21,14 +21,22 @@ from millwright.privacy.vault_tokens import VaultToken, settled, store_tokens
 from millwright.records import Failure, Opinion, Prediction, Shadow
 
 Record = VaultToken | Prediction | Shadow | Failure | Opinion
-Entry = tuple[Sequence[Record], Future[None]]
+Entry = tuple[Sequence[Record], Future[None] | None]  # None where nobody waits
 
 
 class Journal:
-    """One writer thread over a database. Invariant: entries are committed in the order of `write`."""
+    """One writer thread over a database. Invariant: entries are committed in the order in which they came."""
 
-    def __init__(self, vault: Vault) -> None:
+    def __init__(self, vault: Vault, on_lost: Callable[[int], None] = lambda _: None) -> None:
+        """Start the thread.
+
+        Args:
+            vault: seals what is written.
+            on_lost: called in the thread with how many predictions of `hand_over` could not be stored.
+        """
         self._vault = vault
+        self._on_lost = on_lost
+        self._is_open = True
         self._entries: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
@@ -45,26 +53,37 @@ class Journal:
         Raises:
             CannotStore: the journal is closed.
         """
-        if not self._thread.is_alive():
-            raise CannotStore("the journal is closed, the server is stopping; try again in a moment")
         done: Future[None] = Future()
         done.set_running_or_notify_cancel()  # else a cancelled waiter would make `set_result` raise
-        self._entries.put((records, done))
+        self._put(records, done)
         return done
+
+    def hand_over(self, records: Sequence[Record]) -> None:
+        """Queue records as `write` does, where nobody waits: what cannot be stored is told to `on_lost`."""
+        self._put(records, None)
 
     def close(self) -> None:
         """Write what waits, then stop."""
+        self._is_open = False
         self._entries.put(None)
         self._thread.join()
 
+    def _put(self, records: Sequence[Record], done: Future[None] | None) -> None:
+        if not self._is_open:
+            raise CannotStore("the journal is closed, the server is stopping; try again in a moment")
+        self._entries.put((records, done))
+
     def _run(self) -> None:
-        is_open = True
-        while is_open:
-            entries = [self._entries.get()]
-            while not self._entries.empty():
-                entries.append(self._entries.get())
-            is_open = None not in entries
-            self._commit([entry for entry in entries if entry is not None])
+        try:
+            is_open = True
+            while is_open:
+                entries = [self._entries.get()]
+                while not self._entries.empty():
+                    entries.append(self._entries.get())
+                is_open = None not in entries
+                self._commit([entry for entry in entries if entry is not None])
+        finally:
+            self._is_open = False  # whatever ended the thread, nothing more is taken
 
     def _commit(self, entries: list[Entry]) -> None:
         try:
@@ -75,10 +94,15 @@ class Journal:
                 for entry in entries:
                     self._commit([entry])
                 return
-            entries[0][1].set_exception(_refused(error))
+            ((records, done),) = entries
+            if done is None:
+                self._on_lost(sum(isinstance(record, Prediction) for record in records))
+            else:
+                done.set_exception(_refused(error))
             return
         for _, done in entries:
-            done.set_result(None)
+            if done is not None:
+                done.set_result(None)
 
     def _store(self, entries: list[Entry]) -> None:
         with self._vault.project.database.begin() as connection:

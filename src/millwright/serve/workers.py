@@ -119,12 +119,12 @@ class Workers(Generic[Item]):
             self._loop.call_soon_threadsafe(self._lose, worker, f"died of {type(error).__name__}")
 
     def _work(self, worker: Worker[Item], loop: asyncio.AbstractEventLoop) -> None:
-        while not worker.is_lost and (batch := self._queue.take()) is not None:
+        batch: Batch[Item] | None = None
+        while not worker.is_lost and (batch := self._queue.take(batch)) is not None:
             worker.batch, worker.since = batch, time.monotonic()
             deliver = self._run(batch)
             if worker.is_lost:
                 return
             seconds = time.monotonic() - worker.since
             worker.batch = None
-            self._queue.release(batch)
             loop.call_soon_threadsafe(deliver, seconds)

@@ -10,13 +10,13 @@ import time
 import traceback
 from collections.abc import Mapping
 from ipaddress import ip_address
-from secrets import token_hex
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millwright.errors import Forbidden, MillwrightError, TooLarge
 from millwright.privacy.access import ADMIN, UNMASK, Guard
+from millwright.serve.ids import new_id
 from millwright.surfaces.metrics import Metrics
 from millwright.surfaces.refusals import fault, refusal
 
@@ -76,6 +76,7 @@ class Door:
         self.any_host = any_host
         self.max_body_bytes = max_body_bytes
         self.metrics = metrics
+        self._reading = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request through, or refuse it."""
@@ -126,7 +127,9 @@ class Door:
         given = token.strip() if kind.lower() == "bearer" else None
         try:
             if self.guard.is_stale:
-                await asyncio.to_thread(self.guard.read)
+                async with self._reading:  # whoever comes meanwhile waits for the same reading
+                    if self.guard.is_stale:
+                        await asyncio.to_thread(self.guard.read)
             if self.guard.is_open and not self.any_host:
                 _check_host(headers.get(b"host", b"").decode("latin-1"))
             key = self.guard.check(given, _needed(path))
@@ -206,4 +209,4 @@ def _id_of(given: bytes | None) -> bytes:
     """The caller's id where it is a plain word, else a new one."""
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
-    return token_hex(16).encode()
+    return new_id().encode()

@@ -55,6 +55,7 @@ class Metrics:
         self._turns = self._turns_failed = self._alarms = 0
         self._cache_hits = self._workers_replaced = 0
         self._by_outcome: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._by_version: dict[str, Counter] = {}
 
     def read(self, engine: Engine, leading: Leading) -> bytes:
         """The metrics in Prometheus' text format, with what engine and runner count by themselves."""
@@ -79,3 +80,10 @@ class Metrics:
             self._by_outcome[route, status] = known
         known[0].inc()
         known[1].observe(seconds)
+
+    def note_predictions(self, version: str, count: int) -> None:
+        """Count predictions of a version."""
+        known = self._by_version.get(version)
+        if known is None:
+            known = self._by_version[version] = self.predictions.labels(version)
+        known.inc(count)

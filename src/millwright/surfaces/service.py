@@ -4,10 +4,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from secrets import token_hex
 
 import numpy as np
 
@@ -29,6 +27,8 @@ from millwright.registry.versions import CHALLENGER, CHAMPION, list_versions
 from millwright.runner.lead import Leading
 from millwright.serve.engine import Answering, Engine, Limits
 from millwright.serve.exposure import Exposure, expose
+from millwright.serve.garbage import set_aside, take_back
+from millwright.serve.ids import new_id
 from millwright.serve.journal import Journal
 from millwright.settings import SPANS, ServeSection
 from millwright.store.database import now
@@ -86,7 +86,7 @@ class Service:
         """Load what the aliases mean, then take requests and follow the aliases."""
         await self.refresh()
         await asyncio.to_thread(lambda: self.vault.keys)  # a missing master key should be known at once
-        self._journal = Journal(self.vault)
+        self._journal = Journal(self.vault, self.metrics.unstored.inc)
         await self.engine.start()
         self._watching = asyncio.create_task(self._watch())
 
@@ -99,6 +99,7 @@ class Service:
         await self.engine.stop()
         if self._journal is not None:
             await asyncio.to_thread(self._journal.close)
+        take_back()
 
     async def refresh(self) -> None:
         """Load what champion and challenger mean now and swap it in; requests under way keep theirs.
@@ -125,8 +126,11 @@ class Service:
                 models[name] = models.get(name) or await self._model(name)
             except MillwrightError as error:
                 log.warning("version %s of the experiment is not served: %s", name, error)
+        is_changed = models.keys() != self._models.keys()
         self._models, self._traffic = models, current
         self.engine.swap(models, names)
+        if is_changed:
+            set_aside()
 
     async def predict(self, request: PredictionRequest) -> PredictionsAnswer | SpanPredictionsAnswer:
         """Answer a request and hand its predictions to the journal."""
@@ -142,51 +146,47 @@ class Service:
             self._note_failure(drawn, request.subject, error)
             raise
         seconds = time.perf_counter() - start
-        data, records = self.project.settings.data, []
         said = (
             [(write_spans(found.spans), found.probability) for found in answered]
             if self._has_spans
             else [_likeliest(model.labels, probability_C) for probability_C in answered]
         )
-        for text, (label, probability) in zip(texts, said, strict=True):
-            record = Prediction(
-                id=token_hex(16),
+        data, hour = self.project.settings.data, now()
+        records = [
+            Prediction(
+                id=new_id(),
                 version=version,
                 text=text,
                 label=label,
                 probability=probability,
                 subject=request.subject,
                 ask=is_asked(data, text, request.subject),
-                created_at=now(),
+                created_at=hour,
                 traffic=drawn.traffic,
                 arm=drawn.arm,
                 propensity=drawn.propensity,
                 unit=drawn.unit,
                 seconds=seconds,
             )
-            records.append(record)
-        hour = records[-1].created_at  # a token is as old as what holds it: an erasure takes both or neither
+            for text, (label, probability) in zip(texts, said, strict=True)
+        ]
+        answer: PredictionsAnswer | SpanPredictionsAnswer
+        if self._has_spans:
+            answer = span_answers(records, answered, request.inputs, edits)
+        else:
+            answer = _answers(records, model.labels, answered, request.top_k)
+        # A token is as old as what holds it: an erasure takes both or neither.
         used = [replace(token, created_at=hour) for token in tokens.values()]
-        stored = self._open_journal.write(
-            [*used, *records]
-        )  # not waited for: what follows it on disk comes after it
-        stored.add_done_callback(lambda done: self._count_unstored(done, len(records)))
-        self.metrics.predictions.labels(version).inc(len(records))
+        self._open_journal.hand_over([*used, *records])  # last, since its thread then wants the processor
+        self.metrics.note_predictions(version, len(records))
         if drawn.traffic is not None and self._traffic is not None:
             for name in set(self._traffic.shadows) & set(self._models):
                 self._shadowing.start(name, self._models[name], records, self._open_journal)
-        if self._has_spans:
-            return span_answers(records, answered, request.inputs, edits)
-        tops = (
-            [_ranked(model.labels, probability_C, request.top_k) for probability_C in answered]
-            if request.top_k
-            else [None] * len(records)
-        )
-        return PredictionsAnswer(predictions=list(map(_answer, records, tops)))
+        return answer
 
     async def hear(self, request: FeedbackRequest) -> FeedbackAnswer:
         """Store an opinion; returns once it is on disk."""
-        opinion = Opinion(id=token_hex(16), created_at=now(), **request.model_dump())
+        opinion = Opinion(id=new_id(), created_at=now(), **request.model_dump())
         _, model = self.engine.model(CHAMPION)
         check_opinion(opinion, None if self._has_spans else set(model.labels))
         journal = self._open_journal
@@ -285,11 +285,7 @@ class Service:
             return
         if not isinstance(error, QueueFull):  # the queue is everybody's
             kind, told = type(error).__name__, (drawn.traffic, drawn.arm, drawn.propensity, drawn.unit)
-            self._open_journal.write([Failure(token_hex(16), *told, subject, kind, now())])
-
-    def _count_unstored(self, done: Future[None], count: int) -> None:
-        if done.exception() is not None:
-            self.metrics.unstored.inc(count)
+            self._open_journal.hand_over([Failure(new_id(), *told, subject, kind, now())])
 
     def _checked(
         self, request: PredictionRequest, owner: str | None, tokens: dict[str, VaultToken]
@@ -337,12 +333,19 @@ def _ranked(labels: tuple[str, ...], probability_C: np.ndarray, count: int) -> l
     return [LabelProbability(label=labels[place], probability=float(probability_C[place])) for place in best]
 
 
-def _answer(prediction: Prediction, top: list[LabelProbability] | None) -> PredictionAnswer:
-    return PredictionAnswer(
-        id=prediction.id,
-        label=prediction.label,
-        probability=prediction.probability,
-        version=prediction.version,
-        ask=prediction.ask,
-        top=top,
+def _answers(
+    records: Sequence[Prediction], labels: tuple[str, ...], probability_NC: np.ndarray, top_k: int | None
+) -> PredictionsAnswer:
+    return PredictionsAnswer(
+        predictions=[
+            PredictionAnswer(
+                id=record.id,
+                label=record.label,
+                probability=record.probability,
+                version=record.version,
+                ask=record.ask,
+                top=_ranked(labels, probability_C, top_k) if top_k else None,
+            )
+            for record, probability_C in zip(records, probability_NC, strict=True)
+        ]
     )

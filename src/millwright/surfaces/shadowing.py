@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from secrets import token_hex
 
 from millwright.errors import QueueFull
 from millwright.records import Prediction, Shadow
 from millwright.serve.engine import Answering, Engine
+from millwright.serve.ids import new_id
 from millwright.serve.journal import Journal
 from millwright.store.database import now
 
@@ -50,13 +50,13 @@ class Shadowing:
             return
         except Exception as error:  # a shadow that fails is noted, and fails nobody
             kind = type(error).__name__
-            journal.write(
-                [Shadow(token_hex(16), one.id, name, None, None, None, kind, now()) for one in records]
+            journal.hand_over(
+                [Shadow(new_id(), one.id, name, None, None, None, kind, now()) for one in records]
             )
             return
         seconds, made = time.perf_counter() - start, []
         for record, probability_C in zip(records, probability_NC, strict=True):
             best = int(probability_C.argmax())
             said = (model.labels[best], float(probability_C[best]), seconds)
-            made.append(Shadow(token_hex(16), record.id, name, *said, None, now()))
-        journal.write(made)
+            made.append(Shadow(new_id(), record.id, name, *said, None, now()))
+        journal.hand_over(made)
