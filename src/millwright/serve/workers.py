@@ -128,3 +128,5 @@ class Workers(Generic[Item]):
             seconds = time.monotonic() - worker.since
             worker.batch = None
             loop.call_soon_threadsafe(deliver, seconds)
+        if batch is not None:  # it was given up for lost just as it was done
+            self._queue.release(batch)
