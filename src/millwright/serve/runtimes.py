@@ -49,7 +49,7 @@ from millwright.train.work import truth_of
 
 LEAST_AGREEMENT = 0.995
 NOISE = 0.05  # a candidate is worse if an exact paired test says so at this level
-MOST_TIMED, MOST_JUDGED, MOST_HELD = 256, 1_000, 500
+MOST_TIMED, MOST_JUDGED, MOST_HELD = 128, 1_000, 500
 MOST_JUDGED_AGAIN = 500  # of a body that the champion's rows judged: 99.5 % of so many is 497
 LIKE_LENGTH = 1.25  # texts whose mean lengths differ by less share their speeds
 ROUNDS, BATCH = 3, 32
