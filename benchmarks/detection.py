@@ -95,10 +95,11 @@ def million() -> list[Row]:
     }
     rows: list[Row] = []
     for name, texts in sets.items():
+        count = MILLION if name.startswith("Banking") else MILLION // 10
         found = Masker(policies_of(PrivacySection()))
         found.mask("Warm up, John Smith")
         start, counts = time.perf_counter(), Counter[str]()
-        many = itertools.islice(itertools.cycle(texts), MILLION)
+        many = itertools.islice(itertools.cycle(texts), count)
         while piece := list(itertools.islice(many, 50_000)):
             found.mask_all(piece, counts)
         taken = time.perf_counter() - start
@@ -112,11 +113,12 @@ def million() -> list[Row]:
         rows.append(
             {
                 "what": name,
-                "texts": MILLION,
+                "texts": count,
                 "seconds": round(taken, 1),
+                "seconds_a_million": round(taken * MILLION / count, 1),
                 "peer_texts": min(len(texts), MOST_BY_PEER),
                 "peer_seconds_a_million": round(MILLION / peer_per_s, 1),
-                "ratio": round(MILLION / taken / peer_per_s, 1),
+                "ratio": round(count / taken / peer_per_s, 1),
                 "microseconds_alone": round(one * 1e6, 1),
                 "masked": sum(counts.values()),
             }
