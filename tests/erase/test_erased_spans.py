@@ -39,7 +39,7 @@ async def say(project: Project, texts: list[str], person: str) -> None:
             assert (await client.post("/v1/feedback", json=said)).status_code == 201
 
 
-@pytest.mark.parametrize("is_killed", [False, True])
+@pytest.mark.parametrize("is_killed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_model_of_spans_is_the_one_that_never_saw_the_person_and_nothing_of_it_stays(
     tmp_path, encoder, is_killed
 ):

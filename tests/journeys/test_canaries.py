@@ -66,7 +66,7 @@ async def use(project: Project) -> None:
     assert while_open == dict.fromkeys(SAID, set())
 
 
-@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("sealed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_words_of_people_rest_in_the_clear_in_datasets_at_most_and_nowhere_else(
     tmp_path, encoder, caplog, monkeypatch, sealed
 ):

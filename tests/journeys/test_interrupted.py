@@ -54,7 +54,7 @@ def finished(project: Project, verb: str) -> dict[str, object]:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-@pytest.mark.parametrize("verb", ["train", "turn"])
+@pytest.mark.parametrize("verb", [pytest.param("train", marks=pytest.mark.slow), "turn"])
 def test_the_same_command_ends_as_one_that_was_not_interrupted(desk, tmp_path, verb):
     if verb == "train":  # other settings, so that it does not stand finished already
         text = (desk.folder / "millwright.toml").read_text().replace("seed = 0", "seed = 7", 1)

@@ -23,6 +23,7 @@ from tests.train.killed_run import SETTINGS, STEPS, TEXTS, TRUTH, run
 
 ROOT = Path(__file__).parents[2]
 TUNED = [name for name in METHODS if name not in (*FROZEN, *PRIVATE)]
+QUICK = ("top", "lora")  # over cached states, and over tokens; the others go the same ways
 KILLED_AT = (2, 11, 21)  # before the first checkpoint, after one in mid-epoch, in the last epoch
 CHECKPOINT_STEPS = 4  # so that a checkpoint stands in mid-epoch too
 
@@ -36,13 +37,10 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory) -> Path:
-    """A folder for each method and step, as a run that SIGKILL ended left it."""
-    folder = tmp_path_factory.mktemp("killed")
-    arguments = [str(folder), ",".join(TUNED), ",".join(map(str, KILLED_AT)), str(CHECKPOINT_STEPS)]
+def kill(method: str, folder: Path) -> None:
+    """Leave a folder for each step as a run that SIGKILL ended left it."""
+    arguments = [str(folder), method, ",".join(map(str, KILLED_AT)), str(CHECKPOINT_STEPS)]
     subprocess.run([sys.executable, "-m", "tests.train.killed_run", *arguments], cwd=ROOT, check=True)
-    return folder
 
 
 def step_of_checkpoint(folder: Path) -> int:
@@ -56,13 +54,14 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("method", TUNED)
-def test_a_process_that_sigkill_ended_and_that_is_started_again_ends_with_the_same_weights(
-    killed, tmp_path, method
-):
+@pytest.mark.parametrize(
+    "method", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in TUNED]
+)
+def test_a_process_that_sigkill_ended_and_that_is_started_again_ends_with_the_same_weights(tmp_path, method):
+    kill(method, tmp_path)
     whole, best_epoch = run(method, tmp_path / "whole")
     for step in KILLED_AT:
-        folder = killed / f"{method}-{step}"
+        folder = tmp_path / f"{method}-{step}"
         assert step_of_checkpoint(folder) == max(s for s in (0, 4, 6, 8, 12, 16, 18, 20) if s < step), step
         resumed, resumed_epoch = run(method, folder)
         assert same(whole, resumed), (method, step)
