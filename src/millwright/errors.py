@@ -35,16 +35,16 @@ class MillwrightError(Exception):
     field: str | None = None
     value: str | int | None = None
 
+    def __init__(self, message: str, field: str | None = None, value: str | int | None = None) -> None:
+        super().__init__(message)
+        self.field, self.value = self.field if field is None else field, value
+
 
 class BadInput(MillwrightError):
     """What came cannot be used."""
 
     status = 422
     exit_code = 2
-
-    def __init__(self, message: str, field: str | None = None, value: str | int | None = None) -> None:
-        super().__init__(message)
-        self.field, self.value = field, value
 
 
 class BadSetting(BadInput):
@@ -60,10 +60,6 @@ class NotFound(MillwrightError):
 
     status = 404
     exit_code = 2
-
-    def __init__(self, message: str, field: str | None = None, value: str | None = None) -> None:
-        super().__init__(message)
-        self.field, self.value = field, value
 
 
 class TooLarge(BadInput):
@@ -95,10 +91,7 @@ class Forbidden(MillwrightError):
     """The key of the request may not do this, or it came under another's name."""
 
     status = 403
-
-    def __init__(self, message: str, field: str = "authorization", value: str | None = None) -> None:
-        super().__init__(message)
-        self.field, self.value = field, value
+    field = "authorization"
 
 
 class TryLater(MillwrightError):
@@ -139,6 +132,18 @@ class CannotStore(MillwrightError):
 
 class Corrupt(MillwrightError):
     """An artefact differs from what was written: truncated, edited, or of an unknown format."""
+
+
+def loggable(error: BaseException) -> str:
+    """What a log may say of an error: ours in its words, another by its type: it may quote a person.
+
+    Args:
+        error: what was raised.
+
+    Returns:
+        The message or the name of the type.
+    """
+    return str(error) if isinstance(error, MillwrightError) else type(error).__name__
 
 
 def one_of(kind: str, name: str, known: Iterable[str]) -> str:

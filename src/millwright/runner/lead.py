@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from millwright.drift.records import list_drifts
 from millwright.drift.samples import why_no_check
-from millwright.errors import Busy, MillwrightError
+from millwright.errors import Busy, loggable
 from millwright.experiment.plans import list_experiments, plan_of, start
 from millwright.project import Project
 from millwright.records import TurnRecord
@@ -152,7 +152,7 @@ async def _keep_turning(project: Project, state: Leading, run: Run, max_membersh
                     log.info("turn %d made %s: %s", done.number, done.challenger, done.reason)
             told = ""
         except Exception as error:  # whatever a step met, the server goes on serving
-            reason = str(error) if isinstance(error, MillwrightError) else type(error).__name__
+            reason = loggable(error)
             if reason != told:
                 log.error("the wheel stands: %s", reason)
             told = reason
@@ -199,7 +199,7 @@ async def _keep_telling(project: Project) -> None:
         except Busy:
             pass  # another process sends them
         except Exception as error:  # whatever a message met, the wheel goes on
-            reason = str(error) if isinstance(error, MillwrightError) else type(error).__name__
+            reason = loggable(error)
             if reason != told:
                 log.error("no message reaches webhooks: %s", reason)
             told = reason

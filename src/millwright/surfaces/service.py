@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from millwright.errors import BadInput, CannotStore, MillwrightError, QueueFull, TooLarge
+from millwright.errors import BadInput, CannotStore, MillwrightError, QueueFull, TooLarge, loggable
 from millwright.feedback import SAYS, check_opinion, check_prediction, is_asked
 from millwright.modalities.places import Round
 from millwright.modalities.spans import write_spans
@@ -270,7 +270,7 @@ class Service:
                 await self.refresh()
                 told = ""
             except Exception as error:  # whatever a version does when it loads, the old one goes on serving
-                reason = str(error) if isinstance(error, MillwrightError) else type(error).__name__
+                reason = loggable(error)
                 if reason != told:
                     log.error("the new champion is not served, the old one still is: %s", reason)
                 told = reason

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 
-from millwright.errors import Busy, MillwrightError
+from millwright.errors import Busy, loggable
 from millwright.experiment.plans import running
 from millwright.experiment.rollout import HOLD, DecisionRecord, review
 from millwright.project import Project
@@ -35,7 +35,7 @@ async def steer(project: Project) -> None:
         except Busy:
             continue  # another process decides, which is as good
         except Exception as error:  # whatever a review met, the server goes on serving
-            reason = str(error) if isinstance(error, MillwrightError) else type(error).__name__
+            reason = loggable(error)
             if reason != told:
                 log.error("the experiment could not be reviewed: %s", reason)
             told = reason
@@ -45,7 +45,10 @@ def news_of(made: DecisionRecord | None, before: DecisionRecord | None) -> str |
     """What to say of a decision; None of a hold, and of what waits for a person since the one `before`."""
     if made is None or made.kind == HOLD:
         return None
-    waits = before is not None and not made.is_applied and not before.is_applied
-    if waits and before is not None and (before.experiment, before.kind) == (made.experiment, made.kind):
+    if (
+        before is not None
+        and not (made.is_applied or before.is_applied)
+        and (made.experiment, made.kind) == (before.experiment, before.kind)
+    ):
         return None
     return f"experiment {made.experiment}: {made.told}"
