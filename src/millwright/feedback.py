@@ -3,7 +3,9 @@
 A rating or a comment alone is kept and counted, but makes no row.
 """
 
-from sqlalchemy import Connection, func, select
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
 
 from millwright.data.prepare import group_name
 from millwright.data.split import split_of
@@ -113,8 +115,7 @@ def propose_rows(project: Project, turn: int) -> int:
     """
     data, changed, vault = project.settings.data, 0, open_vault(project)
     known = {row.prediction: row for row in read_proposed(vault)}
-    labelled = select(opinions).where(opinions.c.has_label, opinions.c.sealed.is_not(None))
-    labelled = labelled.where(opinions.c.created_at >= training_since(project))
+    labelled = _may_teach(project)
     said_of = predictions.c.id.in_(labelled.with_only_columns(opinions.c.prediction))
     with project.database.begin() as connection:
         take_write_lock(connection, vault)
@@ -147,11 +148,16 @@ def count_waiting(project: Project) -> int:
     """
     finished = select(func.max(turns.c.number)).scalar_subquery()
     taken = select(proposed_rows.c.prediction).where(proposed_rows.c.turn <= finished)
-    labelled = select(opinions.c.prediction).where(opinions.c.has_label, opinions.c.sealed.is_not(None))
-    labelled = labelled.where(opinions.c.created_at >= training_since(project))
+    labelled = _may_teach(project).with_only_columns(opinions.c.prediction)
     waiting = labelled.where(opinions.c.prediction.not_in(taken)).distinct().subquery()
     with project.database.connect() as connection:
         return connection.scalar(select(func.count()).select_from(waiting)) or 0
+
+
+def _may_teach(project: Project) -> Select[Any]:
+    """Opinions with a label that are not forgotten and not too old to teach."""
+    is_there = opinions.c.has_label & opinions.c.sealed.is_not(None)
+    return select(opinions).where(is_there, opinions.c.created_at >= training_since(project))
 
 
 def count_kinds(project: Project) -> dict[str, int]:

@@ -24,7 +24,7 @@ from millwright.errors import BadInput, NotFound
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.store.database import hour_of, now
-from millwright.store.files import write_secret
+from millwright.store.files import read_secret, write_secret
 from millwright.store.tables import outbox
 
 TURN, DECISION, DRIFT, PING = "turn.finished", "experiment.decided", "drift.found", "ping"
@@ -35,7 +35,6 @@ GONE = 410  # a receiver that says so wants no more
 KEPT_DAYS = 30
 SECRET_BYTES = 24
 PREFIX = "whsec_"
-MOST_READ = 1_000  # bytes of the secret's file
 
 
 @dataclass(frozen=True)
@@ -189,8 +188,7 @@ def shown_secret(project: Project) -> str:
 def _secret_file(path: Path) -> str:
     if not path.exists():
         write_secret(path, PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode())
-    with path.open("rb") as file:
-        return file.read(MOST_READ).decode(errors="replace")
+    return read_secret(path)[0].decode(errors="replace")
 
 
 def _send(client: httpx.Client, url: str, headers: Mapping[str, str], body: str) -> str | None:

@@ -123,10 +123,8 @@ def erase_bodies(work: Work) -> None:
     for name in sorted({name for case in work.cases for name in case.record["found"]["bodies"]}):
         for path in (work.project.kept / RUNTIMES).glob("*/runtime.json"):
             if read_json(path)["body"] == name:
-                remove(path.parent)
-                drop_signature(work.project, RUNTIMES, path.parent.name)
-        remove(work.project.kept / BODIES / name)
-        drop_signature(work.project, BODIES, name)
+                remove_signed(work.project, RUNTIMES, path.parent.name)
+        remove_signed(work.project, BODIES, name)
 
 
 def erase_datasets(work: Work) -> None:
@@ -159,6 +157,12 @@ def _remove_report(work: Work, name: str, cases: Sequence[Case]) -> None:
         path.unlink()
         for case in cases:
             case.list_too("reports", {name})
+
+
+def remove_signed(project: Project, kind: str, name: str) -> None:
+    """`remove` a folder that was signed, and its signature; `kind` as of `sign`."""
+    remove(project.kept / kind / name)
+    drop_signature(project, kind, name)
 
 
 def remove(folder: Path) -> None:

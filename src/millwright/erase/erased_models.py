@@ -8,14 +8,14 @@ from pathlib import Path
 
 from millwright.data.dataset import Dataset, open_dataset
 from millwright.data.prepare import dataset_folder, prepare
-from millwright.erase.erased_data import erase_reports_of, remove
+from millwright.erase.erased_data import erase_reports_of, remove_signed
 from millwright.erase.work import Case, Work
 from millwright.errors import BadInput, NotFound
 from millwright.experiment.plans import running
 from millwright.experiment.rollout import stop
 from millwright.project import Project
 from millwright.records import JsonObject
-from millwright.registry.signatures import RUNTIMES, VERSIONS, drop_signature
+from millwright.registry.signatures import RUNTIMES, VERSIONS
 from millwright.registry.traffic import current_traffic
 from millwright.registry.versions import (
     CHALLENGER,
@@ -136,10 +136,8 @@ def erase_versions(work: Work) -> None:
         with work.project.database.begin() as connection:
             retire(connection, name, about["successor"], cases[0].id)
         erase_reports_of(work, name, cases)
-        remove(work.project.kept / "versions" / name)
-        drop_signature(work.project, VERSIONS, name)
-        remove(work.project.kept / RUNTIMES / name)
-        drop_signature(work.project, RUNTIMES, name)
+        remove_signed(work.project, VERSIONS, name)
+        remove_signed(work.project, RUNTIMES, name)
 
 
 def _said_of(version: str, cases: Sequence[Case]) -> list[JsonObject]:

@@ -21,11 +21,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from millwright.errors import BadInput, Corrupt, NotFound, Unavailable
 from millwright.privacy.hsm import FORM, hsm_key
 from millwright.records import JsonObject
-from millwright.store.files import write_secret
+from millwright.store.files import read_secret, write_secret
 
 KEY_BYTES, NONCE_BYTES = 32, 12
 TRANSIT_SECONDS = 10.0
-MOST_READ = 1_000  # bytes of a key's file
 FORMS = f'"file:PATH", "env:NAME" or "transit:https://HOST:PORT/KEY", or {FORM}'
 
 
@@ -178,8 +177,8 @@ def decrypt(key: AESGCM, sealed: bytes, about: bytes) -> bytes:
 
 def _read_file(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:  # what is read is bounded: a device has no end
-            mode, content = os.fstat(file.fileno()).st_mode, file.read(MOST_READ).decode("ascii")
+        read, mode = read_secret(path)
+        content = read.decode("ascii")
     except FileNotFoundError:
         raise NotFound(
             f"no master key at {path}; put it back from where you keep it: without it nothing can be read"

@@ -20,7 +20,8 @@ def _is_phone(digits: str) -> bool:
     return 7 <= len(digits) <= 15 and len(set(digits)) > 1
 
 
-def _is_address(text: str) -> bool:
+def is_network_address(text: str) -> bool:
+    """True for an address of IPv4 or IPv6, whole."""
     try:
         ip_address(text)
     except ValueError:
@@ -29,7 +30,7 @@ def _is_address(text: str) -> bool:
 
 
 def _network(body: str, needs: str) -> Pattern:
-    return Pattern("IP_ADDRESS", re.compile(body), STRONG, needs, _is_address, bare=False)
+    return Pattern("IP_ADDRESS", re.compile(body), STRONG, needs, is_network_address, bare=False)
 
 
 def _phone(body: str, score: float, *, needs: str = "digits", near: bool = False) -> Pattern:

@@ -1,6 +1,7 @@
 """Writes and reads the sealed tables of what was said: predictions, shadows, opinions, proposed rows."""
 
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, insert, select
@@ -12,6 +13,7 @@ from millwright.store.tables import failures, opinions, predictions, proposed_ro
 STREAMED_ROWS = 500
 SAID = ("label", "rating", "comment", "csat", "nps", "outcome", "key")
 SHOWN = ("traffic", "arm", "propensity", "unit", "seconds")  # of a prediction: they say nothing of a person
+_shown = attrgetter(*SHOWN)
 _PREDICTION = ("id", "version", "subject", "ask", "created_at", "sealed", *SHOWN)
 # Each answer becomes such a row, and SQLAlchemy's own statement costs as much again as all the rest of it.
 _INSERT_PREDICTION = (
@@ -45,11 +47,7 @@ def store_predictions(connection: Connection, vault: Vault, records: Sequence[Pr
                     "subject": record.subject,
                 },
             ),
-            record.traffic,
-            record.arm,
-            record.propensity,
-            record.unit,
-            record.seconds,
+            *_shown(record),
         )
         for record, subject in zip(records, pseudonyms, strict=True)
     ]

@@ -37,11 +37,11 @@ def signed(content: JsonObject, key: Ed25519PrivateKey) -> JsonObject:
     return {**named, SIGNATURE: signature}
 
 
-def is_signed(content: JsonObject, public_key: str | None = None) -> bool:
+def is_signed(content: object, public_key: str | None = None) -> bool:
     """True if the signature is that of `public_key`, or of the key that the content names if None.
 
     Args:
-        content: what `signed` returned, perhaps changed since.
+        content: what `signed` returned, perhaps changed since; nobody signed what is no JSON object.
         public_key: as `public_text` writes it.
 
     Returns:
@@ -50,8 +50,10 @@ def is_signed(content: JsonObject, public_key: str | None = None) -> bool:
     Raises:
         BadInput: `public_key` is not a public key.
     """
-    named = content.get(PUBLIC_KEY)
     trusted = _public(public_key) if public_key is not None else None
+    if not isinstance(content, dict):
+        return False
+    named = content.get(PUBLIC_KEY)
     if not isinstance(named, str) or (public_key is not None and named.strip() != public_key.strip()):
         return False
     unsigned = {name: value for name, value in content.items() if name != SIGNATURE}

@@ -66,7 +66,7 @@ def verify_signed(project: Project, kind: str, name: str) -> Path:
     finally:
         keys.close()
     about = {**_about(project, kind, name), "project": own}
-    if not _is_statement(statement, public) or any(statement.get(key) != about[key] for key in about):
+    if not is_signed(statement, public) or any(statement.get(key) != about[key] for key in about):
         raise Corrupt(
             f"{_named(kind, name)} is not what this project signed: its files and their seal were changed, "
             f"or it came from another project; {_remedy(kind)}"
@@ -87,10 +87,6 @@ def has_signature(project: Project, kind: str, name: str) -> bool:
 def drop_signature(project: Project, kind: str, name: str) -> None:
     """Forget the signature of what was deleted."""
     _path(project, kind, name).unlink(missing_ok=True)
-
-
-def _is_statement(statement: object, public: str) -> bool:
-    return isinstance(statement, dict) and is_signed(statement, public)
 
 
 def _about(project: Project, kind: str, name: str) -> JsonObject:

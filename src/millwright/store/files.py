@@ -18,6 +18,7 @@ from millwright.errors import CannotStore, Corrupt
 
 SEAL = "seal.json"
 SEAL_FORMAT = 1
+MOST_SECRET = 1_000  # bytes
 
 
 def sha256_file(path: Path) -> str:
@@ -68,6 +69,12 @@ def write_secret(path: Path, text: str) -> None:
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def read_secret(path: Path) -> tuple[bytes, int]:
+    """What `write_secret` wrote, and the file's mode; bounded, since a device has no end."""
+    with path.open("rb") as file:
+        return file.read(MOST_SECRET), os.fstat(file.fileno()).st_mode
 
 
 def write_text(path: Path, content: str) -> None:

@@ -9,13 +9,14 @@ import re
 import time
 import traceback
 from collections.abc import Mapping
-from ipaddress import ip_address
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millwright.errors import Forbidden, MillwrightError, TooLarge
 from millwright.privacy.access import ADMIN, UNMASK, Guard
+from millwright.privacy.patterns_contact import is_network_address
 from millwright.serve.ids import new_id
 from millwright.surfaces.metrics import Metrics
 from millwright.surfaces.refusals import fault, refusal
@@ -186,23 +187,19 @@ def _needed(path: str) -> str:
 
 def _check_host(given: str) -> None:
     """Refuse a name that is not this machine's: whoever owns it may point it here and ask from a browser."""
+    if given and not _is_own_name(given):
+        raise Forbidden(
+            "without a key this machine is answered alone, by an address or as localhost; make a key with "
+            "`millwright keys create`, or pass --without-keys",
+            "host",
+            given[:100],
+        )
+
+
+@lru_cache(maxsize=64)  # each request asks, and nearly all of them by one name
+def _is_own_name(given: str) -> bool:
     host = urlsplit(f"//{given}").hostname if _HOST.fullmatch(given) else None
-    if not given or (host is not None and (host == "localhost" or _is_address(host))):
-        return
-    raise Forbidden(
-        "without a key this machine is answered alone, by an address or as localhost; make a key with "
-        "`millwright keys create`, or pass --without-keys",
-        "host",
-        given[:100],
-    )
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return host is not None and (host == "localhost" or is_network_address(host))
 
 
 def _id_of(given: bytes | None) -> bytes:
