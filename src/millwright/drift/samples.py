@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import Column, select
 
 from millwright.drift.records import DriftRecord, list_drifts
 from millwright.errors import BadInput
@@ -13,6 +13,7 @@ from millwright.registry.versions import CHAMPION, resolve
 from millwright.store.tables import alias_changes, predictions
 
 Reference = Literal["traffic", "data"]
+WHOSE = (predictions.c.id, predictions.c.subject, predictions.c.created_at)  # of each prediction
 WINDOW = 500
 LEAST = 100  # users of either sample
 
@@ -32,13 +33,19 @@ class Samples:
     is_new: bool
 
 
-def find_samples(project: Project, window: int = WINDOW, reference: Reference = "traffic") -> Samples:
+def find_samples(
+    project: Project,
+    window: int = WINDOW,
+    reference: Reference = "traffic",
+    columns: Sequence[Column[Any]] = tuple(predictions.c),
+) -> Samples:
     """The first users after the champion's promotion, and the newest.
 
     Args:
         project: a project with a champion.
         window: how many users make a sample, at most.
         reference: "traffic" takes the first users as reference, "data" none.
+        columns: what is read of each prediction, WHOSE at least.
 
     Returns:
         Their predictions.
@@ -48,7 +55,7 @@ def find_samples(project: Project, window: int = WINDOW, reference: Reference = 
         NotFound: there is no champion.
     """
     version = resolve(project, CHAMPION)
-    rows = _since_promotion(project, version)
+    rows = _since_promotion(project, version, columns)
     earlier = [one for one in list_drifts(project) if (one.version, one.reference) == (version, reference)]
     behind = window if reference == "traffic" else 0
     if len(rows) < behind + LEAST:
@@ -71,7 +78,7 @@ def why_no_check(project: Project) -> str | None:
         The reason, in words.
     """
     try:
-        found = find_samples(project)
+        found = find_samples(project, columns=WHOSE)  # a server asks: what people said stays on the disk
     except BadInput as refused:
         return str(refused)
     return None if found.is_new else "less than half a window of users is new since the last check"
@@ -88,7 +95,7 @@ def rows_of_subjects(rows: Sequence[Any]) -> list[Any]:
     return kept
 
 
-def _since_promotion(project: Project, version: str) -> list[Any]:
+def _since_promotion(project: Project, version: str, columns: Sequence[Column[Any]]) -> list[Any]:
     """Predictions since the version became champion, the first of each subject, oldest first."""
     promoted = (
         select(alias_changes.c.changed_at)
@@ -98,9 +105,7 @@ def _since_promotion(project: Project, version: str) -> list[Any]:
     )
     with project.database.connect() as connection:
         since = connection.scalar(promoted) or ""
-        wanted = select(predictions).where(
-            predictions.c.created_at >= since, predictions.c.sealed.is_not(None)
-        )
+        wanted = select(*columns).where(predictions.c.created_at >= since, predictions.c.sealed.is_not(None))
         rows = connection.execute(wanted.order_by(predictions.c.created_at, predictions.c.id)).all()
     return rows_of_subjects(rows)
 

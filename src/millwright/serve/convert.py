@@ -37,14 +37,13 @@ def convert_body(classifier: Trained, folder: Path) -> None:
 
     Args:
         classifier: whose body to convert.
-        folder: the sealed folder to make; one that is there already stays.
+        folder: the sealed folder to make.
 
     Raises:
         MissingExtra: OpenVINO is not installed.
         CannotStore: the disk is full or read-only.
     """
-    if not folder.exists():
-        _write(_converted(classifier), classifier, folder, ())
+    _write(_converted(classifier), classifier, folder, ())
 
 
 def quantise_body(classifier: Trained, rows: Sequence[Row], folder: Path) -> None:
@@ -53,14 +52,12 @@ def quantise_body(classifier: Trained, rows: Sequence[Row], folder: Path) -> Non
     Args:
         classifier: whose body to convert.
         rows: training rows; the first by id calibrate, up to 100 and to 8,000 tokens.
-        folder: the sealed folder to make; one that is there already stays. It names the rows.
+        folder: the sealed folder to make. It names the rows.
 
     Raises:
         MissingExtra: OpenVINO or NNCF is not installed.
         CannotStore: the disk is full or read-only.
     """
-    if folder.exists():
-        return
     import_openvino()  # first: it keeps NNCF from sending usage data
     try:
         import nncf
