@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import socket
+import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from fastapi import FastAPI
 from sqlalchemy import select
 
 from millwright.errors import Busy, Corrupt, NotFound
+from millwright.privacy.mask import Masker
 from millwright.privacy.sealed import read_opinions, read_predictions
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
@@ -345,6 +347,29 @@ def test_a_request_without_an_answer_in_its_time_is_answered_with_504(project):
         model.gate.set()
 
     run(project, scenario, lambda name: model)
+
+
+def test_a_long_request_is_masked_while_others_are_answered(project, monkeypatch):
+    mask_all, masking, gate = Masker.mask_all, threading.Event(), threading.Event()
+
+    def slow(self: Masker, texts: list[str], **more: object) -> list[str]:
+        if len(texts[0]) > 50:
+            masking.set()
+            assert gate.wait(30)
+        return mask_all(self, texts, **more)
+
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        long = asyncio.create_task(predict(client, "card of ada@example.com " + "x" * 50))
+        await asyncio.to_thread(masking.wait, 30)
+        assert (await predict(client, "pin"))[0]["label"] == "pin"
+        gate.set()
+        assert (await long)[0]["label"] == "card"
+
+    monkeypatch.setattr(Masker, "mask_all", slow)
+    monkeypatch.setattr("millwright.surfaces.service.READ_AT_ONCE", 50)
+    run(project, scenario)
+    (first, _) = sorted(read_predictions(open_vault(project)), key=lambda row: row.text)
+    assert first.text == "card of <EMAIL_ADDRESS> " + "x" * 50
 
 
 def test_a_request_keeps_the_id_it_came_with_and_gets_one_otherwise(project, caplog):

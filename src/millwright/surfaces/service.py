@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -49,6 +50,7 @@ from millwright.surfaces.shadowing import Shadowing
 from millwright.surfaces.span_answers import span_answers
 
 WATCH_SECONDS = 1.0
+READ_AT_ONCE = 2_000  # characters; looking for personal data in more would keep all other requests waiting
 Load = Callable[[str], Answering]
 
 log = logging.getLogger(__name__)
@@ -136,12 +138,18 @@ class Service:
         """Answer a request and hand its predictions to the journal."""
         tokens: dict[str, VaultToken] = {}
         owner = self.vault.pseudonym(request.subject) if self._masker.book else None
-        texts, edits = self._checked(request, owner, tokens)
+        came = asyncio.get_running_loop().time()
+        self._check_sizes(request.inputs)
+        read = partial(self._read, request, owner, tokens)
+        if sum(map(len, request.inputs)) <= READ_AT_ONCE:
+            texts, edits = read()
+        else:
+            texts, edits = await self.engine.aside(read, len(request.inputs), request.timeout_s, came)
         drawn = self._draw(request)
         version, model = self.engine.model(drawn.version)
         start = time.perf_counter()
         try:
-            answered = await self.engine.answer(model, texts, request.timeout_s)
+            answered = await self.engine.answer(model, texts, request.timeout_s, came)
         except Exception as error:  # whatever the version raised is counted against it, and raised
             self._note_failure(drawn, request.subject, error)
             raise
@@ -287,14 +295,11 @@ class Service:
             kind, told = type(error).__name__, (drawn.traffic, drawn.arm, drawn.propensity, drawn.unit)
             self._open_journal.hand_over([Failure(new_id(), *told, subject, kind, now())])
 
-    def _checked(
-        self, request: PredictionRequest, owner: str | None, tokens: dict[str, VaultToken]
-    ) -> tuple[list[str], list[list[Round]]]:
-        """The texts that the model reads, and where spans are to be found the edits that made them."""
-        limits, inputs = self.limits, request.inputs
-        if len(inputs) > limits.max_inputs:
+    def _check_sizes(self, inputs: Sequence[str]) -> None:
+        most = self.limits.max_inputs
+        if len(inputs) > most:
             raise TooLarge(
-                f"{len(inputs)} inputs in one request, the limit serve.max_inputs is {limits.max_inputs}; "
+                f"{len(inputs)} inputs in one request, the limit serve.max_inputs is {most}; "
                 "send fewer at a time",
                 field="inputs",
                 value=f"{len(inputs)} inputs",
@@ -307,6 +312,12 @@ class Service:
                     field=f"inputs.{place}",
                     value=f"{len(text)} characters",
                 )
+
+    def _read(
+        self, request: PredictionRequest, owner: str | None, tokens: dict[str, VaultToken]
+    ) -> tuple[list[str], list[list[Round]]]:
+        """The texts that the model reads, and where spans are to be found the edits that made them."""
+        inputs = request.inputs
         texts = [clean(text) for text in inputs]
         for place, text in enumerate(texts):
             if not text:
