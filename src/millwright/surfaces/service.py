@@ -81,6 +81,7 @@ class Service:
         self._watching: asyncio.Task[None] | None = None
         self._load = load
         self._models: dict[str, Answering] = {}
+        self._left_out: dict[str, str] = {}
         self._traffic: Traffic | None = None
         self._shadowing = Shadowing(self.engine)
 
@@ -106,7 +107,8 @@ class Service:
     async def refresh(self) -> None:
         """Load what champion and challenger mean now and swap it in; requests under way keep theirs.
 
-        A damaged challenger is left out. A damaged champion raises, and what was served still is.
+        A version that cannot be loaded beside the champion is left out. A champion that cannot raises, and
+        what was served still is.
         """
         infos = await asyncio.to_thread(list_versions, self.project)
         current = await asyncio.to_thread(current_traffic, self.project)
@@ -114,20 +116,14 @@ class Service:
         if current is not None and current.arms[0].version != names.get(CHAMPION):
             current = None  # a version was promoted by hand: it serves everybody at once
         models: dict[str, Answering] = {}
-        for alias in (CHAMPION, CHALLENGER):
-            try:
-                if alias in names and names[alias] not in models:
-                    models[names[alias]] = await self._model(names[alias])
-            except MillwrightError as error:
-                if alias == CHAMPION:
-                    raise
-                log.warning("the challenger is not served: %s", error)
-                del names[alias]
-        for name in () if current is None else current.versions:
-            try:
-                models[name] = models.get(name) or await self._model(name)
-            except MillwrightError as error:
-                log.warning("version %s of the experiment is not served: %s", name, error)
+        if CHAMPION in names:
+            models[names[CHAMPION]] = await self._model(names[CHAMPION])
+        beside = [names[CHALLENGER]] if CHALLENGER in names else []
+        for name in [*beside, *(() if current is None else current.versions)]:
+            if name not in models and (loaded := await self._beside(name)) is not None:
+                models[name] = loaded
+        if names.get(CHALLENGER) not in models:
+            names.pop(CHALLENGER, None)
         is_changed = models.keys() != self._models.keys()
         self._models, self._traffic = models, current
         self.engine.swap(models, names)
@@ -243,6 +239,11 @@ class Service:
         )
 
     @property
+    def is_ready(self) -> bool:
+        """True while versions answer and what they say is kept."""
+        return self.engine.is_ready and self._open_journal.is_open
+
+    @property
     def _open_journal(self) -> Journal:
         assert self._journal is not None, "the service was not started"
         return self._journal
@@ -269,6 +270,17 @@ class Service:
         if name in self._models:
             return self._models[name]
         return await asyncio.to_thread(self._load, name)
+
+    async def _beside(self, name: str) -> Answering | None:
+        """A version that may be missing; why it is gets told once."""
+        try:
+            return await self._model(name)
+        except Exception as error:  # whatever it does when it loads, the champion must serve
+            reason = loggable(error)
+            if self._left_out.get(name) != reason:
+                log.warning("version %s is not served beside the champion: %s", name, reason)
+            self._left_out[name] = reason
+            return None
 
     async def _watch(self) -> None:
         told = ""
