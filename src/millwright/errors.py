@@ -6,6 +6,7 @@ MillwrightError                500, exit 1
 │   └── NoRows                 422, exit 2   a file is empty or has only a header
 ├── NotFound                   404, exit 2   no such version, project, file, prediction
 ├── TooLarge                   413, exit 2   over a limit of the settings
+├── TooSlow                    408, exit 2   a request did not come whole in its time
 ├── Busy                       409, exit 1   another process does the same thing now
 ├── Unavailable                503, exit 1   the server is starting, stopping, or lost a worker
 ├── Unauthorised               401, exit 1   no key, or one that opens nothing
@@ -66,6 +67,12 @@ class TooLarge(BadInput):
     """The request is over a limit that the settings state."""
 
     status = 413
+
+
+class TooSlow(BadInput):
+    """A request did not come whole within the time that it may take."""
+
+    status = 408
 
 
 class Busy(MillwrightError):

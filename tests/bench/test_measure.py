@@ -44,7 +44,7 @@ def test_what_the_load_wrote_is_forgotten(project):
     bench(project, concurrencies=(2,), seconds=0.2)
     with project.database.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(predictions)) == 0
-    assert [path for path in project.kept.iterdir() if path.name.startswith("bench-")] == []
+    assert list((project.kept / "spill").iterdir()) == []
     assert (project.kept / "versions" / "v1" / "seal.json").exists()
 
 

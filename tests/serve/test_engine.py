@@ -1,6 +1,7 @@
 """Queue, batches, workers, versions: every request is answered or failed, whatever happens to a worker."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -203,6 +204,54 @@ def test_stopping_answers_what_waits_and_refuses_what_comes():
         assert [int(answer_NC.argmax()) for answer_NC in answers] == [0, 1, 1]
 
     run(scenario)
+
+
+def test_stopping_waits_no_longer_than_a_deadline_for_a_worker_that_hangs():
+    hanging = Gated()
+
+    async def scenario(engine: Engine) -> None:
+        with pytest.raises(DeadlinePassed):
+            await engine.answer(hanging, ["card"], deadline_s=0.01)
+        await engine.stop()
+        assert hanging.entered.is_set()
+        assert hanging.batches == []  # it still hangs
+        hanging.gate.set()
+
+    run(scenario, deadline_s=0.2)
+
+
+def test_what_a_long_request_needs_first_keeps_nobody_waiting():
+    model, gate = Tiny(), threading.Event()
+
+    async def scenario(engine: Engine) -> None:
+        aside = asyncio.create_task(engine.aside(lambda: gate.wait(30), 99, None, now()))
+        while not engine.waiting_inputs:
+            await asyncio.sleep(0)
+        with pytest.raises(QueueFull, match="99 inputs wait"):
+            await engine.answer(model, ["card", "pin"])
+        assert (await engine.answer(model, ["pin"])).argmax() == 1
+        gate.set()
+        assert await aside
+        assert engine.waiting_inputs == 0
+
+    run(scenario)
+
+
+def test_a_deadline_counts_from_when_the_request_came():
+    model, gate = Tiny(), threading.Event()
+
+    async def scenario(engine: Engine) -> None:
+        with pytest.raises(DeadlinePassed, match=r"no answer within 0\.01 s"):
+            await engine.aside(lambda: gate.wait(30), 1, 0.01, now())
+        gate.set()
+        with pytest.raises(DeadlinePassed, match="no answer within 2 s"):
+            await engine.answer(model, ["card"], 2, since=now() - 2)
+
+    run(scenario)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def test_an_engine_that_was_not_started_refuses():

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import socket
+import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from fastapi import FastAPI
 from sqlalchemy import select
 
 from millwright.errors import Busy, Corrupt, NotFound
+from millwright.privacy.mask import Masker
 from millwright.privacy.sealed import read_opinions, read_predictions
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
@@ -309,6 +311,70 @@ def test_refuses_a_body_that_grows_too_large_without_announcing_it(project):
     assert len(read) <= 12  # 1 MB, and what was on its way
 
 
+async def post_in_parts(app: FastAPI, *came: dict) -> list[dict]:
+    """What the service sends where a client's messages come one by one, and none after them."""
+    sent: list[dict] = []
+    left = iter(came)
+
+    async def receive() -> dict:
+        return next(left, None) or await asyncio.get_running_loop().create_future()
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"x-request-id", b"r1")]
+    await app(
+        {"type": "http", "method": "POST", "path": PREDICTIONS, "headers": headers}, receive, send
+    )
+    return sent
+
+
+BODY = {"type": "http.request", "body": b'{"inputs": ["card"]}'}
+GONE = {"type": "http.disconnect"}
+
+
+def test_what_a_client_began_to_send_before_it_went_is_not_answered(project, caplog):
+    model = Tiny()
+
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        assert await post_in_parts(app, {**BODY, "more_body": True}, GONE) == []
+        assert (await client.get("/metrics")).text.count('status="499"} 1.0') == 1
+
+    run(project, scenario, lambda name: model)
+    assert model.batches == []
+    assert stored(project, predictions) == []
+
+
+def test_a_body_that_does_not_come_in_time_is_refused_and_its_connection_ended(project):
+    hasty = Project(project.folder, change_settings(project.settings, "serve", deadline_s=0.01))
+
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        start, body = await post_in_parts(app, {**BODY, "more_body": True})
+        assert start["status"] == 408
+        assert (b"connection", b"close") in start["headers"]
+        message = "the body did not come within 0.01 s"
+        assert json.loads(body["body"])["error"]["message"] == message
+
+    run(hasty, scenario)
+
+
+def test_a_request_whose_client_hangs_up_while_it_waits_is_not_run(project, monkeypatch):
+    monkeypatch.setattr("millwright.surfaces.hangup.LISTEN_AFTER_S", 0.0)
+    model = Gated()
+
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        first = asyncio.create_task(predict(client, "pin"))
+        await asyncio.to_thread(model.entered.wait, 30)
+        assert await post_in_parts(app, BODY, GONE) == []
+        model.gate.set()
+        await first
+        assert app.state.service.engine.waiting_inputs == 0
+
+    run(project, scenario, lambda name: model)
+    assert model.batches == [["pin"]]
+    assert [row.label for row in read_predictions(open_vault(project))] == ["pin"]
+
+
 def test_a_model_that_fails_is_answered_with_500_and_logged_without_the_text(project, caplog):
     async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
         assert_refused(await client.post(PREDICTIONS, json={"inputs": ["!Ada"]}), 500, None)
@@ -347,6 +413,29 @@ def test_a_request_without_an_answer_in_its_time_is_answered_with_504(project):
     run(project, scenario, lambda name: model)
 
 
+def test_a_long_request_is_masked_while_others_are_answered(project, monkeypatch):
+    mask_all, masking, gate = Masker.mask_all, threading.Event(), threading.Event()
+
+    def slow(self: Masker, texts: list[str], **more: object) -> list[str]:
+        if len(texts[0]) > 50:
+            masking.set()
+            assert gate.wait(30)
+        return mask_all(self, texts, **more)
+
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        long = asyncio.create_task(predict(client, "card of ada@example.com " + "x" * 50))
+        await asyncio.to_thread(masking.wait, 30)
+        assert (await predict(client, "pin"))[0]["label"] == "pin"
+        gate.set()
+        assert (await long)[0]["label"] == "card"
+
+    monkeypatch.setattr(Masker, "mask_all", slow)
+    monkeypatch.setattr("millwright.surfaces.service.READ_AT_ONCE", 50)
+    run(project, scenario)
+    (first, _) = sorted(read_predictions(open_vault(project)), key=lambda row: row.text)
+    assert first.text == "card of <EMAIL_ADDRESS> " + "x" * 50
+
+
 def test_a_request_keeps_the_id_it_came_with_and_gets_one_otherwise(project, caplog):
     async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
         given = await client.get("/healthz", headers={"x-request-id": "desk-7"})
@@ -383,6 +472,15 @@ def test_a_worker_that_died_shows_in_readyz_and_metrics(project):
         assert (await predict(client, "card"))[0]["label"] == "card"
 
     run(project, scenario, lambda name: Deadly())
+
+
+def test_a_journal_that_ended_shows_in_readyz(project):
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        app.state.service._journal.close()
+        assert_refused(await client.get("/readyz"), 503, None)
+        assert_refused(await client.post(PREDICTIONS, json={"inputs": ["card"]}), 507, None)
+
+    run(project, scenario)
 
 
 def test_answers_from_memory_are_counted_and_each_is_a_prediction_of_its_own(project):
@@ -506,21 +604,33 @@ def test_a_champion_that_an_erasure_withdrew_is_served_no_more(project):
     run(project, scenario)
 
 
-def test_a_damaged_challenger_does_not_keep_the_champion_from_serving(project):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Corrupt("v2/weights.safetensors is missing; restore it"), "v2/weights.safetensors is missing"),
+        (RuntimeError("what Ada wrote"), "RuntimeError"),
+    ],
+)
+def test_a_challenger_that_cannot_be_loaded_does_not_keep_the_champion_from_serving(
+    project, caplog, error, told
+):
     def load(name: str) -> Tiny:
         if name == "v2":
-            raise Corrupt("v2/weights.safetensors is missing; restore it")
+            raise error
         return Tiny()
 
     point(project, "challenger", add_version(project, 2))
 
-    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        await app.state.service.refresh()
         assert (await predict(client, "card"))[0]["version"] == "v1"
         assert_refused(
             await client.post(PREDICTIONS, json={"inputs": ["card"], "version": "challenger"}), 404, None
         )
 
     run(project, scenario, load)
+    assert caplog.text.count(f"v2 is not served beside the champion: {told}") == 1
+    assert "Ada" not in caplog.text
 
 
 def test_counts_what_happened_in_a_registry_of_its_own(project):

@@ -116,6 +116,11 @@ def requests_of(url: str, bodies: Path) -> tuple[str, int, Iterator[bytes]]:
     return parts.hostname, parts.port, itertools.cycle(made)
 
 
+def percentile(ordered: list[float], per_cent: int) -> float:
+    """The least value that so many per cent of the values do not exceed; `ordered` grows and has one."""
+    return ordered[-(-len(ordered) * per_cent // 100) - 1]
+
+
 def main() -> None:
     """Send, and print the figures."""
     parser = argparse.ArgumentParser(
@@ -136,11 +141,7 @@ def main() -> None:
         latencies, errors = asyncio.run(closed_loop(connections, requests, given.seconds))
     seconds = time.perf_counter() - start
     latencies.sort()
-    share = {
-        f"p{per_cent}_ms": latencies[min(len(latencies) - 1, len(latencies) * per_cent // 100)]
-        for per_cent in (50, 95, 99)
-        if latencies
-    }
+    share = {f"p{per_cent}_ms": percentile(latencies, per_cent) for per_cent in (50, 95, 99) if latencies}
     print(json.dumps({"requests_per_s": len(latencies) / seconds, "errors": errors, **share}))
 
 

@@ -1,7 +1,7 @@
 """Puts a project's champion under load on this machine: answers a second, latencies, cost.
 
 The server is that of `millwright serve`, over a throwaway copy of the project's database, so that what
-the load writes is paid for and then forgotten.
+the load writes is paid for and then forgotten. It has no cache of answers: the messages come again and again.
 """
 
 import json
@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from millwright.data.dataset import open_dataset
+from millwright.data.spill import spilling
 from millwright.errors import BadInput
 from millwright.privacy.vault import key_file
 from millwright.progress import Progress, quiet
@@ -107,9 +107,12 @@ def _messages(project: Project) -> list[str]:
 
 @contextmanager
 def _copy(project: Project) -> Iterator[Path]:
-    """A folder with the project's settings, copies of its databases, and links to what never changes."""
-    with storing(project.kept), TemporaryDirectory(dir=project.kept, prefix="bench-") as made:
-        folder = Path(made)
+    """A folder with the project's settings, copies of its databases, and links to what never changes.
+
+    It is a spill, since it holds what people wrote: if this process is killed, an erasure removes it.
+    """
+    with storing(project.kept), spilling(project.kept) as spill:
+        folder = spill.folder
         kept = folder / ".millwright"
         kept.mkdir()
         for name in LINKED:
@@ -126,6 +129,7 @@ def _copy(project: Project) -> Iterator[Path]:
         master = f"file:{project.folder / Path(rest).expanduser()}" if kind == "file" else f"{kind}:{rest}"
         keys = {"key_store": str(kept / "keys.db"), "master_key": master}
         settings = change_settings(project.settings, "privacy", **keys)
+        settings = change_settings(settings, "serve", cache_answers=0)
         write_text(folder / FILENAME, dump_settings(settings))
         yield folder
 

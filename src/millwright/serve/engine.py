@@ -8,9 +8,10 @@ Shape suffixes: N texts, D features, C labels.
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from millwright.serve.batches import Batch, BatchQueue
 from millwright.serve.workers import Workers
 
 RECENT = 0.2  # weight of the newest batch in the running mean of seconds an input
+Made = TypeVar("Made")
 
 
 class Body(Protocol):
@@ -121,6 +123,7 @@ class Engine:
         self._names: Mapping[str, str] = {}
         self._queue: BatchQueue[_Input] = BatchQueue(limits.max_batch)
         self._workers = Workers(self._queue, limits.workers, self._run)
+        self._aside = ThreadPoolExecutor(1, "aside")  # Python's lock lets no more than one run anyway
         self._loop: asyncio.AbstractEventLoop | None = None
         self._seconds_an_input = 0.0
         self._is_draining = False
@@ -159,8 +162,41 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._workers.start(self._fail, self.limits.replace_after_s)
 
+    async def aside(
+        self, work: Callable[[], Made], inputs: int, deadline_s: float | None, since: float
+    ) -> Made:
+        """Do what a long request needs before it is answered in a thread, while others are answered.
+
+        Args:
+            work: what to do; it runs to its end even if nobody waits any more.
+            inputs: how many the request has; they count as waiting.
+            deadline_s: as of `answer`.
+            since: when the request came, by the event loop's clock.
+
+        Returns:
+            What came of the work.
+
+        Raises:
+            Unavailable: the engine is starting or stopping.
+            QueueFull: as many inputs wait as may.
+            DeadlinePassed: it was not done in time.
+        """
+        loop, seconds = self._admit(inputs), self._seconds(deadline_s)
+        self.waiting_inputs += inputs
+        try:
+            async with asyncio.timeout_at(since + seconds):
+                return await loop.run_in_executor(self._aside, work)
+        except TimeoutError:
+            raise _passed(seconds) from None
+        finally:
+            self._leave(inputs)
+
     async def answer(
-        self, model: Answering, texts: Sequence[str], deadline_s: float | None = None
+        self,
+        model: Answering,
+        texts: Sequence[str],
+        deadline_s: float | None = None,
+        since: float | None = None,
     ) -> np.ndarray:
         """Probabilities of texts, run together with whatever else waits.
 
@@ -168,6 +204,7 @@ class Engine:
             model: which version answers.
             texts: the inputs.
             deadline_s: seconds after which nobody waits any more; the limits' own at the most.
+            since: when the request came, by the event loop's clock; now if None.
 
         Returns:
             Probabilities [N, C], a row a text; or an object a text, of a model that answers so.
@@ -184,19 +221,17 @@ class Engine:
         if not missing:
             return np.array(request.rows)
         request.left = len(missing)
-        seconds = min(deadline_s or math.inf, self.limits.deadline_s)
-        timer = loop.call_later(seconds, self._expire, request, seconds)
+        seconds = self._seconds(deadline_s)
+        timer = loop.call_at((since or loop.time()) + seconds, self._expire, request, seconds)
         self.waiting_inputs += len(missing)
         try:
             self._queue.put(missing)
             await request.answer
         finally:
             timer.cancel()
-            self.waiting_inputs -= len(missing)
             if request.left:
                 self._queue.discard(missing)
-            if self._is_draining and not self.waiting_inputs:
-                self._drained.set()
+            self._leave(len(missing))
         if self.cache.size and any(served is model for served in self._models.values()):
             self.cache.store(model, missing, request.rows)
         return np.array(request.rows)
@@ -207,7 +242,8 @@ class Engine:
         if self.waiting_inputs:
             await self._drained.wait()
         self._queue.close()
-        await self._workers.join()
+        self._aside.shutdown(wait=False)
+        await self._workers.join(self.limits.deadline_s)
 
     def _admit(self, inputs: int) -> asyncio.AbstractEventLoop:
         if self._loop is None or self._is_draining:
@@ -221,11 +257,17 @@ class Engine:
             )
         return self._loop
 
+    def _seconds(self, deadline_s: float | None) -> float:
+        return min(deadline_s or math.inf, self.limits.deadline_s)
+
+    def _leave(self, inputs: int) -> None:
+        self.waiting_inputs -= inputs
+        if self._is_draining and not self.waiting_inputs:
+            self._drained.set()
+
     def _expire(self, request: _Request, seconds: float) -> None:
         if not request.answer.done():
-            request.answer.set_exception(
-                DeadlinePassed(f"no answer within {seconds:g} s; try again, or send fewer inputs at a time")
-            )
+            request.answer.set_exception(_passed(seconds))
         # A batch that is under way for as long as any request may take is no longer waited for.
         self._workers.suspect(lambda item: item.request is request, self.limits.deadline_s)
 
@@ -244,6 +286,10 @@ class Engine:
             newest = seconds / inputs / self.limits.workers
             self._seconds_an_input += RECENT * (newest - self._seconds_an_input)
         _deliver(outcomes)
+
+
+def _passed(seconds: float) -> DeadlinePassed:
+    return DeadlinePassed(f"no answer within {seconds:g} s; try again, or send fewer inputs at a time")
 
 
 def _outcomes(items: list[_Input]) -> list[_Outcome]:

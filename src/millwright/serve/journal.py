@@ -25,7 +25,10 @@ Entry = tuple[Sequence[Record], Future[None] | None]  # None where nobody waits
 
 
 class Journal:
-    """One writer thread over a database. Invariant: entries are committed in the order in which they came."""
+    """One writer thread over a database. Invariant: entries are committed in the order in which they came.
+
+    It takes entries while it `is_open`.
+    """
 
     def __init__(self, vault: Vault, on_lost: Callable[[int], None] = lambda _: None) -> None:
         """Start the thread.
@@ -36,7 +39,7 @@ class Journal:
         """
         self._vault = vault
         self._on_lost = on_lost
-        self._is_open = True
+        self.is_open = True
         self._entries: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
@@ -64,12 +67,12 @@ class Journal:
 
     def close(self) -> None:
         """Write what waits, then stop."""
-        self._is_open = False
+        self.is_open = False
         self._entries.put(None)
         self._thread.join()
 
     def _put(self, records: Sequence[Record], done: Future[None] | None) -> None:
-        if not self._is_open:
+        if not self.is_open:
             raise CannotStore("the journal is closed, the server is stopping; try again in a moment")
         self._entries.put((records, done))
 
@@ -83,7 +86,7 @@ class Journal:
                 is_open = None not in entries
                 self._commit([entry for entry in entries if entry is not None])
         finally:
-            self._is_open = False  # whatever ended the thread, nothing more is taken
+            self.is_open = False  # whatever ended the thread, nothing more is taken
 
     def _commit(self, entries: list[Entry]) -> None:
         try:

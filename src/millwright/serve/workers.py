@@ -69,11 +69,11 @@ class Workers(Generic[Item]):
         self._on_loss, self._replace_after_s = on_loss, replace_after_s
         self._workers = [self._hire() for _ in range(self._count)]
 
-    async def join(self) -> None:
-        """Wait until everybody went; the queue is closed."""
+    async def join(self, patience_s: float) -> None:
+        """Wait until everybody went, but for no one longer than `patience_s`; the queue is closed."""
         for worker in self._workers:
             if worker.thread is not None and not worker.is_lost:
-                await asyncio.to_thread(worker.thread.join)
+                await asyncio.to_thread(worker.thread.join, patience_s)
 
     def suspect(self, has: Callable[[Item], bool], patience_s: float) -> None:
         """Give up each worker that has had a batch with such an item in hand for longer than `patience_s`."""

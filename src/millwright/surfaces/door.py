@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from millwright.errors import Forbidden, MillwrightError, TooLarge
+from millwright.errors import Forbidden, MillwrightError, TooLarge, TooSlow
 from millwright.privacy.access import ADMIN, UNMASK, Guard
 from millwright.privacy.patterns_contact import is_network_address
 from millwright.serve.ids import new_id
+from millwright.surfaces.hangup import HungUp, unless_hung_up
 from millwright.surfaces.metrics import Metrics
 from millwright.surfaces.refusals import fault, refusal
 
@@ -36,6 +37,7 @@ NEEDED = {  # by how a path begins; other routes want any key
     "/v1/unmask": UNMASK,
 }
 PAGE = "/docs"
+GONE = 499  # as others note that the client hung up; nobody reads it
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -45,11 +47,15 @@ HEADERS = (
 _POLICY = b"content-security-policy"
 POLICY = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
 PAGE_POLICY = (_POLICY, b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+LAST = (b"connection", b"close")
 log = logging.getLogger(__name__)
 
 
 class Door:
-    """Wraps an application; the last place that can answer when something fails inside."""
+    """Wraps an application; the last place that can answer when something fails inside.
+
+    While it `is_closing`, each answer ends its connection.
+    """
 
     def __init__(
         self,
@@ -57,6 +63,7 @@ class Door:
         max_body_bytes: int,
         metrics: Metrics,
         *,
+        body_s: float,
         guard: Guard,
         direct: Mapping[tuple[str, str], ASGIApp],
         any_host: bool,
@@ -67,6 +74,7 @@ class Door:
             app: what answers.
             max_body_bytes: the longest body that is let in.
             metrics: what requests are counted in.
+            body_s: how long a body may take to come; who sends slowly holds a connection and its memory.
             guard: who says which key opens what.
             direct: what answers a method and a path without the application's router.
             any_host: whether to answer under any name where no key is needed.
@@ -76,7 +84,9 @@ class Door:
         self.direct = direct
         self.any_host = any_host
         self.max_body_bytes = max_body_bytes
+        self.body_s = body_s
         self.metrics = metrics
+        self.is_closing = False
         self._reading = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,59 +106,75 @@ class Door:
                 status = message["status"]
                 policy = PAGE_POLICY if scope["path"] == PAGE else POLICY
                 own = ((b"x-request-id", request_id), *HEADERS, policy)
-                message["headers"] = [*message.get("headers", ()), *own]
+                last = (LAST,) if self.is_closing or status == TooSlow.status else ()
+                message["headers"] = [*message.get("headers", ()), *own, *last]
             await send(message)
 
         try:
-            refused = await self._refused(scope, headers)
-            body = None if refused else await self._body(headers, receive)
-            if refused is not None:
-                await refusal(refused)(scope, receive, answer)
-            elif body is None:
-                limit = f"the body is over serve.max_body_bytes = {self.max_body_bytes}; send less"
-                size = headers.get(b"content-length", b"more").decode("latin-1")
-                await refusal(TooLarge(limit, "body", f"{size} bytes"))(scope, receive, answer)
-            else:
-                inside = self.direct.get((scope["method"], scope["path"]), self.app)
-                await inside(scope, _Replay(body, receive), answer)
+            await self._answer(scope, headers, receive, answer)
+        except HungUp:
+            status = GONE
         except Exception as error:  # its message may hold what a user wrote: only its kind and place are told
             frames = "".join(traceback.format_tb(error.__traceback__))
-            log.error("a request failed with %s at\n%s", type(error).__name__, frames)
+            told = {"request": request_id.decode()}
+            log.error("a request failed with %s at\n%s", type(error).__name__, frames, extra={"fields": told})
             if not status:
                 await fault()(scope, receive, answer)
         finally:
             self._note(scope, request_id, status, time.perf_counter() - start)
 
-    async def _refused(self, scope: Scope, headers: dict[bytes, bytes]) -> MillwrightError | None:
-        """Why the key of a request does not let it in; None lets it in, with the key's id in the scope."""
+    async def _answer(
+        self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        try:
+            await self._check_key(scope, headers)
+            body = await self._body(headers, receive)
+        except MillwrightError as error:  # also that the keys cannot be read: then nobody comes in
+            await refusal(error)(scope, receive, send)
+            return
+        direct = self.direct.get((scope["method"], scope["path"]))
+        if direct is None:
+            await self.app(scope, _Replay(body, receive), send)
+        else:
+            await unless_hung_up(direct(scope, _Replay(body, receive), send), receive)
+
+    async def _check_key(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        """Refuse a request whose key does not let it in; else its id is in the scope."""
         path: str = scope["path"]
         if path in OPEN:
-            return None
+            return
         kind, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         given = token.strip() if kind.lower() == "bearer" else None
-        try:
-            if self.guard.is_stale:
-                async with self._reading:  # whoever comes meanwhile waits for the same reading
-                    if self.guard.is_stale:
-                        await asyncio.to_thread(self.guard.read)
-            if self.guard.is_open and not self.any_host:
-                _check_host(headers.get(b"host", b"").decode("latin-1"))
-            key = self.guard.check(given, _needed(path))
-            scope["api_key"] = key and key.id
-        except MillwrightError as error:  # also that the keys cannot be read: then nobody comes in
-            return error
-        return None
+        if self.guard.is_stale:
+            async with self._reading:  # whoever comes meanwhile waits for the same reading
+                if self.guard.is_stale:
+                    await asyncio.to_thread(self.guard.read)
+        if self.guard.is_open and not self.any_host:
+            _check_host(headers.get(b"host", b"").decode("latin-1"))
+        key = self.guard.check(given, _needed(path))
+        scope["api_key"] = key and key.id
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
-        announced = headers.get(b"content-length", b"0")
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        announced, body, is_whole = headers.get(b"content-length", b"0"), b"", False
         if announced.isdigit() and int(announced) > self.max_body_bytes:
-            return None
-        message = await receive()
-        body: bytes = message.get("body", b"")
-        while message.get("more_body", False) and len(body) <= self.max_body_bytes:
-            message = await receive()
-            body += message.get("body", b"")
-        return body if len(body) <= self.max_body_bytes else None
+            raise self._too_large(headers)
+        try:
+            async with asyncio.timeout(self.body_s):
+                while not is_whole:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise HungUp
+                    body += message.get("body", b"")
+                    is_whole = not message.get("more_body", False)
+                    if len(body) > self.max_body_bytes:
+                        raise self._too_large(headers)
+        except TimeoutError:
+            raise TooSlow(f"the body did not come within {self.body_s:g} s; send it at once", "body") from None
+        return body
+
+    def _too_large(self, headers: dict[bytes, bytes]) -> TooLarge:
+        limit = f"the body is over serve.max_body_bytes = {self.max_body_bytes}; send less"
+        return TooLarge(limit, "body", f"{headers.get(b'content-length', b'more').decode('latin-1')} bytes")
 
     def _note(self, scope: Scope, request_id: bytes, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unknown")

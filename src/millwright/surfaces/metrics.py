@@ -38,7 +38,9 @@ class Metrics:
             "millwright_unstored_predictions_total", "Answered, but the disk refused them.", registry=own
         )
         self.opinions = Counter("millwright_opinions_total", "Opinions by kind.", ["kind"], registry=own)
-        self.cache_hits = Counter("millwright_cache_hits_total", "Inputs answered from memory.", registry=own)
+        self.cache_hits = Counter(
+            "millwright_cache_hits_total", "Inputs answered from memory, shadows' too.", registry=own
+        )
         self.workers_replaced = Counter(
             "millwright_workers_replaced_total", "Workers that died or hung.", registry=own
         )

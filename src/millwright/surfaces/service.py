@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -49,6 +50,7 @@ from millwright.surfaces.shadowing import Shadowing
 from millwright.surfaces.span_answers import span_answers
 
 WATCH_SECONDS = 1.0
+READ_AT_ONCE = 2_000  # characters; looking for personal data in more would keep all other requests waiting
 Load = Callable[[str], Answering]
 
 log = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ class Service:
         self._watching: asyncio.Task[None] | None = None
         self._load = load
         self._models: dict[str, Answering] = {}
+        self._left_out: dict[str, str] = {}
         self._traffic: Traffic | None = None
         self._shadowing = Shadowing(self.engine)
 
@@ -104,7 +107,8 @@ class Service:
     async def refresh(self) -> None:
         """Load what champion and challenger mean now and swap it in; requests under way keep theirs.
 
-        A damaged challenger is left out. A damaged champion raises, and what was served still is.
+        A version that cannot be loaded beside the champion is left out. A champion that cannot raises, and
+        what was served still is.
         """
         infos = await asyncio.to_thread(list_versions, self.project)
         current = await asyncio.to_thread(current_traffic, self.project)
@@ -112,20 +116,14 @@ class Service:
         if current is not None and current.arms[0].version != names.get(CHAMPION):
             current = None  # a version was promoted by hand: it serves everybody at once
         models: dict[str, Answering] = {}
-        for alias in (CHAMPION, CHALLENGER):
-            try:
-                if alias in names and names[alias] not in models:
-                    models[names[alias]] = await self._model(names[alias])
-            except MillwrightError as error:
-                if alias == CHAMPION:
-                    raise
-                log.warning("the challenger is not served: %s", error)
-                del names[alias]
-        for name in () if current is None else current.versions:
-            try:
-                models[name] = models.get(name) or await self._model(name)
-            except MillwrightError as error:
-                log.warning("version %s of the experiment is not served: %s", name, error)
+        if CHAMPION in names:
+            models[names[CHAMPION]] = await self._model(names[CHAMPION])
+        beside = [names[CHALLENGER]] if CHALLENGER in names else []
+        for name in [*beside, *(() if current is None else current.versions)]:
+            if name not in models and (loaded := await self._beside(name)) is not None:
+                models[name] = loaded
+        if names.get(CHALLENGER) not in models:
+            names.pop(CHALLENGER, None)
         is_changed = models.keys() != self._models.keys()
         self._models, self._traffic = models, current
         self.engine.swap(models, names)
@@ -136,12 +134,18 @@ class Service:
         """Answer a request and hand its predictions to the journal."""
         tokens: dict[str, VaultToken] = {}
         owner = self.vault.pseudonym(request.subject) if self._masker.book else None
-        texts, edits = self._checked(request, owner, tokens)
+        came = asyncio.get_running_loop().time()
+        self._check_sizes(request.inputs)
+        read = partial(self._read, request, owner, tokens)
+        if sum(map(len, request.inputs)) <= READ_AT_ONCE:
+            texts, edits = read()
+        else:
+            texts, edits = await self.engine.aside(read, len(request.inputs), request.timeout_s, came)
         drawn = self._draw(request)
         version, model = self.engine.model(drawn.version)
         start = time.perf_counter()
         try:
-            answered = await self.engine.answer(model, texts, request.timeout_s)
+            answered = await self.engine.answer(model, texts, request.timeout_s, came)
         except Exception as error:  # whatever the version raised is counted against it, and raised
             self._note_failure(drawn, request.subject, error)
             raise
@@ -235,6 +239,11 @@ class Service:
         )
 
     @property
+    def is_ready(self) -> bool:
+        """True while versions answer and what they say is kept."""
+        return self.engine.is_ready and self._open_journal.is_open
+
+    @property
     def _open_journal(self) -> Journal:
         assert self._journal is not None, "the service was not started"
         return self._journal
@@ -262,6 +271,17 @@ class Service:
             return self._models[name]
         return await asyncio.to_thread(self._load, name)
 
+    async def _beside(self, name: str) -> Answering | None:
+        """A version that may be missing; why it is gets told once."""
+        try:
+            return await self._model(name)
+        except Exception as error:  # whatever it does when it loads, the champion must serve
+            reason = loggable(error)
+            if self._left_out.get(name) != reason:
+                log.warning("version %s is not served beside the champion: %s", name, reason)
+            self._left_out[name] = reason
+            return None
+
     async def _watch(self) -> None:
         told = ""
         while True:
@@ -287,14 +307,11 @@ class Service:
             kind, told = type(error).__name__, (drawn.traffic, drawn.arm, drawn.propensity, drawn.unit)
             self._open_journal.hand_over([Failure(new_id(), *told, subject, kind, now())])
 
-    def _checked(
-        self, request: PredictionRequest, owner: str | None, tokens: dict[str, VaultToken]
-    ) -> tuple[list[str], list[list[Round]]]:
-        """The texts that the model reads, and where spans are to be found the edits that made them."""
-        limits, inputs = self.limits, request.inputs
-        if len(inputs) > limits.max_inputs:
+    def _check_sizes(self, inputs: Sequence[str]) -> None:
+        most = self.limits.max_inputs
+        if len(inputs) > most:
             raise TooLarge(
-                f"{len(inputs)} inputs in one request, the limit serve.max_inputs is {limits.max_inputs}; "
+                f"{len(inputs)} inputs in one request, the limit serve.max_inputs is {most}; "
                 "send fewer at a time",
                 field="inputs",
                 value=f"{len(inputs)} inputs",
@@ -307,6 +324,12 @@ class Service:
                     field=f"inputs.{place}",
                     value=f"{len(text)} characters",
                 )
+
+    def _read(
+        self, request: PredictionRequest, owner: str | None, tokens: dict[str, VaultToken]
+    ) -> tuple[list[str], list[list[Round]]]:
+        """The texts that the model reads, and where spans are to be found the edits that made them."""
+        inputs = request.inputs
         texts = [clean(text) for text in inputs]
         for place, text in enumerate(texts):
             if not text:

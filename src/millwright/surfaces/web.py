@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from ipaddress import ip_address
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,11 +49,12 @@ from millwright.surfaces.steering import steer
 from millwright.surfaces.subjects import subject_routes
 from millwright.surfaces.unmask_http import unmask_router
 
-DRAIN_SECONDS = 30
+LINGER_S = 1.0  # from the signal to the last new connection: who watches /readyz goes elsewhere by then
+SETTLE_S = 0.5  # from there to the end of idle connections: most end with an answer, and none while one comes
 SWITCH_S = 0.0005
 log = logging.getLogger(__name__)
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer} for status in (401, 403, 404, 413, 422, 429, 503, 504, 507)
+    status: {"model": ErrorAnswer} for status in (401, 403, 404, 408, 413, 422, 429, 503, 504, 507)
 }
 
 
@@ -71,7 +73,7 @@ def create_app(
     turns: bool = False,
     max_membership: float | None = None,
     any_host: bool = False,
-) -> FastAPI:
+) -> "_Doored":
     """The service over a project.
 
     Args:
@@ -108,9 +110,14 @@ def create_app(
     )
     app.state.service = service
     direct = _add_predictions(app, service)
-    limit = service.limits.max_body_bytes
     app.door = Door(
-        app.inside, limit, service.metrics, guard=Guard(project), direct=direct, any_host=any_host
+        app.inside,
+        service.limits.max_body_bytes,
+        service.metrics,
+        body_s=service.limits.deadline_s,
+        guard=Guard(project),
+        direct=direct,
+        any_host=any_host,
     )
     app.include_router(experiments_router(project), responses=REFUSALS)
     app.include_router(reviews_router(project), responses=REFUSALS)
@@ -126,6 +133,7 @@ class _Doored(FastAPI):
     """An application that a request enters by its door, before any middleware costs time."""
 
     door: Door
+    is_stopping = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or live through the application's life."""
@@ -190,12 +198,13 @@ def serve(
             proxy_headers=False,  # nobody asks who the client is
             ws="none",
             lifespan="on",
-            timeout_graceful_shutdown=DRAIN_SECONDS,
+            timeout_graceful_shutdown=ceil(project.settings.serve.deadline_s) + 1,
             ssl_certfile=tls.certificate if tls else None,
             ssl_keyfile=tls.key if tls else None,
         )
         scheme = "https" if tls else "http"
-        server = _Announcing(config, lambda: ready(f"{scheme}://{shown}:{listener.getsockname()[1]}"))
+        address = f"{scheme}://{shown}:{listener.getsockname()[1]}"
+        server = _Server(config, lambda: ready(address), app)
         server.run(sockets=[listener])
         if not server.started:
             raise MillwrightError("the service did not start; what stands above says why")
@@ -243,16 +252,32 @@ def _listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-class _Announcing(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+class _Server(uvicorn.Server):
+    """Says when it listens, and drops no request when it stops."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], app: _Doored) -> None:
         super().__init__(config)
         self._ready = ready
+        self._app = app
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Be no longer ready, then take no new connections, end those that there are, answer what is under way.
+
+        Uvicorn alone would at once close connections on which a request is arriving.
+        """
+        self._app.is_stopping = True
+        await asyncio.sleep(LINGER_S)
+        for server in self.servers:
+            server.close()
+        self._app.door.is_closing = True
+        await asyncio.sleep(SETTLE_S)
+        await super().shutdown(sockets)
 
 
 def _add_predictions(app: FastAPI, service: Service) -> dict[tuple[str, str], ASGIApp]:
@@ -292,7 +317,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         return await service.models()
 
 
-def _add_operation(app: FastAPI, service: Service) -> None:
+def _add_operation(app: _Doored, service: Service) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         """The process lives."""
@@ -301,8 +326,8 @@ def _add_operation(app: FastAPI, service: Service) -> None:
     @app.get("/readyz", responses={503: {"model": ErrorAnswer}})
     async def readyz() -> dict[str, str]:
         """A model is loaded and the worker runs."""
-        if not service.engine.is_ready:
-            raise Unavailable("no model is ready; try again in a moment")
+        if app.is_stopping or not service.is_ready:
+            raise Unavailable("no model is ready, or the server is stopping; try again in a moment")
         return {"status": "ready"}
 
     @app.get(PAGE, include_in_schema=False)
