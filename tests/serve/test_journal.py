@@ -1,4 +1,5 @@
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from millwright.privacy.sealed import read_predictions
 from millwright.privacy.vault import Vault, open_vault
 from millwright.project import Project
 from millwright.records import Failure, Opinion, Prediction
+from millwright.serve import journal as journal_module
 from millwright.serve.journal import Journal
 from millwright.settings import Settings
 from millwright.store.database import now, open_database
@@ -86,6 +88,32 @@ def test_many_entries_share_a_commit(vault, database):
     journal.close()
     assert count(database, "predictions") == 50
     assert len(commits) <= 1 + 2  # the blocker's, the first entry's, all that gathered meanwhile
+
+
+def test_what_nobody_waits_for_goes_to_disk_in_company_and_with_the_first_that_is_awaited(
+    vault, database, monkeypatch
+):
+    monkeypatch.setattr(journal_module, "GATHER_S", 3_600)
+    commits = []
+    journal = Journal(vault)
+    event.listen(database, "commit", commits.append)
+    for number in range(50):
+        journal.hand_over([prediction(f"p{number}")])
+    journal.write([opinion("o", of="p49")]).result(30)
+    assert (count(database, "predictions"), len(commits)) == (50, 1)
+    journal.hand_over([prediction("last")])
+    journal.close()
+    assert (count(database, "predictions"), len(commits)) == (51, 2)
+
+
+def test_what_nobody_waits_for_is_written_though_nothing_follows(vault, database):
+    journal = Journal(vault)
+    journal.hand_over([prediction("p")])
+    end = time.monotonic() + 30
+    while not count(database, "predictions") and time.monotonic() < end:
+        time.sleep(0.01)
+    assert count(database, "predictions") == 1
+    journal.close()
 
 
 def test_an_opinion_on_nothing_fails_alone(vault, database):

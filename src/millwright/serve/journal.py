@@ -1,6 +1,5 @@
 """Writes predictions and opinions, sealed, in the order they came; acknowledged means on disk."""
 
-import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -22,6 +21,7 @@ from millwright.records import Failure, Opinion, Prediction, Shadow
 
 Record = VaultToken | Prediction | Shadow | Failure | Opinion
 Entry = tuple[Sequence[Record], Future[None] | None]  # None where nobody waits
+GATHER_S = 0.005  # how long what nobody waits for may wait for company: a commit costs as much as many rows
 
 
 class Journal:
@@ -40,7 +40,9 @@ class Journal:
         self._vault = vault
         self._on_lost = on_lost
         self.is_open = True
-        self._entries: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._is_awaited = False
+        self._entries: list[Entry] = []
+        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -67,26 +69,34 @@ class Journal:
 
     def close(self) -> None:
         """Write what waits, then stop."""
-        self.is_open = False
-        self._entries.put(None)
+        with self._changed:
+            self.is_open = False
+            self._changed.notify()
         self._thread.join()
 
     def _put(self, records: Sequence[Record], done: Future[None] | None) -> None:
-        if not self.is_open:
-            raise CannotStore("the journal is closed, the server is stopping; try again in a moment")
-        self._entries.put((records, done))
+        with self._changed:
+            if not self.is_open:
+                raise CannotStore("the journal is closed, the server is stopping; try again in a moment")
+            self._entries.append((records, done))
+            self._is_awaited |= done is not None
+            if self._is_awaited or len(self._entries) == 1:  # else the thread knows that there is something
+                self._changed.notify()
 
     def _run(self) -> None:
         try:
-            is_open = True
-            while is_open:
-                entries = [self._entries.get()]
-                while not self._entries.empty():
-                    entries.append(self._entries.get())
-                is_open = None not in entries
-                self._commit([entry for entry in entries if entry is not None])
+            while entries := self._gathered():
+                self._commit(entries)
         finally:
             self.is_open = False  # whatever ended the thread, nothing more is taken
+
+    def _gathered(self) -> list[Entry]:
+        """What to write next, once there is something; nothing if the journal is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._entries or not self.is_open)
+            self._changed.wait_for(lambda: self._is_awaited or not self.is_open, GATHER_S)
+            entries, self._entries, self._is_awaited = self._entries, [], False
+            return entries
 
     def _commit(self, entries: list[Entry]) -> None:
         try:
