@@ -94,9 +94,7 @@ async def stages(texts: Sequence[str]) -> dict[str, float]:
         bodies = [json.dumps({"inputs": [text]}).encode() for text in texts]
         guard, most_bytes = Guard(service.project), service.limits.max_body_bytes
         body_s, direct = service.limits.deadline_s, {("POST", ROUTE): at_once}
-        door = Door(
-            at_once, most_bytes, Metrics(), body_s=body_s, guard=guard, direct=direct, any_host=True
-        )
+        door = Door(at_once, most_bytes, Metrics(), body_s=body_s, guard=guard, direct=direct, any_host=True)
         _, model = service.engine.model("champion")
         own, data = masker(service.project, reversible=True), service.project.settings.data
         records = [

@@ -1,14 +1,18 @@
 """The load is real, what it wrote is forgotten, and the figures add up."""
 
 import os
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from millwright.bench.measure import bench
+from millwright.bench.generator import percentile
+from millwright.bench.measure import _copy, bench
 from millwright.errors import BadInput, NotFound
-from millwright.project import Project
+from millwright.project import Project, open_project
 from millwright.registry.versions import promote
+from millwright.settings import change_settings
 from millwright.store.tables import predictions
 from tests.conftest import csv_of, desk_rows
 from tests.serve.trained import add_trained, tiny_project
@@ -38,6 +42,23 @@ def test_every_concurrency_is_measured_and_priced_for_the_whole_machine(project)
         million_hours = 1_000_000 / one.requests_per_s / 3600
         assert one.cost_per_million == pytest.approx(million_hours * 0.05 * os.cpu_count())
     assert stages[-1] == ("load", 1.0)
+
+
+def test_what_is_measured_is_the_network_and_not_the_cache(project):
+    caching = replace(project, settings=change_settings(project.settings, "serve", cache_answers=99))
+    with _copy(caching) as folder:
+        copied = open_project(folder)
+        assert copied.settings.serve.cache_answers == 0
+        assert copied.settings.serve.runtime == project.settings.serve.runtime
+        assert folder.parent == project.kept / "spill"  # where an erasure removes it, if this run is killed
+
+
+@pytest.mark.parametrize("per_cent", [50, 95, 99])
+@pytest.mark.parametrize("count", [1, 2, 99, 100, 101, 1000])
+def test_a_percentile_is_the_least_value_that_so_many_do_not_exceed(per_cent, count):
+    values = list(np.random.default_rng(0).random(count))
+    expected = np.percentile(values, per_cent, method="inverted_cdf")
+    assert percentile(sorted(values), per_cent) == expected
 
 
 def test_what_the_load_wrote_is_forgotten(project):

@@ -323,9 +323,7 @@ async def post_in_parts(app: FastAPI, *came: dict) -> list[dict]:
         sent.append(message)
 
     headers = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"x-request-id", b"r1")]
-    await app(
-        {"type": "http", "method": "POST", "path": PREDICTIONS, "headers": headers}, receive, send
-    )
+    await app({"type": "http", "method": "POST", "path": PREDICTIONS, "headers": headers}, receive, send)
     return sent
 
 
@@ -479,6 +477,19 @@ def test_a_journal_that_ended_shows_in_readyz(project):
         app.state.service._journal.close()
         assert_refused(await client.get("/readyz"), 503, None)
         assert_refused(await client.post(PREDICTIONS, json={"inputs": ["card"]}), 507, None)
+
+    run(project, scenario)
+
+
+def test_a_server_that_stops_is_not_ready_and_answers_until_it_ends_connections(project):
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        app.is_stopping = True
+        assert_refused(await client.get("/readyz"), 503, None)
+        answer = await client.post(PREDICTIONS, json={"inputs": ["card"]})
+        assert (answer.status_code, answer.headers.get("connection")) == (200, None)
+        app.door.is_closing = True
+        answer = await client.post(PREDICTIONS, json={"inputs": ["card"]})
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
 
     run(project, scenario)
 

@@ -123,9 +123,7 @@ class Door:
         finally:
             self._note(scope, request_id, status, time.perf_counter() - start)
 
-    async def _answer(
-        self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send
-    ) -> None:
+    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         try:
             await self._check_key(scope, headers)
             body = await self._body(headers, receive)
@@ -169,7 +167,8 @@ class Door:
                     if len(body) > self.max_body_bytes:
                         raise self._too_large(headers)
         except TimeoutError:
-            raise TooSlow(f"the body did not come within {self.body_s:g} s; send it at once", "body") from None
+            late = f"the body did not come within {self.body_s:g} s; send it at once"
+            raise TooSlow(late, "body") from None
         return body
 
     def _too_large(self, headers: dict[bytes, bytes]) -> TooLarge:

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from millwright.errors import BadInput, CannotStore, MillwrightError, QueueFull, TooLarge, loggable
+from millwright.errors import BadInput, CannotStore, QueueFull, TooLarge, loggable
 from millwright.feedback import SAYS, check_opinion, check_prediction, is_asked
 from millwright.modalities.places import Round
 from millwright.modalities.spans import write_spans

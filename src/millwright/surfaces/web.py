@@ -6,7 +6,7 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from math import ceil
@@ -267,17 +267,37 @@ class _Server(uvicorn.Server):
             self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Be no longer ready, then take no new connections, end those that there are, answer what is under way.
+        """Be no longer ready, then take no new connections, end the others, answer what is under way.
 
         Uvicorn alone would at once close connections on which a request is arriving.
         """
         self._app.is_stopping = True
         await asyncio.sleep(LINGER_S)
-        for server in self.servers:
-            server.close()
+        last = [connection for listener in sockets or () for connection in self._close(listener)]
         self._app.door.is_closing = True
+        loop, tls = asyncio.get_running_loop(), self.config.ssl
+        let_in = (loop.connect_accepted_socket(self._protocol, one, ssl=tls) for one in last)
+        _ = asyncio.gather(*let_in, return_exceptions=True)
         await asyncio.sleep(SETTLE_S)
         await super().shutdown(sockets)
+
+    def _close(self, listener: socket.socket) -> list[socket.socket]:
+        """Stop listening; the connections that the system has taken meanwhile, which closing would reset."""
+        taken = []
+        with closing(listener.dup()) as rest:
+            rest.setblocking(False)
+            for server in self.servers:
+                server.close()
+            with suppress(OSError):  # nobody waits any more
+                while True:
+                    taken.append(rest.accept()[0])
+        return taken
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
 
 def _add_predictions(app: FastAPI, service: Service) -> dict[tuple[str, str], ASGIApp]:
