@@ -1,13 +1,16 @@
 """States of texts: made once, the same to the byte in any company and on any number of threads."""
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
+from tokenizers import Tokenizer, normalizers
+from transformers import AutoModel, BertConfig
 
 from millwright.train import states
 from millwright.train.states import batches_by_length, batches_by_shape, cached_features, cached_states
-from tests.train.conftest import make_backbone
+from tests.train.conftest import CONFIGS, make_backbone
 
 TEXTS = ["card lost", "where is my money please", "pin", "the transfer is pending"]
 
@@ -62,6 +65,36 @@ def test_another_backbone_has_a_cache_of_its_own(tmp_path):
     features(tmp_path, TEXTS)
     _, made = cached_features(make_backbone("distilbert"), TEXTS, torch.float32, tmp_path, lambda _: None)
     assert made == 4
+
+
+def other_heads(backbone):
+    config = BertConfig(**{**CONFIGS["bert"].to_dict(), "num_attention_heads": 2})
+    model = AutoModel.from_config(config)
+    model.load_state_dict(backbone.model.state_dict(), strict=False)
+    return replace(backbone, model=model.eval())
+
+
+def other_words(backbone):
+    tokenizer = Tokenizer.from_str(backbone.tokenizer.to_str())
+    tokenizer.normalizer = normalizers.Replace("lost", "stolen")
+    return replace(backbone, tokenizer=tokenizer)
+
+
+@pytest.mark.parametrize("change", [other_heads, other_words, lambda one: replace(one, sha256="0" * 64)])
+def test_what_the_same_weights_would_read_otherwise_is_made_again(tmp_path, change):
+    backbone = make_backbone("bert")
+    cached_features(backbone, TEXTS, torch.float32, tmp_path, lambda _: None)
+    made = [cached_features(one, TEXTS, torch.float32, tmp_path, lambda _: None)[1] for one in (
+        change(backbone), make_backbone("bert"), change(backbone)
+    )]
+    assert made == [4, 0, 0]
+
+
+@pytest.mark.parametrize(("depth", "precision"), [(1, torch.float32), (2, torch.bfloat16)])
+def test_states_of_another_layer_or_precision_are_others(tmp_path, depth, precision):
+    backbone = make_backbone("bert")
+    cached_states(backbone, TEXTS, 2, torch.float32, tmp_path, lambda _: None)
+    assert cached_states(backbone, TEXTS, depth, precision, tmp_path, lambda _: None)[1] == 4
 
 
 def test_states_have_one_row_a_token(tmp_path):

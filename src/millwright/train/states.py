@@ -139,7 +139,7 @@ def cached_states(
 
 def maker_key(backbone: Backbone, kind: str, precision: torch.dtype, pools: str = "") -> str:
     """The name of the folder of what a backbone makes, so that nothing made otherwise is taken for it."""
-    made_by = f"{backbone.sha256} {kind} {backbone.max_tokens} {precision} {pools}"
+    made_by = f"{backbone.reading_sha256} {kind} {precision} {pools}"
     return f"{kind}-{hashlib.sha256(made_by.encode()).hexdigest()[:16]}"
 
 
