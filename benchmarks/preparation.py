@@ -4,14 +4,14 @@
     python benchmarks/preparation.py --rows 10000000     one size, added to the record
 
 Every run is a process of its own, and is checked before it counts: the duplicates that were planted must
-be those that were found. Contestants alternate. Writes docs/benchmarks/preparation.json, in which rows of
-other sizes stay, and prints how time and memory grow with the rows.
+be those that were found. Contestants alternate; one that does not install is left out, and the record says
+why. Peak memory is what Linux counts of the process itself. Writes docs/benchmarks/preparation.json, in which
+rows of other sizes stay, and prints how time and memory grow with the rows.
 """
 
 import argparse
 import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -57,11 +57,11 @@ def main() -> None:
         _prepare_here(asked.child)
         return
     FOLDER.mkdir(parents=True, exist_ok=True)
-    python = _peer_python()
+    python, missing = _peer_python()
     for size in asked.rows:
         file = FOLDER / f"messages-{size}.csv"
         planned = write_messages(file, size)
-        contestants = (OURS, THEIRS) if size in PEER_SIZES else (OURS,)
+        contestants = (OURS, THEIRS) if size in PEER_SIZES and not missing else (OURS,)
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
         load = [os.getloadavg()[0]]
         for _ in range(asked.pairs):
@@ -75,6 +75,9 @@ def main() -> None:
         rows = [_row(name, found, planned, load) for name, found in runs.items()]
         if len(rows) == 2:
             rows[0] |= _ratio(runs[OURS], runs[THEIRS])
+        if size in PEER_SIZES and missing:
+            title = f"{THEIRS}, {size:,} rows,"
+            rows.append({"rows": size, "contestant": THEIRS, "title": title, "missing": missing})
         kept = [row for row in read_rows(NAME) if row["rows"] != size]
         write_record(
             NAME, sorted([*kept, *rows], key=lambda row: (row["rows"], row["contestant"])), _versions()
@@ -84,7 +87,7 @@ def main() -> None:
     for row in rows:
         row.pop("time_exponent", None), row.pop("memory_exponent", None)
     for name in (OURS, THEIRS):
-        _show_growth([row for row in rows if row["contestant"] == name])
+        _show_growth([row for row in rows if row["contestant"] == name and "missing" not in row])
     write_record(NAME, rows, _versions())
 
 
@@ -92,6 +95,7 @@ def _prepare_here(folder: Path) -> None:
     """What a child does: prepare one project and print figures."""
     from millwright.data.prepare import prepare
     from millwright.project import open_project
+    from millwright.train.cost import peak_memory_bytes
 
     project = open_project(folder)
     start, start_cpu = time.perf_counter(), time.process_time()
@@ -111,8 +115,7 @@ def _prepare_here(folder: Path) -> None:
             {
                 "seconds": time.perf_counter() - start,
                 "cpu_seconds": time.process_time() - start_cpu,
-                "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-                "high_water_mb": _high_water_mb(),
+                "peak_mb": peak_memory_bytes() / 2**20,
                 "exact": dataset.report["excluded"].get("exact duplicate", 0),
                 "empty": dataset.report["excluded"].get("empty text", 0),
                 "near": dataset.report["near_duplicates"]["pairs"],
@@ -121,13 +124,6 @@ def _prepare_here(folder: Path) -> None:
             }
         )
     )
-
-
-def _high_water_mb() -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 def _run_ours(file: Path, size: int) -> dict[str, float]:
@@ -214,15 +210,19 @@ def _versions() -> dict[str, str]:
     return {"polars": polars.__version__, **{name: peers[name] for name in ("datasketch", "pandas")}}
 
 
-def _peer_python() -> Path:
-    """The peer's interpreter; its environment is made when it is missing."""
+def _peer_python() -> tuple[Path, str | None]:
+    """The peer's interpreter, whose environment is made when it is missing, and why there is none."""
     environment = BENCH / "datasketch"
     python = environment / "bin" / "python"
-    if not (environment / "ready").exists():
-        venv.create(environment, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "-r", PEER / "requirements.txt"], check=True)
-        (environment / "ready").touch()
-    return python
+    if (environment / "ready").exists():
+        return python, None
+    venv.create(environment, with_pip=True, clear=True)
+    command = [python, "-m", "pip", "install", "-q", "-r", PEER / "requirements.txt"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return python, done.stderr.strip().splitlines()[-1]
+    (environment / "ready").touch()
+    return python, None
 
 
 if __name__ == "__main__":

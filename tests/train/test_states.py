@@ -84,9 +84,10 @@ def other_words(backbone):
 def test_what_the_same_weights_would_read_otherwise_is_made_again(tmp_path, change):
     backbone = make_backbone("bert")
     cached_features(backbone, TEXTS, torch.float32, tmp_path, lambda _: None)
-    made = [cached_features(one, TEXTS, torch.float32, tmp_path, lambda _: None)[1] for one in (
-        change(backbone), make_backbone("bert"), change(backbone)
-    )]
+    made = [
+        cached_features(one, TEXTS, torch.float32, tmp_path, lambda _: None)[1]
+        for one in (change(backbone), make_backbone("bert"), change(backbone))
+    ]
     assert made == [4, 0, 0]
 
 

@@ -99,9 +99,7 @@ def _score(
         start = time.perf_counter()
         timed, _ = cached_features(backbone, texts[:TIMED_TEXTS], precision, Path(empty), lambda _: None)
         speed = len(timed) / (time.perf_counter() - start)
-    tensor, _ = cached(
-        backbone, texts, precision, progress=lambda done: progress(backbone.name, 0.8 * done)
-    )
+    tensor, _ = cached(backbone, texts, precision, progress=lambda done: progress(backbone.name, 0.8 * done))
     feature_ND = tensor.numpy()
     right_N = np.zeros(len(texts))
     for fold, (learn, judge) in enumerate(folds, start=1):
