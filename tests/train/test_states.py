@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, normalizers
@@ -121,6 +122,17 @@ def test_a_batch_has_a_shape_that_its_texts_lengths_alone_decide():
     assert few == many == {4: 16, 8: 8, 500: 1}
     places = [place for indices, _, _ in batches_by_shape([3, 7, 500] * 50, 64) for place in indices]
     assert sorted(places) == list(range(150))
+
+
+def test_one_per_cent_of_rows_costs_about_one_per_cent_and_filling_up_little():
+    drawn = np.random.default_rng(0).lognormal(np.log(14), 0.5, 10_000)  # as messages are long
+    lengths = np.clip(np.round(drawn), 4, 128).astype(int).tolist()
+
+    def tokens(some):
+        return sum(size * width for _, size, width in batches_by_shape(some, states.TOKENS_A_SHAPE["cpu"]))
+
+    assert tokens(lengths[:100]) < 0.025 * tokens(lengths)
+    assert tokens(lengths) < 1.15 * sum(lengths)
 
 
 def test_the_fast_precision_is_taken_where_features_agree_and_float32_where_they_do_not(monkeypatch):

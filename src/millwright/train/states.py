@@ -20,7 +20,7 @@ from millwright.train.network import POOLS, Network, lower_encoder, pad, whole_n
 from millwright.train.solver import one_thread_each
 
 TOKENS_A_BATCH = 4_096
-TOKENS_A_SHAPE = {"cpu": 1_024, "cuda": 32_768}
+TOKENS_A_SHAPE = {"cpu": 256, "cuda": 32_768}  # what few rows are filled up to, so no larger than is quick
 WIDTH_STEP = 4
 LEAST_AGREEMENT = 0.999
 MOST_CACHE_BYTES = 4_000_000_000
