@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-BENCHMARKS := results time_to_accuracy few_shot label_names weak preparation ceiling http_overhead serving wheel_cost during_turn shards erasure private_head vault experiments review feedback wheel harmful
+BENCHMARKS := results time_to_accuracy few_shot label_names pooling weak spans preparation detection ceiling http_overhead serving wheel_cost during_turn shards erasure private_head vault experiments review feedback wheel harmful
 
 # Of benchmarks only what breaks when the product changes is checked: names, attributes, arguments of calls.
 LOOSE := $(patsubst %,--disable-error-code=%,arg-type assignment list-item misc no-any-return no-untyped-call no-untyped-def operator type-arg union-attr unused-ignore)

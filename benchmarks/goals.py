@@ -1,11 +1,16 @@
-"""What Millwright set out to reach, and what the records say: the table at the head of docs/benchmarks.md."""
+"""What Millwright set out to reach, and what the records say: the table at the head of docs/benchmarks.md.
+
+A goal is open, neither met nor missed, where its contestants were not measured, or not in turns: figures of
+runs apart differ by what else the machine did.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from record import Row
 
 Records = Mapping[str, Sequence[Row]]
-Goal = tuple[str, str, bool]  # what is wanted, what was measured, whether it is met
+Goal = tuple[str, str, bool | None]  # what is wanted, what was measured, whether it is met; None is open
+SHOTS = (1, 5, 10)
 
 
 def goals(records: Records) -> Iterator[Goal]:
@@ -42,33 +47,35 @@ def _training(rows: Sequence[Row]) -> Iterator[Goal]:
                 and row.get(f"reached_{share}_s")]  # fmt: skip
         if reached and ours:
             yield f"Banking77 to {share} % within {seconds} s", f"{min(ours):.1f} s", min(ours) < seconds
-    quick = _number(by_name["head"], "seconds")
-    for name, times, title in (
-        ("trainer-3e-4", 10, "Hugging Face's Trainer at its best"),
-        ("trainer-default", 30, "its defaults"),
+    head, plain = by_name["head"], by_name.get("trainer-default")
+    tuned = [row for name, row in by_name.items() if name.startswith("trainer-") and row is not plain]
+    best = max(tuned, key=lambda row: (_number(row, "accuracy"), -_number(row, "seconds")), default=None)
+    for peer, times, title in (
+        (best, 10, "Hugging Face's Trainer at the best rate tried"),
+        (plain, 30, "its defaults"),
     ):
-        if name in by_name:
-            ratio = _number(by_name[name], "seconds") / quick
-            yield (
-                f"{times} times faster than {title}, to no less accuracy",
-                f"{ratio:.0f} times",
-                ratio >= times and _number(by_name["head"], "accuracy") >= _number(by_name[name], "accuracy"),
-            )
+        yield _faster(f"{times} times faster than {title}, to no less accuracy", head, peer, times)
+
+
+def _faster(goal: str, head: Row, peer: Row | None, times: int) -> Goal:
+    """Whether a head is so many times faster than a peer, and no worse."""
+    if peer is None:
+        return goal, "not measured", None
+    accuracies = f"{_number(head, 'accuracy'):.1%} against {_number(peer, 'accuracy'):.1%}"
+    if "times_faster" not in peer:
+        ratio = _number(peer, "seconds") / _number(head, "seconds")
+        return goal, f"{accuracies}, {ratio:.0f} times, but not in turns", None
+    ratio, low, high = (_number(peer, f"times_{key}") for key in ("faster", "low", "high"))
+    is_no_worse = _number(head, "accuracy") >= _number(peer, "accuracy")
+    told = f"{accuracies}, {ratio:.0f} times ({low:.0f} to {high:.0f})"
+    return goal, told, ratio >= times and is_no_worse
 
 
 def _few(rows: Sequence[Row]) -> Iterator[Goal]:
-    ours = {row["shots"]: row for row in rows if row["contestant"] == "head"}
-    for row in rows:
-        if row["contestant"] != "setfit":
-            continue
-        own, shots = ours[row["shots"]], row["shots"]
-        ratio = _number(row, "seconds") / _number(own, "seconds")
-        accuracies = f"{_number(own, 'accuracy'):.1%} against {_number(row, 'accuracy'):.1%}"
-        yield (
-            f"{shots} {'row' if shots == 1 else 'rows'} a class: no worse than SetFit, 10 times faster",
-            f"{accuracies}, {ratio:.0f} times",
-            _number(own, "accuracy") >= _number(row, "accuracy") and ratio >= 10,
-        )
+    by_name = {(row["contestant"], row["shots"]): row for row in rows}
+    for shots in SHOTS:
+        goal = f"{shots} {'row' if shots == 1 else 'rows'} a class: no worse than SetFit, 10 times faster"
+        yield _faster(goal, by_name["head", shots], by_name.get(("setfit", shots)), 10)
 
 
 def _serving(rows: Sequence[Row]) -> Iterator[Goal]:

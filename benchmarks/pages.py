@@ -6,22 +6,26 @@ A record without a section below still gets a table of all its columns.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from goals import Goal, bound_of_serving, goals
 from pictures import bars, lines
-from record import RECORDS, ROOT, Row
+from record import MEASURED, RECORDS, ROOT, Row
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 INTRODUCTION = """# Benchmarks
 
 Written by `python benchmarks/pages.py` from the records in `docs/benchmarks/`; each section names the
 command that made its record. Machines differ and are noisy: read ratios, which come from runs that took
-turns on one machine, and compare absolute figures only within a table. Contestants answer the same inputs
-with the same network, and that they agree is checked before anything is timed. All of it runs on the
-machine's own cores, load generator included.
+turns on one machine, and compare absolute figures only within a table, and only where no line below it says
+that its rows are of several runs. A goal whose contestants did not take turns, or were not measured, is open.
+Servers answer the same inputs with the same network, and that they agree is checked before anything is
+timed; detectors and searches for duplicates are checked by what they find. All of it runs on the machine's
+own cores, load generator included.
 """
 
 
@@ -134,6 +138,42 @@ def _private_picture(rows: list[Row]) -> str:
     return lines(shown, "people_a_label", "accuracy", "line", ("people a label", "accuracy on test rows"))
 
 
+def _weak_picture(rows: list[Row]) -> str:
+    values = {"without": "without weak rows", "all": "with all", "as_trained": "as trained"}
+    return bars(
+        rows, lambda row: f"{row['dataset']}, {row['shots']} a class", values, "accuracy on test rows"
+    )
+
+
+def _turn_picture(rows: list[Row]) -> str:
+    values = {"p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99"}
+    return bars(rows, lambda row: f"beside {row['beside']}, {row['rate']:g} a second", values, "milliseconds")
+
+
+def _erasure_picture(rows: list[Row]) -> str:
+    return bars(
+        rows, lambda row: f"{row['what']}, {row['rows']:,} rows", {"seconds": "s"}, "processor seconds"
+    )
+
+
+def _shards_picture(rows: list[Row]) -> str:
+    values = {"train_s": "train", "erase_s": "erase one person"}
+    return bars(rows, lambda row: f"{row['method']}, {row['shards']} shards", values, "processor seconds")
+
+
+def _harmful_picture(rows: list[Row]) -> str:
+    values = {"shipped": "shipped", "harmful": "harmful among them", "withdrawn": "withdrawn"}
+    return bars(rows, lambda row: f"{row['rule']}: {row['challenger']}", values, "challengers")
+
+
+def _with(rows: Sequence[Row], key: str) -> list[Row]:
+    return [row for row in rows if row.get(key) is not None]
+
+
+def _what(row: Row) -> str:
+    return str(row["what"]) + (f", {row['connections']} connections" if "connections" in row else "")
+
+
 SECTIONS = {
     "time_to_accuracy": Section(
         "Time to accuracy",
@@ -144,6 +184,9 @@ SECTIONS = {
             "seconds": "seconds",
             "seconds_range": "range",
             "runs": "runs",
+            "times_faster": "seconds to its best over the head's",
+            "times_low": "lowest",
+            "times_high": "highest",
             "accuracy": "accuracy",
             "reached_93_s": "seconds to 93 %",
             "reached_94_s": "seconds to 94 %",
@@ -162,6 +205,9 @@ SECTIONS = {
             "low": "lowest",
             "high": "highest",
             "seconds": "seconds",
+            "times_faster": "seconds over the head's",
+            "times_low": "least",
+            "times_high": "most",
         },
         _few_shot_picture,
     ),
@@ -205,6 +251,7 @@ SECTIONS = {
             "weak_right": "right labels among them",
             "majority_right": "by majority",
         },
+        _weak_picture,
     ),
     "spans": Section(
         "Finding spans",
@@ -432,6 +479,7 @@ SECTIONS = {
             "turn_seconds": "seconds of the turn",
             "errors": "errors",
         },
+        _turn_picture,
     ),
     "vault": Section(
         "Sealing and erasing",
@@ -444,6 +492,7 @@ SECTIONS = {
             "range": "range",
             "seconds": "seconds",
         },
+        lambda rows: bars(_with(rows, "microseconds_a_row"), _what, {"microseconds_a_row": "µs"}, "µs a row"),
     ),
     "erasure": Section(
         "Erasing people beside training",
@@ -460,6 +509,7 @@ SECTIONS = {
             "seconds_a_person": "seconds a person",
             "times_cheaper": "times cheaper",
         },
+        _erasure_picture,
     ),
     "shards": Section(
         "Training by shards",
@@ -482,6 +532,7 @@ SECTIONS = {
             "erase_s": "erase one, s",
             "trained_anew": "trained anew",
         },
+        _shards_picture,
     ),
     "wheel": Section(
         "The wheel turns",
@@ -538,6 +589,7 @@ SECTIONS = {
             "refused": "refused",
             "lost": "lost",
         },
+        lambda rows: bars(rows, _what, {"per_s": "a second"}, "acknowledged a second"),
     ),
     "harmful": Section(
         "Challengers that do harm",
@@ -569,6 +621,7 @@ SECTIONS = {
             "undecided": "undecided at 6,000",
             "accuracy": "accuracy at last",
         },
+        _harmful_picture,
     ),
     "review": Section(
         "Review and drift",
@@ -636,7 +689,10 @@ def page(records: Sequence[dict[str, object]]) -> str:
 
 def _goals(told: Iterable[Goal]) -> list[str]:
     """What was set out to be reached, and what was."""
-    rows: list[Row] = [{"goal": goal, "measured": measured, "met": met} for goal, measured, met in told]
+    rows: list[Row] = [
+        {"goal": goal, "measured": measured, "met": "open" if met is None else met}
+        for goal, measured, met in told
+    ]
     return ["## Goals", "", table(rows, {"goal": "goal", "measured": "measured", "met": "met"})]
 
 
@@ -691,8 +747,18 @@ def _made_by(record: dict[str, object]) -> str:
     return (
         f"`{record['made_by']}`, last `{record.get('last_run', record['made_by'])}` on "
         f"{record.get('date', 'an unknown day')}; {where}, {machine.get('memory_gib')} GiB, "
-        f"Python {machine.get('python')}; Millwright {versions.get('millwright')}, {parts}.\n"
+        f"Python {machine.get('python')}; Millwright {versions.get('millwright')}, {parts}."
+        f"{_earlier(record)}\n"
     )
+
+
+def _earlier(record: dict[str, object]) -> str:
+    """Which rows an earlier run left, and when and where it was; "" if the last run made them all."""
+    runs = Counter(row.get(MEASURED) for row in _rows(record))
+    if len(runs) < 2:
+        return ""
+    told = "; ".join(f"{count} of {run or 'that run'}" for run, count in runs.items())
+    return f" Its rows are of several runs: {told}."
 
 
 def _rows(record: dict[str, object]) -> list[Row]:
@@ -706,18 +772,24 @@ def _all_columns(rows: Sequence[Row]) -> dict[str, str]:
         key: key.replace("_", " ")
         for row in rows
         for key, value in row.items()
-        if not isinstance(value, (dict, list))
+        if key != MEASURED and not isinstance(value, (dict, list))
     }
+
+
+def read_records() -> list[dict[str, Any]]:
+    """Every record, in the order of SECTIONS, those without a section last."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(Path(RECORDS).glob("*.json"))}
+    return [found.pop(name) for name in SECTIONS if name in found] + list(found.values())
 
 
 def main() -> None:
     """Draw and write."""
-    found = {path.stem: json.loads(path.read_text()) for path in sorted(Path(RECORDS).glob("*.json"))}
-    records = [found.pop(name) for name in SECTIONS if name in found] + list(found.values())
+    records = read_records()
     for record in records:
         section = SECTIONS.get(record["name"])
         if section and section.picture and record["rows"]:
-            (RECORDS / f"{record['name']}.svg").write_text(section.picture(record["rows"]))
+            measured = [row for row in record["rows"] if "missing" not in row]
+            (RECORDS / f"{record['name']}.svg").write_text(section.picture(measured))
     PAGE.write_text(page(records))
     print(f"wrote {PAGE.relative_to(ROOT)} from {len(records)} records")
 

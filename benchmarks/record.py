@@ -1,4 +1,8 @@
-"""What a benchmark leaves behind: docs/benchmarks/NAME.json with its command, machine, versions and rows."""
+"""What a benchmark leaves behind: docs/benchmarks/NAME.json with its command, machine, versions and rows.
+
+A run may measure a part of the rows and leave the others: each row says by itself when and where it was
+measured.
+"""
 
 import json
 import os
@@ -6,10 +10,12 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -17,6 +23,8 @@ BENCH = ROOT / ".bench"  # not in git: the peers' environments, trained projects
 RECORDS = ROOT / "docs" / "benchmarks"
 OURS = ("torch", "transformers", "tokenizers", "openvino", "nncf", "uvicorn", "fastapi", "numpy")
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+
+MEASURED = "measured_on"
 
 Row = dict[str, object]
 
@@ -61,18 +69,39 @@ def write_record(name: str, rows: Sequence[Row], more_versions: dict[str, str] |
     """Write docs/benchmarks/NAME.json; versions of peers that were recorded earlier stay."""
     RECORDS.mkdir(parents=True, exist_ok=True)
     path = RECORDS / f"{name}.json"
-    earlier = json.loads(path.read_text())["versions"] if path.exists() else {}
+    earlier = json.loads(path.read_text()) if path.exists() else {"versions": {}, "rows": []}
     record = {
         "name": name,
         "made_by": f"python benchmarks/{name}.py",
         "last_run": " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]]),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
-        "versions": {**earlier, **versions(), **(more_versions or {})},
-        "rows": list(rows),
+        "versions": {**earlier["versions"], **versions(), **(more_versions or {})},
     }
-    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    kept = [(_figures(row), row.get(MEASURED) or _origin(earlier)) for row in earlier["rows"]]
+    made = [
+        {**row, MEASURED: next((origin for old, origin in kept if old == _figures(row)), _origin(record))}
+        for row in rows
+    ]
+    path.write_text(json.dumps({**record, "rows": made}, indent=1, ensure_ascii=False) + "\n")
     return path
+
+
+def _origin(record: Mapping[str, Any]) -> str:
+    """When, where and of which commit a record's own run was."""
+    return f"{record['date']}, {record['machine']['processor']}, {record['versions']['millwright']}"
+
+
+def _figures(row: Row) -> Row:
+    return {key: value for key, value in row.items() if key != MEASURED}
+
+
+def in_turns(ratios: Sequence[float]) -> Row:
+    """What a row tells of how many times faster than it another was, pair by pair; nothing without a pair."""
+    if not ratios:
+        return {}
+    figures = {"faster": median(ratios), "low": min(ratios), "high": max(ratios)}
+    return {f"times_{name}": round(figure, 1) for name, figure in figures.items()}
 
 
 def print_table(rows: Sequence[Row], columns: Sequence[str]) -> None:

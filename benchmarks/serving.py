@@ -119,7 +119,7 @@ def compare(peer: Contestant, course: Course, plan: Plan) -> list[Row]:
         for name, share in agreed.items():
             print(f"{name} agrees with float32 on {share:.1%} of {len(course.truth)} texts", flush=True)
             if share < LEAST_AGREEMENT:
-                raise SystemExit(f"{name} gives other answers than the network; nothing was timed")
+                raise NotStarted(f"{name} gives other answers than the network, so nothing was timed")
         rows = []
         load_before = round(os.getloadavg()[0], 1)
         for concurrency in plan.concurrency:

@@ -2,6 +2,10 @@
 
     python benchmarks/time_to_accuracy.py                    everything (hours on two cores)
     python benchmarks/time_to_accuracy.py --only head top    some contestants; the rest of the record stays
+    python benchmarks/time_to_accuracy.py --rounds 5         five times in turns
+
+Contestants take turns. How many times faster the head is, is the median over the rounds of a contestant's
+seconds until its own best accuracy over the head's in the same round; nothing is compared across runs.
 
 Each contestant is a process of its own that reads train.csv and test.csv and leaves a model on disk; its
 seconds count from the start of that process, imports included, until the model is saved and measured. For
@@ -23,12 +27,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from record import DATA, print_table, read_rows, write_record
+from record import DATA, in_turns, print_table, read_rows, write_record
 
 HERE = Path(__file__).parent
 TRAIN, TEST = DATA / "banking77" / "train.csv", DATA / "banking77" / "test.csv"
 GOALS = (0.93, 0.94)
-COLUMNS = ("contestant", "title", "seconds", "accuracy", "reached_93_s", "reached_94_s", "load")
+COLUMNS = (
+    "contestant",
+    "title",
+    "seconds",
+    "accuracy",
+    "times_faster",
+    "reached_93_s",
+    "reached_94_s",
+    "load",
+)
+
+Curve = list[tuple[float, float]]  # accuracy by seconds
 
 
 @dataclass(frozen=True)
@@ -37,10 +52,10 @@ class Contestant:
 
     name: str
     title: str
-    run: Callable[[], list[tuple[float, float]]]
+    run: Callable[[], Curve]
 
 
-def millwright(method: str) -> list[tuple[float, float]]:
+def millwright(method: str) -> Curve:
     """`millwright train` in a fresh project."""
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "project"
@@ -56,12 +71,12 @@ def millwright(method: str) -> list[tuple[float, float]]:
     return [(seconds, accuracy)]
 
 
-def trainer(*settings: str) -> list[tuple[float, float]]:
+def trainer(*settings: str) -> Curve:
     """Hugging Face's Trainer over all layers; its curve has a point an epoch."""
     return _script("trainer.py", *settings)
 
 
-def scikit_learn() -> list[tuple[float, float]]:
+def scikit_learn() -> Curve:
     """LogisticRegression on embeddings of sentence-transformers."""
     return _script("scikit_learn.py")
 
@@ -86,7 +101,7 @@ CONTESTANTS = (
 )
 
 
-def _script(name: str, *arguments: str) -> list[tuple[float, float]]:
+def _script(name: str, *arguments: str) -> Curve:
     """Run benchmarks/trainers/NAME on the two files; each line it prints is [seconds, accuracy] in JSON."""
     started = {**os.environ, "MILLWRIGHT_STARTED": str(time.time())}
     command = [sys.executable, str(HERE / "trainers" / name), str(TRAIN), str(TEST), *arguments]
@@ -100,14 +115,11 @@ def _millwright(*arguments: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def measure(contestant: Contestant, runs: int) -> dict[str, object]:
-    """The median run of a contestant, and when it first reached each goal."""
-    found = []
-    for _ in range(runs):
-        curve = contestant.run()
-        found.append(curve)
-        print(f"{contestant.name}: {curve[-1][0]:.1f} s, {curve[-1][1]:.2%}", flush=True)
-    found.sort(key=lambda curve: curve[-1][0])
+def summary(contestant: Contestant, found: list[Curve], heads: list[Curve]) -> dict[str, object]:
+    """The median run of a contestant, when it first reached each goal, and how far the head was ahead."""
+    ratios = [_seconds_to_best(own) / _seconds_to_best(head) for own, head in zip(found, heads, strict=False)]
+    times = {} if found is heads else in_turns(ratios)
+    found = sorted(found, key=lambda curve: curve[-1][0])
     curve = found[len(found) // 2]
     reached = {
         f"reached_{goal:.0%}_s".replace("%", ""): next((s for s, accuracy in curve if accuracy >= goal), None)
@@ -118,12 +130,18 @@ def measure(contestant: Contestant, runs: int) -> dict[str, object]:
         "title": contestant.title,
         "seconds": round(curve[-1][0], 1),
         "seconds_range": [round(one[-1][0], 1) for one in (found[0], found[-1])],
-        "runs": runs,
+        "runs": len(found),
+        **times,
         "accuracy": round(curve[-1][1], 4),
         **{key: None if value is None else round(value, 1) for key, value in reached.items()},
         "curve": [[round(s, 1), round(accuracy, 4)] for s, accuracy in curve],
         "load": round(os.getloadavg()[0], 1),
     }
+
+
+def _seconds_to_best(curve: Curve) -> float:
+    """When a contestant first had the best accuracy that it ever had."""
+    return min(seconds for seconds, accuracy in curve if accuracy == max(best for _, best in curve))
 
 
 def main() -> None:
@@ -133,16 +151,21 @@ def main() -> None:
     )
     names = [contestant.name for contestant in CONTESTANTS]
     parser.add_argument("--only", nargs="+", choices=names, default=names)
-    parser.add_argument("--runs", type=int, default=1, help="runs of each; the median counts")
+    parser.add_argument("--rounds", type=int, default=1, help="runs of each, in turns; the median counts")
     given = parser.parse_args()
     with TRAIN.open(encoding="utf-8") as file:
         assert next(csv.reader(file)) == ["text", "category"], "the file is not Banking77's"
     rows = {str(row["contestant"]): row for row in read_rows("time_to_accuracy")}
-    for contestant in CONTESTANTS:
-        if contestant.name in given.only:
-            rows[contestant.name] = measure(contestant, given.runs)
-            ordered = [rows[name] for name in names if name in rows]
-            write_record("time_to_accuracy", ordered)
+    found: dict[str, list[Curve]] = {name: [] for name in names}
+    for _ in range(given.rounds):
+        for contestant in CONTESTANTS:
+            if contestant.name not in given.only:
+                continue
+            curve = contestant.run()
+            print(f"{contestant.name}: {curve[-1][0]:.1f} s, {curve[-1][1]:.2%}", flush=True)
+            found[contestant.name].append(curve)
+            rows[contestant.name] = summary(contestant, found[contestant.name], found["head"])
+            write_record("time_to_accuracy", [rows[name] for name in names if name in rows])
     print_table([rows[name] for name in names if name in rows], COLUMNS)
 
 

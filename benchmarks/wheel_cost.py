@@ -7,8 +7,8 @@ Stages: a project is made, a version trained, a server started, the later messag
 and answered, some corrected, the server stopped, and the wheel turned. A scaled file holds the demo's rows
 and, for each further copy, every row with the beginning of its message and the end of another message of
 the same intent, under a new customer: lengths and labels stay as they are, and two rows are near duplicates
-only by chance. Time is taken by the clock and by the processor (of the process and all that it started);
-the exponent is the slope of log cost over log rows.
+only by chance. Time is taken by the clock and by the processor (of the process and all that it started),
+peak memory is that of the process itself; the exponent is the slope of log cost over log rows.
 """
 
 import argparse
@@ -35,6 +35,7 @@ TEMPLATE = ROOT / "src" / "millwright" / "templates" / "customer-desk"
 COLUMNS = ["ticket", "received_at", "channel", "customer", "message", "intent"]
 CUTS = (0.3, 0.45, 0.6, 0.75)
 CLIENTS = 32
+POLL_S = 0.02
 CORRECTED = 3  # every third message's writer says what was right
 SHOWN = ("scale", "stage", "rows", "seconds", "processor_seconds", "peak_mib")
 
@@ -131,11 +132,20 @@ async def _post(connection: Connection, path: str, body: object) -> dict[str, li
 
 
 def _ended(process: subprocess.Popen[bytes] | subprocess.Popen[str], start: float, name: str) -> Cost:
-    _, status, used = os.wait4(process.pid, 0)
+    peak_mib, ended = 0.0, 0
+    while not ended:  # the peak that `wait4` tells counts what this process held when it started that one
+        peak_mib = max(peak_mib, _peak_mib(process.pid))
+        ended, status, used = os.wait4(process.pid, os.WNOHANG)
+        time.sleep(0 if ended else POLL_S)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in (0, -15):
         raise SystemExit(f"{name} ended with {process.returncode}")
-    return Cost(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return Cost(time.perf_counter() - start, used.ru_utime + used.ru_stime, peak_mib)
+
+
+def _peak_mib(process: int) -> float:
+    _, _, after = Path(f"/proc/{process}/status").read_text().partition("VmHWM:")
+    return int(after.split()[0]) / 1024 if after else 0.0  # one that has ended has no memory
 
 
 def wheel(scale: int) -> list[Row]:

@@ -42,6 +42,7 @@ from millwright.store.database import now
 from millwright.store.files import write_json, write_text
 from millwright.store.tables import turns
 from millwright.train.answers import answers
+from millwright.train.cost import Clock
 from millwright.train.ensemble import Member, Trained
 from millwright.train.fit import fit, weigh_weak_rows
 from millwright.train.fit_spans import check_span_settings
@@ -126,11 +127,16 @@ def make_version(
         fitted.facts["search"] = searched
     model, test = fitted.classifier, dataset.split("test")
     evaluation: Evaluation | SpanEvaluation | None = None
-    if isinstance(model, SpanModel):
-        evaluation = evaluate_rows(model, test) if test else None
-    elif test:
-        said_NC = answers(model, test, project.kept, settings.train.cache_bytes)
-        evaluation = _evaluation_of(said_NC, model, test)
+    clock = Clock()
+    if test:
+        with clock.stage("test", len(test)):
+            if isinstance(model, SpanModel):
+                evaluation = evaluate_rows(model, test)
+            else:
+                said_NC = answers(model, test, project.kept, settings.train.cache_bytes)
+                evaluation = _evaluation_of(said_NC, model, test)
+    fitted.facts["stages"] |= clock.stages
+    fitted.facts["peak_memory_bytes"] = max(fitted.facts["peak_memory_bytes"], clock.peak_memory_bytes())
     return register(Project(project.folder, settings), dataset, fitted, evaluation), evaluation
 
 

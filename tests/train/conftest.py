@@ -5,7 +5,15 @@ import copy
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoModel, BertConfig, DistilBertConfig, ModernBertConfig, RobertaConfig
+from transformers import (
+    AutoModel,
+    BertConfig,
+    DistilBertConfig,
+    ElectraConfig,
+    ModernBertConfig,
+    RobertaConfig,
+    XLMRobertaConfig,
+)
 
 from millwright.train.backbones import Backbone, wrap
 from millwright.train.network import Network, lower_encoder
@@ -28,6 +36,8 @@ CONFIGS = {
         vocab_size=64, dim=32, n_layers=4, n_heads=4, hidden_dim=64, max_position_embeddings=40
     ),
     "roberta": RobertaConfig(vocab_size=64, max_position_embeddings=42, pad_token_id=0, **WIDTH),
+    "xlm-roberta": XLMRobertaConfig(vocab_size=64, max_position_embeddings=42, pad_token_id=0, **WIDTH),
+    "electra": ElectraConfig(vocab_size=64, embedding_size=16, max_position_embeddings=40, **WIDTH),
     "modernbert": ModernBertConfig(
         vocab_size=64, pad_token_id=0, cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3, **WIDTH
     ),

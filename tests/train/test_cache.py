@@ -81,6 +81,36 @@ def test_the_whole_cache_stays_within_its_limit_and_the_longest_unused_goes(tmp_
     assert held == {"old", "new", "more"}
 
 
+def test_the_limit_holds_while_rows_are_made_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "SHARD_BYTES", 1)
+    fetch(tmp_path / "m", keys("a"), maker(), LIMIT)
+    limit, seen = 3 * cache_bytes(tmp_path), []
+
+    def make(places):
+        for made in maker()(places):
+            seen.append(cache_bytes(tmp_path))
+            yield made
+
+    fetch(tmp_path / "m", keys(*"bcdefghijk"), make, limit)
+    assert len(seen) == 10
+    assert max(seen) <= limit
+
+
+def test_a_shard_that_another_run_evicts_while_it_is_read_still_answers(tmp_path, monkeypatch):
+    fetch(tmp_path / "m", keys("a", "b"), maker(), LIMIT)
+    real = cache._checksum
+
+    def evicted(key, value):
+        for shard in tmp_path.rglob("*.safetensors"):
+            shard.unlink()
+        return real(key, value)
+
+    monkeypatch.setattr(cache, "_checksum", evicted)
+    found, made = fetch(tmp_path / "m", keys("a", "b"), maker(), LIMIT)
+    assert made == 0
+    assert [tensor[0, 0].item() for tensor in found] == [1000.0, 1001.0]
+
+
 def test_a_limit_of_nothing_keeps_nothing_and_still_answers(tmp_path):
     found, made = fetch(tmp_path / "m", keys("a", "b"), maker(), 0)
     assert (len(found), made, cache_bytes(tmp_path)) == (2, 2, 0)

@@ -13,7 +13,9 @@ from millwright.data.prepare import prepare
 from millwright.errors import BadInput
 from millwright.project import Project
 from millwright.records import Interval
+from millwright.settings import change_settings
 from millwright.train.backbones import load_backbone
+from millwright.train.cache import cache_bytes
 from millwright.train.choose import BackboneScore, _recommend, compare_backbones
 from millwright.train.states import cached_features
 from tests.desk import LABELS, dataset_of, make_desk, puzzling_rows, save_encoder, telling_rows, texts_of
@@ -96,6 +98,14 @@ def test_a_candidate_that_cannot_be_loaded_is_listed_with_the_reason(project, en
     assert scores[0].accuracy == Interval(0, 0, 0)
     assert scores[1].error is None
     assert advice.startswith(f"{encoder}: ")
+
+
+def test_comparing_keeps_the_cache_within_its_limit(project, encoder):
+    settings = change_settings(project.settings, "train", cache_bytes=100)
+    compare_backbones(
+        prepare(project), [str(encoder)], settings, kept=project.kept, progress=lambda name, done: None
+    )
+    assert cache_bytes(project.kept / "cache") <= 100
 
 
 def test_a_damaged_candidate_is_listed_with_the_reason(project, encoder, tmp_path):

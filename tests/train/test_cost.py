@@ -1,5 +1,9 @@
 """The cost of a stage: its own seconds and its own peak of memory."""
 
+import resource
+
+import pytest
+
 from millwright.train import cost
 from millwright.train.cost import Clock, peak_memory_bytes
 
@@ -27,6 +31,28 @@ def test_rows_a_second_are_rows_over_seconds():
         found["rows_per_second"] * found["seconds"] == 1_000
         or abs(found["rows_per_second"] * found["seconds"] - 1_000) < 1_000 * 0.0011 / found["seconds"]
     )
+
+
+def test_a_stage_that_runs_again_over_its_rows_costs_both_runs():
+    clock = Clock()
+    for held in (BIG, 1):
+        with clock.stage("features", 1_000):
+            kept = bytearray(held)
+            sum(range(2_000_000))
+        del kept
+        if held == BIG:
+            first = clock.stages["features"]
+    both = clock.stages["features"]
+    assert both["seconds"] > first["seconds"]
+    assert both["rows_per_second"] < first["rows_per_second"]
+    assert both["peak_memory_bytes"] == first["peak_memory_bytes"]
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("linux", 1024), ("darwin", 1)])
+def test_the_peak_of_all_time_is_in_bytes_on_every_system(tmp_path, monkeypatch, platform, unit):
+    monkeypatch.setattr(cost, "_STATUS", tmp_path / "absent")
+    monkeypatch.setattr(cost.sys, "platform", platform)
+    assert peak_memory_bytes() == unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def test_where_the_peak_cannot_be_reset_a_stage_names_none(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from millwright.project import Project
 from millwright.records import Row
 from millwright.settings import FROZEN, PRIVATE, change_settings
 from millwright.train import fit as fitting
+from millwright.train import states
 from millwright.train.fit import Fitted, fit
 from millwright.train.heads import log_loss
 from millwright.train.methods import METHODS
@@ -289,6 +290,15 @@ def test_each_stage_tells_its_progress_and_its_cost(project, method):
     assert set(told) <= set(found.facts["stages"])
     assert all(cost["seconds"] >= 0 for cost in found.facts["stages"].values())
     assert found.facts["peak_memory_bytes"] > 50e6
+
+
+def test_layers_learn_in_float32_where_bfloat16_does_not_agree(tmp_path, encoder, monkeypatch):
+    project, other = (make_desk(tmp_path / name, encoder, telling_rows(60)) for name in ("a", "b"))
+    monkeypatch.setattr(states, "fast_precision", lambda: torch.float32)
+    exact = fitted(project, method="full", epochs=1)
+    monkeypatch.setattr(states, "fast_precision", lambda: torch.bfloat16)
+    monkeypatch.setattr(states, "LEAST_AGREEMENT", 1.1)
+    assert all_bytes(fitted(other, method="full", epochs=1)) == all_bytes(exact)
 
 
 def test_a_finished_run_leaves_its_curves_and_no_checkpoint(project):

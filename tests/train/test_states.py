@@ -1,13 +1,17 @@
 """States of texts: made once, the same to the byte in any company and on any number of threads."""
 
 import os
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, normalizers
+from transformers import AutoModel, BertConfig
 
 from millwright.train import states
 from millwright.train.states import batches_by_length, batches_by_shape, cached_features, cached_states
-from tests.train.conftest import make_backbone
+from tests.train.conftest import CONFIGS, make_backbone
 
 TEXTS = ["card lost", "where is my money please", "pin", "the transfer is pending"]
 
@@ -64,6 +68,37 @@ def test_another_backbone_has_a_cache_of_its_own(tmp_path):
     assert made == 4
 
 
+def other_heads(backbone):
+    config = BertConfig(**{**CONFIGS["bert"].to_dict(), "num_attention_heads": 2})
+    model = AutoModel.from_config(config)
+    model.load_state_dict(backbone.model.state_dict(), strict=False)
+    return replace(backbone, model=model.eval())
+
+
+def other_words(backbone):
+    tokenizer = Tokenizer.from_str(backbone.tokenizer.to_str())
+    tokenizer.normalizer = normalizers.Replace("lost", "stolen")
+    return replace(backbone, tokenizer=tokenizer)
+
+
+@pytest.mark.parametrize("change", [other_heads, other_words, lambda one: replace(one, sha256="0" * 64)])
+def test_what_the_same_weights_would_read_otherwise_is_made_again(tmp_path, change):
+    backbone = make_backbone("bert")
+    cached_features(backbone, TEXTS, torch.float32, tmp_path, lambda _: None)
+    made = [
+        cached_features(one, TEXTS, torch.float32, tmp_path, lambda _: None)[1]
+        for one in (change(backbone), make_backbone("bert"), change(backbone))
+    ]
+    assert made == [4, 0, 0]
+
+
+@pytest.mark.parametrize(("depth", "precision"), [(1, torch.float32), (2, torch.bfloat16)])
+def test_states_of_another_layer_or_precision_are_others(tmp_path, depth, precision):
+    backbone = make_backbone("bert")
+    cached_states(backbone, TEXTS, 2, torch.float32, tmp_path, lambda _: None)
+    assert cached_states(backbone, TEXTS, depth, precision, tmp_path, lambda _: None)[1] == 4
+
+
 def test_states_have_one_row_a_token(tmp_path):
     made, _ = cached_states(make_backbone("bert"), TEXTS, 2, torch.float32, tmp_path, lambda _: None)
     assert [len(state) for state in made] == [len(text.split()) + 2 for text in TEXTS]
@@ -87,6 +122,17 @@ def test_a_batch_has_a_shape_that_its_texts_lengths_alone_decide():
     assert few == many == {4: 16, 8: 8, 500: 1}
     places = [place for indices, _, _ in batches_by_shape([3, 7, 500] * 50, 64) for place in indices]
     assert sorted(places) == list(range(150))
+
+
+def test_one_per_cent_of_rows_costs_about_one_per_cent_and_filling_up_little():
+    drawn = np.random.default_rng(0).lognormal(np.log(14), 0.5, 10_000)  # as messages are long
+    lengths = np.clip(np.round(drawn), 4, 128).astype(int).tolist()
+
+    def tokens(some):
+        return sum(size * width for _, size, width in batches_by_shape(some, states.TOKENS_A_SHAPE["cpu"]))
+
+    assert tokens(lengths[:100]) < 0.025 * tokens(lengths)
+    assert tokens(lengths) < 1.15 * sum(lengths)
 
 
 def test_the_fast_precision_is_taken_where_features_agree_and_float32_where_they_do_not(monkeypatch):

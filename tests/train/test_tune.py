@@ -165,19 +165,19 @@ def test_training_does_not_disturb_the_chance_of_others(tmp_path):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_logits_and_features_come_in_the_order_of_the_inputs_whatever_their_lengths():
+@pytest.mark.parametrize(("precision", "near"), [(torch.float32, 1e-6), (torch.bfloat16, 0.02)])
+def test_logits_and_features_come_in_the_order_of_the_inputs_and_as_exact_as_the_precision(precision, near):
     backbone = make_backbone("bert")
     network = whole_network(backbone, 3).eval()
+    network.precision = precision
     inputs = tokenize(backbone, ["pin", "where is my money please help", "card lost", "the pin is blocked"])
     assert logits(network, inputs, 0).shape == (4, 3)
     for place, ids in enumerate(inputs):
         with torch.inference_mode():
             feature = network.features(ids[None], torch.ones(1, len(ids)))
             logit = network.head(feature)
-        assert features(network, inputs, 0)[place] == pytest.approx(
-            feature[0].numpy(), abs=0.02
-        )  # bfloat16 it may be
-        assert logits(network, inputs, 0)[place] == pytest.approx(logit[0].numpy(), abs=0.02)
+        assert features(network, inputs, 0)[place] == pytest.approx(feature[0].numpy(), abs=near)
+        assert logits(network, inputs, 0)[place] == pytest.approx(logit[0].numpy(), abs=near)
 
 
 def test_nothing_has_no_logits():

@@ -190,7 +190,8 @@ def _frozen_features(project: Project, texts: Sequence[str]) -> np.ndarray:
     about = project.settings.backbone
     backbone = load_backbone(about.name, about.max_tokens)
     precision = checked_precision(backbone, texts)
-    found, _ = cached_features(backbone, texts, precision, project.kept / "cache", lambda done: None)
+    cache, most_bytes = project.kept / "cache", project.settings.train.cache_bytes
+    found, _ = cached_features(backbone, texts, precision, cache, lambda done: None, most_bytes)
     feature_ND: np.ndarray = found.numpy()
     return feature_ND
 

@@ -6,6 +6,7 @@ What differs between architectures is the table FAMILIES below, and nothing else
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,12 @@ class Backbone:
     hidden: int
     layers: int
     max_tokens: int
+
+    @cached_property
+    def reading_sha256(self) -> str:
+        """Hex sha256 of all that decides what it makes of a text: weights, configuration, tokenizer, cut."""
+        about = (self.sha256, self.model.config.to_json_string(), self.tokenizer.to_str(), self.max_tokens)
+        return hashlib.sha256(repr(about).encode()).hexdigest()
 
 
 def load_backbone(name: str, max_tokens: int) -> Backbone:

@@ -11,7 +11,8 @@ import logging
 import os
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +64,7 @@ def fetch(
     found = _read(folder, set(keys))
     missing = {key: place for place, key in enumerate(keys) if key not in found}
     if missing:
-        found.update(_make(folder, keys, list(missing.values()), make))
-        _evict(folder.parent, most_bytes)
+        found.update(_make(folder, keys, list(missing.values()), make, most_bytes))
     return [found[key] for key in keys], len(missing)
 
 
@@ -124,12 +124,13 @@ def _read(folder: Path, wanted: set[str]) -> dict[str, Tensor]:
             logger.warning("dropping damaged cache shard %s: %s rows differ from their sums", path, damaged)
             path.unlink(missing_ok=True)
         elif used:
-            os.utime(path)
+            with suppress(OSError):  # another process has just evicted it, or owns it
+                os.utime(path)
     return found
 
 
 def _make(
-    folder: Path, keys: Sequence[str], places: list[int], make: Callable[[list[int]], Made]
+    folder: Path, keys: Sequence[str], places: list[int], make: Callable[[list[int]], Made], most_bytes: int
 ) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     waiting: dict[str, Tensor] = {}
@@ -138,11 +139,16 @@ def _make(
         found[keys[place]] = waiting[keys[place]] = tensor
         size += tensor.nbytes
         if size >= SHARD_BYTES:
-            _write(folder, list(waiting), list(waiting.values()))
+            _store(folder, waiting, most_bytes)
             waiting, size = {}, 0
     if waiting:
-        _write(folder, list(waiting), list(waiting.values()))
+        _store(folder, waiting, most_bytes)
     return found
+
+
+def _store(folder: Path, made: Mapping[str, Tensor], most_bytes: int) -> None:
+    _write(folder, list(made), list(made.values()))
+    _evict(folder.parent, most_bytes)
 
 
 def _open(path: Path) -> Shard | None:
@@ -195,8 +201,12 @@ def _evict(cache: Path, most_bytes: int) -> None:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    with suppress(FileNotFoundError):  # another process has just evicted it
+        return path.stat().st_size
+    return 0
 
 
 def _used_at(path: Path) -> int:
-    return path.stat().st_mtime_ns if path.exists() else 0
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime_ns
+    return 0

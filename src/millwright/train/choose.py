@@ -1,12 +1,14 @@
 """Compares backbones on the user's own rows: quality of a frozen head, speed, size; recommends one."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from torch import Tensor
 
 from millwright.data.dataset import Dataset
 from millwright.errors import BadInput, MillwrightError
@@ -67,6 +69,7 @@ def compare_backbones(
             texts, truth_N, [row.group for row in rows]
         )
     )
+    cached = partial(cached_features, cache=kept / "cache", most_bytes=settings.train.cache_bytes)
     scores = []
     for name in names:
         try:
@@ -74,7 +77,7 @@ def compare_backbones(
         except MillwrightError as error:
             scores.append(BackboneScore(name, Interval(0.0, 0.0, 0.0), 0.0, 0, 0, 0, str(error)))
             continue
-        scores.append(_score(backbone, texts, truth_N, folds, kept, progress))
+        scores.append(_score(backbone, texts, truth_N, folds, cached, progress))
     measured = [score for score in scores if score.error is None]
     if not measured:
         raise BadInput(
@@ -88,7 +91,7 @@ def _score(
     texts: list[str],
     truth_N: np.ndarray,
     folds: list[tuple[np.ndarray, np.ndarray]],
-    kept: Path,
+    cached: Callable[..., tuple[Tensor, int]],
     progress: Progress,
 ) -> BackboneScore:
     precision = checked_precision(backbone, texts)
@@ -96,9 +99,7 @@ def _score(
         start = time.perf_counter()
         timed, _ = cached_features(backbone, texts[:TIMED_TEXTS], precision, Path(empty), lambda _: None)
         speed = len(timed) / (time.perf_counter() - start)
-    tensor, _ = cached_features(
-        backbone, texts, precision, kept / "cache", lambda done: progress(backbone.name, 0.8 * done)
-    )
+    tensor, _ = cached(backbone, texts, precision, progress=lambda done: progress(backbone.name, 0.8 * done))
     feature_ND = tensor.numpy()
     right_N = np.zeros(len(texts))
     for fold, (learn, judge) in enumerate(folds, start=1):

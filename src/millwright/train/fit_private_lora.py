@@ -54,7 +54,7 @@ def fit_private_lora(work: Work) -> tuple[Classifier, JsonObject]:
     network = build_network(METHOD, work.backbone, len(work.labels), settings, STEPS)
     check_people(roles.people, len(work.labels), network.width, settings.epsilon)
     names = [words_of(label) for label in work.labels]
-    precision = checked_precision(work.backbone, names)  # rows must not decide it
+    network.precision = precision = checked_precision(work.backbone, names)  # rows must not decide it
     inputs = inputs_of(work, [*names, *(row.text for row in (*train, *held))], precision, network.depth)
     taught, cut, pad_id = inputs[len(names) :], len(train), work.backbone.pad_id
     with work.stage("noise", 1):

@@ -52,7 +52,7 @@ class Network(nn.Module):
     """Logits from tokens, or from the states that the layers below `depth` made of them.
 
     `words` says whether the first state is among the features; a network that is trained over cached states
-    never sees it.
+    never sees it. `precision` is that of its products while it is trained.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Network(nn.Module):
         self.encoder: Any = encoder
         self.head = nn.Linear(features, labels)
         self.depth = depth
+        self.precision = torch.float32
 
     @property
     def width(self) -> int:
@@ -107,6 +108,8 @@ def upper_network(backbone: Backbone, labels: int, depth: int) -> Network:
     """A network over copies of the layers from `depth` up, reading cached states."""
     encoder = _cut(backbone, depth, backbone.layers)
     encoder.embeddings = StatesInPlaceOfTokens()
+    if hasattr(encoder, "embeddings_project"):  # of ELECTRA, which has done it before its first layer
+        encoder.embeddings_project = nn.Identity()
     return Network(encoder, feature_count(backbone, words=False), labels, depth, words=False)
 
 

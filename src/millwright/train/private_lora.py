@@ -194,8 +194,8 @@ def sum_gradients(
     """
     for batch in batches_by_length([len(rows.inputs[place]) for place in drawn], ITEMS_A_BATCH):
         places = drawn[batch]
-        input_BT, mask_BT = padded([rows.inputs[place] for place in places], pad_id)
-        logit_BC = network(input_BT.float() if input_BT.is_floating_point() else input_BT, mask_BT)
+        input_BT, mask_BT = padded([rows.inputs[place] for place in places], pad_id, torch.float32)
+        logit_BC = network(input_BT, mask_BT)
         truth_B = torch.from_numpy(rows.truth_N[places]).to(device())
         loss = nn.functional.cross_entropy(logit_BC, truth_B, reduction="sum")
         with warnings.catch_warnings():

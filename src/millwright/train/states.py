@@ -20,7 +20,7 @@ from millwright.train.network import POOLS, Network, lower_encoder, pad, whole_n
 from millwright.train.solver import one_thread_each
 
 TOKENS_A_BATCH = 4_096
-TOKENS_A_SHAPE = {"cpu": 1_024, "cuda": 32_768}
+TOKENS_A_SHAPE = {"cpu": 256, "cuda": 32_768}  # what few rows are filled up to, so no larger than is quick
 WIDTH_STEP = 4
 LEAST_AGREEMENT = 0.999
 MOST_CACHE_BYTES = 4_000_000_000
@@ -139,7 +139,7 @@ def cached_states(
 
 def maker_key(backbone: Backbone, kind: str, precision: torch.dtype, pools: str = "") -> str:
     """The name of the folder of what a backbone makes, so that nothing made otherwise is taken for it."""
-    made_by = f"{backbone.sha256} {kind} {backbone.max_tokens} {precision} {pools}"
+    made_by = f"{backbone.reading_sha256} {kind} {precision} {pools}"
     return f"{kind}-{hashlib.sha256(made_by.encode()).hexdigest()[:16]}"
 
 

@@ -24,7 +24,7 @@ from millwright.train.calibrate import fit_temperature
 from millwright.train.events import Events
 from millwright.train.methods import orthogonality, tuned_tensors
 from millwright.train.network import Network, pad
-from millwright.train.states import batches_by_length, device, fast_precision
+from millwright.train.states import batches_by_length, device
 
 HEAD_RATE = 5e-3
 WARMUP = 0.1
@@ -116,8 +116,8 @@ def logits(network: Network, inputs: Sequence[Tensor], pad_id: int) -> np.ndarra
     found = np.zeros((len(inputs), network.head.out_features), np.float32)
     with torch.inference_mode():
         for batch in batches_by_length([len(item) for item in inputs]):
-            input_BT, mask_BT = padded([inputs[index] for index in batch], pad_id)
-            with _autocast():
+            input_BT, mask_BT = padded([inputs[index] for index in batch], pad_id, network.precision)
+            with _autocast(network):
                 found[batch] = network(input_BT, mask_BT).float().cpu().numpy()
     return found
 
@@ -128,8 +128,8 @@ def features(network: Network, inputs: Sequence[Tensor], pad_id: int) -> np.ndar
     found = np.zeros((len(inputs), network.head.in_features), np.float32)
     with torch.inference_mode():
         for batch in batches_by_length([len(item) for item in inputs]):
-            input_BT, mask_BT = padded([inputs[index] for index in batch], pad_id)
-            with _autocast():
+            input_BT, mask_BT = padded([inputs[index] for index in batch], pad_id, network.precision)
+            with _autocast(network):
                 found[batch] = network.features(input_BT, mask_BT).float().cpu().numpy()
     return found
 
@@ -147,9 +147,9 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * schedule(step, steps)
     network.train()
-    input_BT, mask_BT = padded([train.inputs[index] for index in batch], plan.pad_id)
+    input_BT, mask_BT = padded([train.inputs[index] for index in batch], plan.pad_id, network.precision)
     truth_B = torch.from_numpy(train.truth_N[batch]).to(device())
-    with _autocast():
+    with _autocast(network):
         logit_BC = network(input_BT, mask_BT)
     loss = nn.functional.cross_entropy(logit_BC.float(), truth_B, label_smoothing=plan.label_smoothing)
     if plan.method == "adalora":
@@ -232,17 +232,17 @@ def _shuffled(lengths: Sequence[int], plan: Plan, epoch: int) -> Iterator[list[i
         yield batches[place]
 
 
-def padded(items: Sequence[Tensor], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Token ids [B, T], or states [B, T, H], and their mask [B, T], where the network is."""
+def padded(items: Sequence[Tensor], pad_id: int, precision: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Token ids [B, T], or states [B, T, H] in `precision`, and their mask [B, T], where the network is."""
     is_tokens = not items[0].is_floating_point()
     input_BT, mask_BT = pad(items, pad_id if is_tokens else 0.0)
-    if not is_tokens and fast_precision() == torch.float32:
-        input_BT = input_BT.float()
+    if not is_tokens:
+        input_BT = input_BT.to(precision)
     return input_BT.to(device()), mask_BT.to(device())
 
 
-def _autocast() -> torch.autocast:
-    return torch.autocast(device().type, torch.bfloat16, enabled=fast_precision() == torch.bfloat16)
+def _autocast(network: Network) -> torch.autocast:
+    return torch.autocast(device().type, torch.bfloat16, enabled=network.precision == torch.bfloat16)
 
 
 def _checkpoint(

@@ -59,7 +59,7 @@ def fit_tuned(work: Work, method: str) -> Tuned:
     plan = _plan(method, settings, cut, work.backbone.pad_id)
     steps = plan.epochs * -(-cut // plan.batch_size)
     network = build_network(method, work.backbone, len(work.labels), settings, steps)
-    precision = checked_precision(work.backbone, texts)
+    network.precision = precision = checked_precision(work.backbone, texts)
     inputs = inputs_of(work, texts, precision, network.depth)
     train, validation = Rows(inputs[:cut], train_truth), Rows(inputs[cut:], held_truth)
     run = work.run_folder(method)
@@ -77,7 +77,7 @@ def fit_tuned(work: Work, method: str) -> Tuned:
     if held_texts:
         # Epochs and temperature are chosen, so validation rows have done their work and may teach.
         everything = Rows(inputs, np.concatenate([train_truth, held_truth]))
-        tuned = _tune_from(head, work, method, everything, replace(plan, epochs=best_epoch), run / "all")
+        tuned = _tune_from(head, work, everything, replace(plan, epochs=best_epoch), run / "all", precision)
     facts = {
         "learning_rate": plan.learning_rate,
         "batch_size": plan.batch_size,
@@ -113,11 +113,12 @@ def drop_checkpoints(work: Work, method: str) -> None:
 
 
 def _tune_from(
-    head: dict[str, Tensor], work: Work, method: str, rows: Rows, plan: Plan, run: Path
+    head: dict[str, Tensor], work: Work, rows: Rows, plan: Plan, run: Path, precision: torch.dtype
 ) -> dict[str, Tensor]:
     """Tune a network anew on all rows, from a head that is solved already."""
     steps = plan.epochs * -(-len(rows.truth_N) // plan.batch_size)
-    network = build_network(method, work.backbone, len(work.labels), work.settings.train, max(steps, 10))
+    network = build_network(plan.method, work.backbone, len(work.labels), work.settings.train, max(steps, 10))
+    network.precision = precision
     network.head.load_state_dict(head)
     nobody = Rows([], rows.truth_N[:0])
     with work.stage("tune on all", len(rows.truth_N)):

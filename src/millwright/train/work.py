@@ -49,7 +49,7 @@ class Work:
 
     def run_folder(self, method: str) -> Path:
         """One folder for the same rows, backbone, method and settings."""
-        about = [self.name, self.backbone.sha256, self.backbone.max_tokens, method]
+        about: list[object] = [self.name, self.backbone.reading_sha256, method]
         about.append({**self.settings.train.model_dump(exclude={"cache_bytes"}), "method": method})
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
         return self.kept / "runs" / f"{method}-{key}"
