@@ -160,7 +160,8 @@ def request(path: str, body: object) -> bytes:
     """A POST of JSON."""
     content = json.dumps(body).encode()
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(content)}"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}"
     )
     return f"{head}\r\n\r\n".encode() + content
 

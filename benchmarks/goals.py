@@ -40,6 +40,12 @@ def bound_of_serving(rows: Sequence[Row]) -> str:
 
 
 def _training(rows: Sequence[Row]) -> Iterator[Goal]:
+    for processor in sorted({str(row["processor"]) for row in rows}):
+        for goal, measured, met in _training_on([row for row in rows if row["processor"] == processor]):
+            yield f"{goal} ({processor})", measured, met
+
+
+def _training_on(rows: Sequence[Row]) -> Iterator[Goal]:
     by_name = {str(row["contestant"]): row for row in rows}
     for share, seconds in ((93, 20), (94, 60)):
         reached = [_number(row, f"reached_{share}_s") for row in rows if row.get(f"reached_{share}_s")]
@@ -54,7 +60,8 @@ def _training(rows: Sequence[Row]) -> Iterator[Goal]:
         (best, 10, "Hugging Face's Trainer at the best rate tried"),
         (plain, 30, "its defaults"),
     ):
-        yield _faster(f"{times} times faster than {title}, to no less accuracy", head, peer, times)
+        if peer is not None:
+            yield _faster(f"{times} times faster than {title}, to no less accuracy", head, peer, times)
 
 
 def _faster(goal: str, head: Row, peer: Row | None, times: int) -> Goal:

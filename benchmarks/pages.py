@@ -80,13 +80,17 @@ def _curve(row: Row) -> list[list[object]]:
     return curve if isinstance(curve, list) and curve else [[row["seconds"], row["accuracy"]]]
 
 
+def _maker(row: Row) -> str:
+    return str(row["processor"]).split("(")[0].split(",")[0]
+
+
 def _accuracy_picture(rows: list[Row]) -> str:
     points = [
-        {"title": row["title"], "seconds": seconds, "accuracy": accuracy}
+        {"line": f"{row['title']}; {_maker(row)}", "seconds": seconds, "accuracy": accuracy}
         for row in rows
         for seconds, accuracy in _curve(row)
     ]
-    return lines(points, "seconds", "accuracy", "title", ("seconds from the CSV", "accuracy on test rows"))
+    return lines(points, "seconds", "accuracy", "line", ("seconds from the CSV", "accuracy on test rows"))
 
 
 def _experiments_picture(rows: list[Row]) -> str:
@@ -181,6 +185,7 @@ SECTIONS = {
         "the test rows, which training never sees.",
         {
             "title": "contestant",
+            "processor": "processor",
             "seconds": "seconds",
             "seconds_range": "range",
             "runs": "runs",

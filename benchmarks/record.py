@@ -48,6 +48,12 @@ def machine() -> dict[str, object]:
     }
 
 
+def processor() -> str:
+    """The processor and the last of the instructions that benchmarks tell apart, which decides its speed."""
+    about = machine()
+    return ", ".join([str(about["processor"]), *list(about["instructions"])[-1:]])  # type: ignore[call-overload]
+
+
 def versions(names: Sequence[str] = OURS) -> dict[str, str]:
     """Versions of the packages that are installed here, and Millwright's commit."""
     found = {"millwright": _commit()}

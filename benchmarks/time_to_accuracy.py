@@ -6,6 +6,7 @@
 
 Contestants take turns. How many times faster the head is, is the median over the rounds of a contestant's
 seconds until its own best accuracy over the head's in the same round; nothing is compared across runs.
+Rows of other processors stay in the record.
 
 Each contestant is a process of its own that reads train.csv and test.csv and leaves a model on disk; its
 seconds count from the start of that process, imports included, until the model is saved and measured. For
@@ -27,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from record import DATA, in_turns, print_table, read_rows, write_record
+from record import DATA, in_turns, print_table, processor, read_rows, write_record
 
 HERE = Path(__file__).parent
 TRAIN, TEST = DATA / "banking77" / "train.csv", DATA / "banking77" / "test.csv"
@@ -128,6 +129,7 @@ def summary(contestant: Contestant, found: list[Curve], heads: list[Curve]) -> d
     return {
         "contestant": contestant.name,
         "title": contestant.title,
+        "processor": processor(),
         "seconds": round(curve[-1][0], 1),
         "seconds_range": [round(one[-1][0], 1) for one in (found[0], found[-1])],
         "runs": len(found),
@@ -155,7 +157,7 @@ def main() -> None:
     given = parser.parse_args()
     with TRAIN.open(encoding="utf-8") as file:
         assert next(csv.reader(file)) == ["text", "category"], "the file is not Banking77's"
-    rows = {str(row["contestant"]): row for row in read_rows("time_to_accuracy")}
+    rows = {(str(row["processor"]), str(row["contestant"])): row for row in read_rows("time_to_accuracy")}
     found: dict[str, list[Curve]] = {name: [] for name in names}
     for _ in range(given.rounds):
         for contestant in CONTESTANTS:
@@ -164,9 +166,10 @@ def main() -> None:
             curve = contestant.run()
             print(f"{contestant.name}: {curve[-1][0]:.1f} s, {curve[-1][1]:.2%}", flush=True)
             found[contestant.name].append(curve)
-            rows[contestant.name] = summary(contestant, found[contestant.name], found["head"])
-            write_record("time_to_accuracy", [rows[name] for name in names if name in rows])
-    print_table([rows[name] for name in names if name in rows], COLUMNS)
+            rows[processor(), contestant.name] = summary(contestant, found[contestant.name], found["head"])
+            ordered = [rows[key] for key in sorted(rows, key=lambda key: (key[0], names.index(key[1])))]
+            write_record("time_to_accuracy", ordered)
+    print_table(ordered, COLUMNS)
 
 
 if __name__ == "__main__":

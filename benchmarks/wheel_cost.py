@@ -123,7 +123,8 @@ async def _write(connection: Connection, numbered: itertools.chain[tuple[int, di
 async def _post(connection: Connection, path: str, body: object) -> dict[str, list[dict[str, str]]]:
     content = json.dumps(body).encode()
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(content)}"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}"
     )
     answer = await connection.post(f"{head}\r\n\r\n".encode() + content)
     if answer is None:

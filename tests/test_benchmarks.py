@@ -76,7 +76,7 @@ def test_rows_of_a_record_that_names_no_runs_are_the_last_runs(record, monkeypat
 
 def timed(contestant, row, times=None):
     turns = {} if times is None else {"times_faster": times, "times_low": times - 1, "times_high": times + 1}
-    return {"contestant": contestant, "shots": 1, **row, **turns}
+    return {"contestant": contestant, "shots": 1, "processor": "one", **row, **turns}
 
 
 @pytest.mark.parametrize(
