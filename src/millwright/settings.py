@@ -133,7 +133,10 @@ class ServeSection(Section):
     max_inputs: int = Field(256, ge=1, description="Most inputs in one request.")
     queue_size: int = Field(2_048, ge=1, description="Inputs that may wait; more are refused with 429.")
     deadline_s: float = Field(
-        30.0, gt=0, le=3600, description="A request without an answer by then is refused with 504."
+        30.0,
+        gt=0,
+        le=3600,
+        description="A request without an answer by then is refused with 504, one not whole by then with 408.",
     )
     runtime: Runtime = Field(
         "auto", description='"auto" measures when a version is promoted and takes the fastest that agrees.'

@@ -230,6 +230,7 @@ def test_what_a_long_request_needs_first_keeps_nobody_waiting():
         with pytest.raises(QueueFull, match="99 inputs wait"):
             await engine.answer(model, ["card", "pin"])
         assert (await engine.answer(model, ["pin"])).argmax() == 1
+        assert await engine.aside(lambda: True, 1, None, now())  # nor another long one
         gate.set()
         assert await aside
         assert engine.waiting_inputs == 0

@@ -336,7 +336,7 @@ def test_what_a_client_began_to_send_before_it_went_is_not_answered(project, cap
 
     async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
         assert await post_in_parts(app, {**BODY, "more_body": True}, GONE) == []
-        assert (await client.get("/metrics")).text.count('status="499"} 1.0') == 1
+        assert (await client.get("/metrics")).text.count('{route="/v1/predictions",status="499"} 1.0') == 1
 
     run(project, scenario, lambda name: model)
     assert model.batches == []
@@ -660,7 +660,7 @@ def test_counts_what_happened_in_a_registry_of_its_own(project):
             'millwright_requests_total{route="/v1/predictions",status="422"} 1.0',
             'millwright_requests_total{route="/v1/feedback",status="201"} 1.0',
             'millwright_requests_total{route="unknown",status="404"} 1.0',
-            'millwright_requests_total{route="unknown",status="413"} 1.0',
+            'millwright_requests_total{route="/v1/predictions",status="413"} 1.0',
             "millwright_batch_inputs_sum 2.0",
             "millwright_queue_inputs 0.0",
         ):

@@ -21,6 +21,7 @@ from millwright.serve.batches import Batch, BatchQueue
 from millwright.serve.workers import Workers
 
 RECENT = 0.2  # weight of the newest batch in the running mean of seconds an input
+LONG_AT_ONCE = 4  # take turns, so that the longest request does not keep all long ones waiting
 Made = TypeVar("Made")
 
 
@@ -123,7 +124,7 @@ class Engine:
         self._names: Mapping[str, str] = {}
         self._queue: BatchQueue[_Input] = BatchQueue(limits.max_batch)
         self._workers = Workers(self._queue, limits.workers, self._run)
-        self._aside = ThreadPoolExecutor(1, "aside")  # Python's lock lets no more than one run anyway
+        self._aside = ThreadPoolExecutor(LONG_AT_ONCE, "aside")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._seconds_an_input = 0.0
         self._is_draining = False

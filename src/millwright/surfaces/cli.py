@@ -387,6 +387,8 @@ def bench(
 ) -> None:
     """Measure what this machine bears: answers a second, latencies, cost a million answers.
 
+    Each of the concurrent clients asks again once it was answered, on the cores that the server has too.
+
     Example: millwright bench --project desk --price 0.04
     """
     opened = open_at(project)
