@@ -375,7 +375,8 @@ SECTIONS = {
     ),
     "preparation": Section(
         "Data preparation",
-        "`millwright prepare` on invented messages with planted duplicates, which each contestant must find.",
+        "`millwright prepare` on invented messages with planted duplicates, which each contestant must "
+        "find. Nothing is masked, since the peer cannot; a row of its own tells what masking adds.",
         {
             "rows": "rows",
             "contestant": "contestant",
