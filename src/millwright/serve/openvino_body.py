@@ -22,8 +22,6 @@ CALL_TOKENS = 48  # what one more call costs, as the tokens that the network rea
 STEP_TOKENS = 4  # lengths are padded to multiples of this: each new shape costs a set-up
 SHAPES_KEPT = 50_000
 INPUTS_A_SCALE = 128  # where inputs are quantised as they come; 32 takes longer and agrees no better
-    128  # where inputs are quantised as they come; OpenVINO's own 32 takes longer and agrees no better
-)
 
 
 class OpenVinoBody:
