@@ -44,6 +44,7 @@ from millwright.train.states import cached_features
 from millwright.train.work import truth_of
 
 SHADOWS = 32
+WAIT_S = 60.0  # for a training or an erasure to end
 RATES = (0.001, 0.01)
 MOST_ROWS = 12_000
 TUNED_NOTE = (
@@ -103,8 +104,14 @@ def audit_membership(
     Raises:
         NotFound: no such version.
         BadInput: fewer than 100 rows that taught nothing, or too few shadows.
+        Busy: another process trains or erases somebody.
     """
     refuse_spans(project.settings, "an audit of membership")
+    with project.lock("train", WAIT_S):  # an erasure holds it: what it takes away must not come back
+        return _audit(project, version, shadows, progress)
+
+
+def _audit(project: Project, version: str, shadows: int, progress: Progress) -> tuple[MembershipAudit, Path]:
     name = resolve(project, version)
     manifest = version_manifest(project, name)
     members, others = _rows(project, manifest)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from sqlalchemy import select, update
 
+from millwright import membership
 from millwright.data.dataset import read_dataset
 from millwright.data.prepare import dataset_folder, prepare
 from millwright.erase.erasure import STEPS, erase, plan_erasure
@@ -21,6 +22,7 @@ from millwright.errors import BadInput, Busy, Corrupt, MissingExtra, NotFound
 from millwright.experiment.plans import plan_of, running, start
 from millwright.experiment.rollout import list_decisions
 from millwright.loop import turn
+from millwright.membership import audit_membership
 from millwright.privacy.audit import audit_file, read_audit, verify_chain
 from millwright.privacy.consent import HELD, restrict
 from millwright.privacy.receipts import check_receipt, receipt_folder
@@ -42,6 +44,7 @@ from millwright.registry.versions import (
 from millwright.review.annotations import list_annotations
 from millwright.review.exchange import export_queue
 from millwright.review.items import read_queue
+from millwright.serve import promotion
 from millwright.serve.runtime_record import RuntimeRecord, processor, read_runtime, write_runtime
 from millwright.serve.torch_body import open_torch_body, read_body_key
 from millwright.settings import change_settings
@@ -652,3 +655,13 @@ def test_bodies_with_weights_that_the_person_taught_go(tmp_path, tuned_folder):
     gone, kept = add_body(project, f"{key}-float32", []), add_body(project, "bb-float32", [])
     erase(project, "alma", withdraw_only=True)
     assert (gone.exists(), kept.exists()) == (False, True)
+
+
+def test_nothing_caches_what_rows_say_beside_an_erasure(desk, monkeypatch):
+    monkeypatch.setattr(promotion, "WAIT_S", 0)
+    monkeypatch.setattr(membership, "WAIT_S", 0)
+    shutil.rmtree(desk.kept / "runtimes", ignore_errors=True)  # so that a promotion measures
+    with desk.lock("train"):  # as an erasure does
+        for measure in (lambda: promotion.promote(desk, "v1", "by hand"), lambda: audit_membership(desk)):
+            with pytest.raises(Busy, match="another `train` runs"):
+                measure()

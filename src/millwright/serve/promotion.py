@@ -6,6 +6,8 @@ from millwright.registry.versions import CHAMPION, resolve
 from millwright.registry.versions import promote as point
 from millwright.serve.runtime_record import is_measured
 
+WAIT_S = 60.0  # for a training or an erasure to end
+
 
 def promote(
     project: Project,
@@ -32,10 +34,12 @@ def promote(
         NotFound: no such version or alias.
         BadInput: `serve.runtime` names a runtime that may not serve this version.
         Corrupt: the version is damaged, so it may not serve.
+        Busy: another process trains or erases somebody, and the version was not measured yet.
     """
     version = resolve(project, name)
     if not is_measured(project, version):
         from millwright.serve.runtimes import choose_runtime  # PyTorch, only where it must be
 
-        choose_runtime(project, version, progress)
+        with project.lock("train", WAIT_S):  # an erasure holds it: what it takes away must not come back
+            choose_runtime(project, version, progress)
     return point(project, version, reason, alias_name)

@@ -25,7 +25,8 @@ def compare(
     from millwright.data.prepare import prepare as prepare_data
     from millwright.train.choose import compare_backbones
 
-    with screen.progress_bars(json) as progress:
+    # An erasure holds the lock: what it takes away must not be cached again.
+    with opened.lock("train"), screen.progress_bars(json) as progress:
         dataset = prepare_data(opened, progress=progress)
         scores, advice = compare_backbones(
             dataset, names, opened.settings, kept=opened.kept, progress=progress
