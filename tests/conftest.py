@@ -37,18 +37,18 @@ MakeProject = Callable[..., Project]
 # They start processes that train with the built-in backbone, or train often. Where two processes share the
 # tests, those that take long come first, so that neither waits for the other at the end.
 LONG_MODULES = (
-    "test_docs",
     "test_wheel",
-    "test_examples",
-    "test_interrupted",
-    "test_fit",
-    "test_tune",
-    "test_methods",
+    "test_run",
     "test_loop",
     "test_runtimes",
+    "test_interrupted",
+    "test_methods",
+    "test_fit",
     "test_erasure",
-    "test_imports",
+    "test_erased_shards",
+    "test_shards",
     "test_search",
+    "test_tune",
 )
 
 

@@ -132,10 +132,12 @@ def opine(
     project: Project, said: Iterable[tuple[str, str]], *, subject: str | None = None, ask: bool = False
 ) -> None:
     """Store predictions of v1, each with an opinion that gives the right label."""
+    records = list[Prediction | Opinion]()
     for text, label in said:
         prediction = uuid4().hex
-        given = Prediction(prediction, "v1", text, "card", 0.5, subject, ask, now())
-        keep(project, given, Opinion(uuid4().hex, prediction, label, None, None, now()))
+        records.append(Prediction(prediction, "v1", text, "card", 0.5, subject, ask, now()))
+        records.append(Opinion(uuid4().hex, prediction, label, None, None, now()))
+    keep(project, *records)
 
 
 def texts_of(rows: Iterable[Row]) -> list[str]:

@@ -1,11 +1,11 @@
-"""Docs that cannot drift: blocks run, every verb, setting, route and metric is documented."""
+"""Docs that cannot drift: blocks run, every verb, setting, route and metric is documented.
 
-import csv
+The README's blocks of shell commands are run by the journey of the wheel.
+"""
+
 import importlib.util
 import json
 import re
-import shlex
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,12 +14,10 @@ from pathlib import Path
 import pytest
 
 import millwright
-from millwright.scaffold import TEMPLATES
 from millwright.settings import Settings, check_settings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-FEW_ROWS = 250
 MILLWRIGHT = f"{sys.executable} -m millwright.surfaces.cli"
 
 
@@ -141,52 +139,6 @@ def test_the_blocks_of_the_privacy_page_run(tmp_path):
         "[('PERSON', 'Ada Lovelace'), ('EMAIL_ADDRESS', 'ada@example.com')]",
         "My name is Ada Lovelace, <EMAIL_ADDRESS>",
     ]
-
-
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory) -> Path:
-    """A folder in which the README's shell block was run, on a part of the built-in rows."""
-    folder = tmp_path_factory.mktemp("readme")
-    with (TEMPLATES / "customer-desk" / "tickets.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))[:FEW_ROWS]
-    with (folder / "tickets.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(rows)
-    script = block("README.md", "bash").replace("millwright ", f"{MILLWRIGHT} ")
-    done = subprocess.run(["sh", "-ec", script], cwd=folder, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-def test_the_shell_block_of_the_readme_writes_the_reports(desk):
-    assert list((desk / "desk" / "reports").glob("data-d-*.html"))
-    assert list((desk / "desk" / "reports").glob("evaluation-v1.html"))
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the block uses curl")
-def test_the_block_with_the_server_runs(desk):
-    serve, predict, feedback, turn = re.findall(
-        r"^\$ (.*?)(?=^\$ |\Z)", block("README.md", "console"), re.S | re.M
-    )
-    command = shlex.split(serve.replace("millwright ", f"{MILLWRIGHT} ").replace("8000", "0"))
-    with subprocess.Popen(command, cwd=desk, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            address = re.search(r"http://[\d.]+:(\d+)", process.stdout.readline())
-
-            def say(line: str) -> dict:
-                line = line.replace("localhost:8000", f"127.0.0.1:{address.group(1)}")
-                return json.loads(subprocess.run(["sh", "-ec", line], capture_output=True).stdout)
-
-            (answer,) = say(predict)["predictions"]
-            assert answer["label"] == "card_swallowed"
-            assert "error" not in say(feedback.replace("ID FROM ABOVE", answer["id"]))
-        finally:
-            process.terminate()
-    ended = subprocess.run(
-        shlex.split(turn.replace("millwright ", f"{MILLWRIGHT} ")), cwd=desk, capture_output=True, text=True
-    )
-    assert ended.stderr.startswith(
-        "error: users labelled 1 new rows since the last turn"
-    )  # as the README says
 
 
 @pytest.mark.parametrize("page", ["README.md", "README.zh.md"])

@@ -27,23 +27,37 @@ def opinion(label: str | None = None, rating: int | None = None, comment: str | 
     return Opinion("o", "p", label, rating, comment, "2026-01-01T00:00:00.000+00:00")
 
 
+def prediction(name: str, text: str, subject: str | None = None, ask: bool = False) -> Prediction:
+    return Prediction(name, "v1", text, "card", 0.9, subject, ask, "2026-01-01T00:00:00.000+00:00")
+
+
 def add_prediction(
     project: Project, name: str, text: str, subject: str | None = None, ask: bool = False
 ) -> str:
-    keep(
-        project,
-        Prediction(name, "v1", text, "card", 0.9, subject, ask, "2026-01-01T00:00:00.000+00:00"),
-    )
+    keep(project, prediction(name, text, subject, ask))
     return name
 
 
-def say(project: Project, name: str, second: int, **what: Any) -> str:
-    """Store an opinion on a prediction, given in a second of the first minute of the year."""
+def said_of(name: str, second: int, **what: Any) -> Opinion:
+    """An opinion on a prediction, given in a second of the first minute of the year."""
     made = f"o-{name}-{99 - second}"  # ids do not sort as the hours do
     hour = f"2026-01-01T00:00:{second:02d}.000+00:00"
     told = {"label": None, "rating": None, "comment": None, **what}
-    keep(project, Opinion(made, name, created_at=hour, **told))
-    return made
+    return Opinion(made, name, created_at=hour, **told)
+
+
+def say(project: Project, name: str, second: int, **what: Any) -> str:
+    """Store such an opinion."""
+    made = said_of(name, second, **what)
+    keep(project, made)
+    return made.id
+
+
+def keep_pins(project: Project, count: int, ask: bool) -> None:
+    """Store predictions on so many texts, each with the opinion that it is about a pin."""
+    names = [f"p{number}" for number in range(count)]
+    given = [prediction(name, f"text {name[1:]}", ask=ask) for name in names]
+    keep(project, *given, *(said_of(name, 1, label="pin") for name in names))
 
 
 def proposed(project: Project) -> Sequence[ProposedRow]:
@@ -150,21 +164,18 @@ def test_a_change_of_mind_replaces_the_row_and_keeps_its_split(project):
 
 
 def test_what_users_volunteer_always_trains(project):
-    for number in range(60):
-        add_prediction(project, f"p{number}", f"text {number}", ask=False)
-        say(project, f"p{number}", 1, label="pin")
+    keep_pins(project, 60, ask=False)
     assert propose_rows(project, turn=2) == 60
     assert {row.split for row in proposed(project)} == {"train"}
 
 
 def test_asked_rows_keep_the_split_of_their_hash(project):
     data = project.settings.data
-    expected = {}
-    for number in range(60):
-        text = f"text {number}"
-        add_prediction(project, f"p{number}", text, ask=True)
-        say(project, f"p{number}", 1, label="pin")
-        expected[f"p{number}"] = split_of(group_name(data, text, None, None), data.split_seed, 0.1, 0.15)
+    expected = {
+        f"p{n}": split_of(group_name(data, f"text {n}", None, None), data.split_seed, 0.1, 0.15)
+        for n in range(60)
+    }
+    keep_pins(project, 60, ask=True)
     propose_rows(project, turn=2)
     assert {row.prediction: row.split for row in proposed(project)} == expected
     assert set(expected.values()) == {"train", "validation", "test"}
@@ -172,9 +183,7 @@ def test_asked_rows_keep_the_split_of_their_hash(project):
 
 def test_with_test_files_of_its_own_feedback_is_never_tested_on(make_project):
     project = make_project(csv_of(desk_rows(30)), test_files=["later.csv"], test_share=0.5)
-    for number in range(60):
-        add_prediction(project, f"p{number}", f"text {number}", ask=True)
-        say(project, f"p{number}", 1, label="pin")
+    keep_pins(project, 60, ask=True)
     propose_rows(project, turn=2)
     assert {row.split for row in proposed(project)} == {"train", "validation"}
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
+from millwright import loop
 from millwright.data.dataset import read_dataset
 from millwright.data.prepare import dataset_folder
 from millwright.errors import BadInput, Busy, CannotStore, Corrupt
@@ -16,6 +17,7 @@ from millwright.experiment.compare import compare_paired
 from millwright.feedback import is_asked
 from millwright.loop import turn
 from millwright.project import Project, open_project
+from millwright.records import TurnRecord
 from millwright.registry.classifiers import load_classifier
 from millwright.registry.versions import (
     CHALLENGER,
@@ -30,7 +32,7 @@ from millwright.steps import train
 from millwright.store.tables import alias_changes, opinions, proposed_rows
 from millwright.turns import list_turns
 from tests.conftest import contents, csv_of, full_disk
-from tests.desk import LABELS, make_desk, opine, telling_rows
+from tests.desk import LABELS, copy_desk, make_desk, opine, telling_rows
 
 ROOT = Path(__file__).parents[1]
 HOLD = """
@@ -42,17 +44,17 @@ with open_project(sys.argv[1]).lock("turn"):
 """
 
 
+@pytest.fixture(autouse=True, scope="module")
+def short_timing():
+    """Compare speeds for a moment: the networks are tiny."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loop, "TIMED_S", 0.1)
+        yield
+
+
 def shifted(rows):
     """The same texts under the next label, as by users who mean something else by their words."""
     return [(text, LABELS[(LABELS.index(label) + 1) % 3]) for text, label in rows]
-
-
-@pytest.fixture
-def wrong(tmp_path, encoder) -> Project:
-    """A desk whose champion learnt the wrong label of each text; its users are held out now and then."""
-    project = make_desk(tmp_path / "wrong", encoder, shifted(telling_rows(40)), data={"test_share": 0.3})
-    train(project)
-    return project
 
 
 def correct(project: Project, count: int = 120) -> None:
@@ -61,6 +63,32 @@ def correct(project: Project, count: int = 120) -> None:
     asked = [row for row in rows if is_asked(project.settings.data, row[0], None)]
     opine(project, asked, ask=True)
     opine(project, [row for row in rows if row not in asked])
+
+
+@pytest.fixture(scope="module")
+def wrong_folder(tmp_path_factory, encoder) -> Path:
+    """A desk whose champion learnt the wrong label of each text, and whose users said what is right."""
+    folder = tmp_path_factory.mktemp("wrong") / "desk"
+    project = make_desk(folder, encoder, shifted(telling_rows(40)), data={"test_share": 0.3})
+    train(project)
+    correct(project)
+    project.database.dispose()
+    return project.folder
+
+
+@pytest.fixture
+def wrong(tmp_path, wrong_folder) -> Project:
+    """A copy of the test's own."""
+    return copy_desk(wrong_folder, tmp_path / "wrong")
+
+
+@pytest.fixture(scope="module")
+def turned(tmp_path_factory, wrong_folder) -> tuple[Project, TurnRecord]:
+    """Such a desk after its turn, and what the turn said. Copy it, don't touch it."""
+    project = copy_desk(wrong_folder, tmp_path_factory.mktemp("turned") / "desk")
+    record = turn(project)
+    project.database.dispose()
+    return project, record
 
 
 def count(project: Project, table) -> int:
@@ -84,11 +112,10 @@ def state(project: Project) -> tuple:
     )
 
 
-def test_a_better_challenger_is_promoted_and_the_turn_says_why(wrong):
-    correct(wrong)
-    record = turn(wrong)
+def test_a_better_challenger_is_promoted_and_the_turn_says_why(turned):
+    project, record = turned
     assert (record.number, record.champion, record.challenger, record.promoted) == (2, "v1", "v2", True)
-    assert (alias(wrong, CHAMPION), alias(wrong, CHALLENGER)) == ("v2", None)
+    assert (alias(project, CHAMPION), alias(project, CHALLENGER)) == ("v2", None)
     assert record.after.value > record.before.value
     assert record.p_value <= 0.05
     assert record.reason.startswith(
@@ -96,13 +123,12 @@ def test_a_better_challenger_is_promoted_and_the_turn_says_why(wrong):
     )
 
 
-def test_the_decision_is_that_of_the_paired_test_on_the_same_rows(wrong):
-    correct(wrong)
-    record = turn(wrong)
-    rows = read_dataset(dataset_folder(wrong), record.dataset).split("test")
+def test_the_decision_is_that_of_the_paired_test_on_the_same_rows(turned):
+    project, record = turned
+    rows = read_dataset(dataset_folder(project), record.dataset).split("test")
     right = []
     for name in ("v1", "v2"):
-        best = load_classifier(wrong, name).probabilities([row.text for row in rows]).argmax(1)
+        best = load_classifier(project, name).probabilities([row.text for row in rows]).argmax(1)
         right.append(np.array([LABELS[place] == row.label for place, row in zip(best, rows, strict=True)]))
     expected = compare_paired(*right)
     assert (record.held_out, record.p_value) == (len(rows), expected.p_value)
@@ -155,33 +181,27 @@ def test_an_audit_of_membership_keeps_the_champion_where_more_are_found_than_may
 
 
 def test_an_audit_that_held_out_rows_are_too_few_for_is_refused_before_anything_is_trained(wrong):
-    correct(wrong)
     with pytest.raises(BadInput, match="an audit needs 100 test rows"):
         turn(wrong, max_membership=0.05)
     assert [info.name for info in list_versions(wrong)] == ["v1"]
 
 
 def test_how_sure_one_must_be_is_a_setting(wrong):
-    correct(wrong)
     strict = Project(wrong.folder, change_settings(wrong.settings, "turn", alpha=1e-12))
     assert not turn(strict).promoted
     assert alias(wrong, CHAMPION) == "v1"
 
 
-def test_what_users_said_becomes_rows_with_their_provenance(wrong):
-    correct(wrong)
-    record = turn(wrong)
-    said = [
-        row for row in read_dataset(dataset_folder(wrong), record.dataset).rows if "feedback:" in row.source
-    ]
+def test_what_users_said_becomes_rows_with_their_provenance(turned):
+    project, record = turned
+    rows = read_dataset(dataset_folder(project), record.dataset).rows
+    said = [row for row in rows if "feedback:" in row.source]
     assert record.new_rows == len(said) == 120
     assert {(row.text, row.label) for row in said} == set(telling_rows(120, seed=5))
 
 
-def test_a_promotion_by_a_turn_can_be_rolled_back(wrong):
-    correct(wrong)
-    turn(wrong)
-    assert roll_back(wrong) == "v1"
+def test_a_promotion_by_a_turn_can_be_rolled_back(turned, tmp_path):
+    assert roll_back(copy_desk(turned[0].folder, tmp_path / "desk")) == "v1"
 
 
 @pytest.mark.parametrize(("said", "turns"), [(0, False), (2, False), (3, True)])
@@ -239,23 +259,25 @@ def test_without_held_out_rows_nothing_is_trained(tmp_path, encoder):
     assert [info.name for info in list_versions(project)] == ["v1"]
 
 
-def test_each_turn_is_a_row_of_the_table_in_its_order(wrong):
-    correct(wrong)
-    records = [turn(wrong)]
-    opine(wrong, telling_rows(300, seed=7)[-9:])
-    records.append(turn(wrong))
-    assert list_turns(wrong)[1:] == records
-    assert [record.number for record in list_turns(open_project(wrong.folder))] == [1, 2, 3]
+@pytest.fixture(scope="module")
+def turned_twice(tmp_path_factory, turned) -> tuple[Project, list[TurnRecord]]:
+    """A desk after two turns, and what they said. Don't touch it."""
+    project = copy_desk(turned[0].folder, tmp_path_factory.mktemp("twice") / "desk")
+    opine(project, telling_rows(300, seed=7)[-9:])
+    return project, [turned[1], turn(project)]
 
 
-def test_each_turn_is_a_point_of_the_chart_and_a_row_of_its_page(wrong):
-    correct(wrong)
-    turn(wrong)
-    opine(wrong, telling_rows(300, seed=7)[-9:])
-    turn(wrong)
-    chart = (wrong.reports / "turns.svg").read_text(encoding="utf-8")
-    page = (wrong.reports / "turns.html").read_text(encoding="utf-8")
-    for record in list_turns(wrong):
+def test_each_turn_is_a_row_of_the_table_in_its_order(turned_twice):
+    project, records = turned_twice
+    assert list_turns(project)[1:] == records
+    assert [record.number for record in list_turns(open_project(project.folder))] == [1, 2, 3]
+
+
+def test_each_turn_is_a_point_of_the_chart_and_a_row_of_its_page(turned_twice):
+    project, _ = turned_twice
+    chart = (project.reports / "turns.svg").read_text(encoding="utf-8")
+    page = (project.reports / "turns.html").read_text(encoding="utf-8")
+    for record in list_turns(project):
         assert f"turn {record.number}: {record.challenger}" in chart
         assert record.reason in page.replace("&#43;", "+").replace("&gt;", ">")
 
@@ -298,19 +320,13 @@ def cut_short(project: Project, stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["features", "head", "runtime"])
-def test_a_turn_that_is_cut_short_changes_nothing_and_the_next_one_decides_the_same(
-    wrong, tmp_path, encoder, stage
-):
-    twin = make_desk(tmp_path / "twin", encoder, shifted(telling_rows(40)), data={"test_share": 0.3})
-    train(twin)
-    for project in (wrong, twin):
-        correct(project)
+def test_a_turn_that_is_cut_short_changes_nothing_and_the_next_one_decides_the_same(wrong, turned, stage):
     before = state(wrong)
     cut_short(wrong, stage)
     versions, *others = state(wrong)
     assert others == list(before[1:])
     assert versions[0] == ("v1", ("champion",))
-    record, expected = turn(wrong), turn(twin)
+    record, (twin, expected) = turn(wrong), turned
     assert (record.promoted, record.before, record.after, record.p_value, record.new_rows) == (
         expected.promoted,
         expected.before,
@@ -326,7 +342,6 @@ def test_a_turn_that_is_cut_short_changes_nothing_and_the_next_one_decides_the_s
 
 
 def test_a_challenger_that_an_interrupted_turn_trained_is_not_trained_again(wrong):
-    correct(wrong)
     cut_short(wrong, "runtime")
     told: list[str] = []
     record = turn(wrong, progress=lambda stage, done: told.append(stage))
@@ -337,7 +352,6 @@ def test_a_challenger_that_an_interrupted_turn_trained_is_not_trained_again(wron
 
 @pytest.mark.parametrize("change", ["settings", "damage", "rows"])
 def test_what_an_interrupted_turn_trained_is_trained_again_if_it_does_not_fit(wrong, change):
-    correct(wrong)
     cut_short(wrong, "runtime")
     project = wrong
     if change == "settings":
@@ -352,7 +366,6 @@ def test_what_an_interrupted_turn_trained_is_trained_again_if_it_does_not_fit(wr
 
 
 def test_a_decision_and_its_row_come_together_or_not_at_all(wrong):
-    correct(wrong)
     before = state(wrong)
     with wrong.database.begin() as connection:
         connection.exec_driver_sql(
@@ -368,7 +381,6 @@ def test_a_decision_and_its_row_come_together_or_not_at_all(wrong):
 
 
 def test_a_damaged_champion_is_found_before_anything_is_trained(wrong):
-    correct(wrong)
     path = wrong.kept / "versions" / "v1" / "weights.safetensors"
     content = path.read_bytes()
     path.write_bytes(content[:-1])
@@ -381,7 +393,6 @@ def test_a_damaged_champion_is_found_before_anything_is_trained(wrong):
 
 @pytest.mark.parametrize("most_bytes", [300, 3_000, 20_000])
 def test_a_full_disk_loses_no_opinion_and_the_turn_goes_on_later(wrong, most_bytes):
-    correct(wrong)
     before = state(wrong)
     with full_disk(most_bytes), pytest.raises(CannotStore, match="free space"):
         turn(wrong)
@@ -391,7 +402,6 @@ def test_a_full_disk_loses_no_opinion_and_the_turn_goes_on_later(wrong, most_byt
 
 
 def test_reports_that_cannot_be_written_leave_the_champion_and_the_turn_goes_on_later(wrong):
-    correct(wrong)
     wrong.reports.write_text("in the way")
     before = state(wrong)
     with pytest.raises(CannotStore, match=r"cannot write .*reports"):
@@ -403,7 +413,6 @@ def test_reports_that_cannot_be_written_leave_the_champion_and_the_turn_goes_on_
 
 
 def test_a_label_that_the_champion_does_not_know_can_be_learnt(wrong):
-    correct(wrong)
     opine(
         wrong, [(f"please help {word}", "refund") for word in ("my", "the", "is", "where", "help", "money")]
     )

@@ -136,7 +136,7 @@ class ServeSection(Section):
         30.0,
         gt=0,
         le=3600,
-        description="A request without an answer by then is refused with 504, one not whole by then with 408.",
+        description="A request not answered by then is refused with 504, one not whole by then with 408.",
     )
     runtime: Runtime = Field(
         "auto", description='"auto" measures when a version is promoted and takes the fastest that agrees.'

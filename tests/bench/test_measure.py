@@ -8,24 +8,23 @@ import pytest
 from sqlalchemy import func, select
 
 from millwright.bench.generator import percentile
-from millwright.bench.measure import _copy, bench
+from millwright.bench.measure import LoadFigures, _copy, bench
 from millwright.errors import BadInput, NotFound
 from millwright.project import Project, open_project
-from millwright.registry.versions import promote
 from millwright.settings import change_settings
 from millwright.store.tables import predictions
 from tests.conftest import csv_of, desk_rows
-from tests.serve.trained import add_trained, tiny_project
+from tests.desk import copy_desk
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Project:
-    made = tiny_project(tmp_path_factory.mktemp("desk"))
-    promote(made, add_trained(made), "to test")
-    return made
+def project(tmp_path_factory, trained_folder) -> Project:
+    return copy_desk(trained_folder, tmp_path_factory.mktemp("bench") / "desk")
 
 
-def test_every_concurrency_is_measured_and_priced_for_the_whole_machine(project):
+@pytest.fixture(scope="module")
+def measured(project) -> tuple[list[LoadFigures], list[tuple[str, float]]]:
+    """What was found at two concurrencies, and the progress that was told."""
     stages = []
     found = bench(
         project,
@@ -34,6 +33,11 @@ def test_every_concurrency_is_measured_and_priced_for_the_whole_machine(project)
         price_per_core_hour=0.05,
         progress=lambda *done: stages.append(done),
     )
+    return found, stages
+
+
+def test_every_concurrency_is_measured_and_priced_for_the_whole_machine(measured):
+    found, stages = measured
     assert [one.concurrency for one in found] == [1, 4]
     for one in found:
         assert one.errors == 0
@@ -61,8 +65,7 @@ def test_a_percentile_is_the_least_value_that_so_many_do_not_exceed(per_cent, co
     assert percentile(sorted(values), per_cent) == expected
 
 
-def test_what_the_load_wrote_is_forgotten(project):
-    bench(project, concurrencies=(2,), seconds=0.2)
+def test_what_the_load_wrote_is_forgotten(project, measured):
     with project.database.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(predictions)) == 0
     assert list((project.kept / "spill").iterdir()) == []

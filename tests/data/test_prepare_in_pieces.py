@@ -92,8 +92,14 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("size", [None, 300, 7_000])
-@pytest.mark.parametrize("number", range(len(SETTINGS)))
+@pytest.mark.parametrize(
+    ("number", "size"),
+    [
+        pytest.param(number, size, marks=pytest.mark.slow) if size == 300 and number < 2 else (number, size)
+        for number in range(len(SETTINGS))
+        for size in (None, 300, 7_000)
+    ],
+)
 def test_a_dataset_is_what_the_plain_reference_says(make_project, monkeypatch, number, size):
     settings = {"max_characters": 300, **SETTINGS[number]}
     table, exam = tables_of(number, 260, 40 if "test_files" in settings else 0)

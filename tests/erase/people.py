@@ -2,7 +2,7 @@
 
 import gc
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from millwright.erase.found import all_datasets
@@ -100,11 +100,22 @@ def kill_at(stage: str) -> Callable[[str, float], None]:
     return progress
 
 
+def read_files(folder: Path, but: Sequence[str] = ()) -> dict[str, bytes]:
+    """What every file below a folder holds, those in use too, but for some names."""
+    gc.collect()  # a database that is closed while files are read would take its log away
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in but
+    }
+
+
 def files_with(folder: Path, what: bytes, but: Sequence[str] = ()) -> list[str]:
     """Files below a folder that hold some bytes."""
-    gc.collect()  # a database that is closed while files are read would take its log away
-    return [
-        str(path.relative_to(folder))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in but and what in path.read_bytes()
-    ]
+    return [name for name, held in read_files(folder, but).items() if what in held]
+
+
+def found_in(folder: Path, sought: Iterable[bytes]) -> set[bytes]:
+    """Which of these bytes some file below a folder holds."""
+    files = read_files(folder).values()
+    return {what for what in sought if any(what in held for held in files)}

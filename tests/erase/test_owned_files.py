@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -146,12 +147,17 @@ CELLS = st.text(st.sampled_from('ab ",;\t|\n\ré国'), max_size=6)
 KINDS = st.sampled_from(["rows.csv", "rows.tsv", "rows.jsonl", "rows.csv.gz"])
 
 
-@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("rows")
+
+
+@settings(max_examples=150, derandomize=True, deadline=None, database=None)
 @given(
     KINDS, st.lists(st.tuples(CELLS, st.sampled_from(["who0", "who1"])), min_size=1, max_size=8), st.data()
 )
-def test_whatever_cells_hold_others_rows_stay_as_they_were(tmp_path_factory, kind, rows, data):
-    path = tmp_path_factory.mktemp("rows") / kind
+def test_whatever_cells_hold_others_rows_stay_as_they_were(folder, kind, rows, data):
+    path = folder / kind
     table = [("text", "who", "other"), *((text, who, "x") for text, who in rows)]
     if kind == "rows.jsonl":
         content = "".join(json.dumps(dict(zip(table[0], row, strict=True))) + "\n" for row in table[1:])

@@ -89,21 +89,24 @@ def test_where_all_served_versions_agree_an_answer_had_probability_one(project):
 
 
 def test_answers_that_nobody_could_get_are_counted(project):
+    records = []
     for number in range(150):
         name, word = f"p{number}", "code" if number % 5 == 0 else "card"
         given = Prediction(name, "v1", f"{word} {number}", "card", 0.8, None, False, hour(0), unit=name)
-        keep(project, given, opinion(name, 0.1, label=RIGHT[word]))
+        records += [given, opinion(name, 0.1, label=RIGHT[word])]
+    keep(project, *records)
     found = estimated(project)
     assert (found.covered, found.agrees, found.requests) == (0.8, 0.8, 150)
     assert (found.served, found.value.snips) == (0.8, 1.0)
 
 
 def test_requests_that_may_have_taught_it_do_not_judge_it(project):
-    told = {"rating": None, "comment": None, "created_at": LONG_AGO}
+    told, records = {"rating": None, "comment": None, "created_at": LONG_AGO}, []
     for number in range(30):
-        keep(project, Prediction(f"p{number}", "v1", f"card {number}", "card", 0.8, None, False, LONG_AGO,
-                                 unit=f"p{number}"))  # fmt: skip
-        keep(project, Opinion(f"o{number}", f"p{number}", "card", **told))
+        name = f"p{number}"
+        given = Prediction(name, "v1", f"card {number}", "card", 0.8, None, False, LONG_AGO, unit=name)
+        records += [given, Opinion(f"o{number}", name, "card", **told)]
+    keep(project, *records)
     held_out = {"data": project.settings.data.model_copy(update={"validation_share": 0.0, "test_share": 0.0})}
     nobody = Project(project.folder, project.settings.model_copy(update=held_out))
     with pytest.raises(BadInput, match="no request that v3 did not learn from"):
@@ -145,9 +148,11 @@ def test_times_when_a_version_served_that_was_erased_are_left_out_as_a_whole(pro
         retire(connection, "v2", "v3", "e-1")
     with pytest.raises(BadInput, match="but for 200 from when v2 served too, retired since by an erasure"):
         estimated(project)
+    records = []
     for number in range(300):  # later, when v1 served alone; of the first of them a request was left out
         given = Prediction(f"p{number}", "v1", f"card {number}", "card", 0.8, f"u{number}", False, hour(9))
-        keep(project, given, opinion(given.id, 9.1, label="card"))
+        records += [given, opinion(given.id, 9.1, label="card")]
+    keep(project, *records)
     found = estimated(project)
     assert (found.requests, found.left_out, found.gone) == (300, 200, ("v2",))
     assert found.value.snips == 1.0

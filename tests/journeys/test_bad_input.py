@@ -45,11 +45,11 @@ def with_disk(size_bytes: int, *arguments: str | Path) -> subprocess.CompletedPr
         (csv_of([(text, f"l{n}") for n, (text, _) in enumerate(desk_rows(60))]).encode(), "has one row"),
         (csv_of([(str(n), "ab"[n % 2]) for n in range(60)]).encode(), "holds numbers, not text"),
         (
-            csv_of([(f"w{n} x{n}", f"l{n // 2}") for n in range(20_000)]).encode(),
-            "10,000 labels, the limit is 5,000",
+            csv_of([(f"w{n} x{n}", f"l{n // 2}") for n in range(10_002)]).encode(),
+            "5,001 labels, the limit is 5,000",
         ),
     ],
-    ids=["empty", "header only", "one class", "one row a class", "numbers", "ten thousand labels"],
+    ids=["empty", "header only", "one class", "one row a class", "numbers", "5,001 labels"],
 )
 def test_files_that_teach_nothing_are_refused_with_exit_2(content, says, tmp_path, capsys):
     (tmp_path / "rows.csv").write_bytes(content)

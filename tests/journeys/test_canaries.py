@@ -1,7 +1,6 @@
 """Canaries through the whole wheel: where words of people rest in the clear, and that it is nowhere else."""
 
 import asyncio
-import gc
 import logging
 import re
 import tempfile
@@ -21,7 +20,7 @@ from millwright.settings import change_settings
 from millwright.steps import evaluate, train
 from millwright.surfaces.web import create_app
 from tests.desk import make_desk, telling_rows
-from tests.erase.people import files_with
+from tests.erase.people import files_with, read_files
 
 FILED = b"canary-filed"  # in the file that the user brought
 SAID = (b"canary-said", b"canary-comment", b"canary-person")  # over HTTP
@@ -30,17 +29,13 @@ OWN = r"rows\.csv"
 DATASETS = r"\.millwright/datasets/d-[0-9a-f]+/rows\.jsonl"
 
 
-def places(project: Project, what: bytes) -> set[str]:
-    """Files of the project that hold some bytes, as patterns of where they may."""
-    gc.collect()  # a database that is closed while files are read would take its log away
-    found = {
-        str(path.relative_to(project.folder))
-        for path in project.folder.rglob("*")
-        if path.is_file() and what in path.read_bytes()
-    }
-    return {
-        next((allowed for allowed in (OWN, DATASETS) if re.fullmatch(allowed, name)), name) for name in found
-    }
+def places(project: Project, *sought: bytes) -> list[set[str]]:
+    """For each of these bytes the files of the project that hold them, as patterns of where they may."""
+    files = [
+        (next((allowed for allowed in (OWN, DATASETS) if re.fullmatch(allowed, name)), name), held)
+        for name, held in read_files(project.folder).items()
+    ]
+    return [{place for place, held in files if what in held} for what in sought]
 
 
 async def use(project: Project) -> None:
@@ -62,8 +57,8 @@ async def use(project: Project) -> None:
                 said["key"] = f"canary-person-{number}"
                 assert (await client.post("/v1/feedback", json=said)).status_code == 201
             await client.post("/v1/predictions", json={"inputs": ["x" * 100_000], "subject": "canary-person"})
-            while_open = {what: places(project, what) for what in SAID}
-    assert while_open == dict.fromkeys(SAID, set())
+            while_open = places(project, *SAID)
+    assert while_open == [set()] * len(SAID)
 
 
 @pytest.mark.parametrize("sealed", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -81,7 +76,7 @@ def test_words_of_people_rest_in_the_clear_in_datasets_at_most_and_nowhere_else(
         train(project)
         build_queue(project)
         write_data_report(project, prepare(project))
-        assert places(project, FILED) == {OWN, *datasets}
+        assert places(project, FILED) == [{OWN, *datasets}]
         asyncio.run(use(project))
         build_queue(project)
         looked_at = next_items(project, "somebody", 3)
@@ -90,16 +85,13 @@ def test_words_of_people_rest_in_the_clear_in_datasets_at_most_and_nowhere_else(
         record = turn(project)
         evaluate(project, version=record.challenger)
     assert record.new_rows == LABELLED + len(looked_at) > LABELLED
-    assert places(project, FILED) == {OWN, *datasets}
     # What users said is sealed, until a turn makes rows of a dataset of it: docs/erasure.md says why.
-    assert places(project, b"canary-said") == datasets
-    assert places(project, b"canary-person") == datasets
-    assert places(project, b"canary-comment") == set()
+    said = places(project, FILED, b"canary-said", b"canary-person", b"canary-comment")
+    assert said == [{OWN, *datasets}, datasets, datasets, set()]
     export_subject(project, "canary-person-0", tmp_path / "export")
     erase(project, "canary-person-0")
-    for own in (b"canary-person-0", b"canary-said lost card number 0"):
-        assert places(project, own) == set()
-    assert places(project, b"canary-said") == places(project, b"canary-person") == datasets
+    own = (b"canary-person-0", b"canary-said lost card number 0")
+    assert places(project, *own, b"canary-said", b"canary-person") == [set(), set(), datasets, datasets]
     assert list((project.kept / "receipts").iterdir())
     assert files_with(elsewhere, b"canary") == []
     assert "canary" not in caplog.text

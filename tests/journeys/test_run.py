@@ -19,13 +19,13 @@ from tests.desk import make_desk, opine, telling_rows
 
 COMMAND = (sys.executable, "-m", "millwright.surfaces.cli", "run", "--json", "--port", "0")
 ADDRESS = re.compile(r"http://[\w.:]+")
-Server = tuple[subprocess.Popen[str], str]
+Server = tuple[subprocess.Popen[str], httpx.Client]
 
 
 @pytest.fixture
 def project(tmp_path, encoder) -> Project:
     made = make_desk(tmp_path / "desk", encoder, telling_rows(60), data={"test_share": 0.3})
-    settings = change_settings(made.settings, "run", rows=20, check_seconds=0.2)
+    settings = change_settings(made.settings, "run", rows=20, check_seconds=0.5)
     (made.folder / FILENAME).write_text(dump_settings(settings))
     train(made)
     opine(made, telling_rows(30, seed=5))
@@ -34,49 +34,50 @@ def project(tmp_path, encoder) -> Project:
 
 @contextmanager
 def runner(project: Project) -> Iterator[Server]:
-    """A runner, and where it answers; it is killed at the end if it still lives."""
+    """A runner, and a client of it; it is killed at the end if it still lives."""
     command = [*COMMAND, "--project", str(project.folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
             url = next(found.group() for line in process.stdout if (found := ADDRESS.search(line)))
-            yield process, url
+            with httpx.Client(base_url=url) as client:
+                yield process, client
         finally:
             process.kill()
 
 
-def wait_until(server: Server, is_so: Callable[[str], bool]) -> None:
+def wait_until(server: Server, is_so: Callable[[httpx.Client], bool]) -> None:
     """Look again and again while the runner lives."""
-    process, url = server
-    while not is_so(url):
+    process, client = server
+    while not is_so(client):
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.05)
+            process.wait(0.2)
 
 
-def metric(url: str, name: str) -> float:
-    lines = httpx.get(f"{url}/metrics").text.splitlines()
+def metric(client: httpx.Client, name: str) -> float:
+    lines = client.get("/metrics").text.splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
-def experiments(url: str) -> list[dict]:
-    return httpx.get(f"{url}/v1/experiments").json()["experiments"]
+def experiments(client: httpx.Client) -> list[dict]:
+    return client.get("/v1/experiments").json()["experiments"]
 
 
 def test_it_turns_by_itself_and_a_kill_in_the_middle_loses_nothing(project):
     with runner(project) as server:
-        wait_until(server, lambda url: metric(url, "millwright_turning") == 1)
+        wait_until(server, lambda client: metric(client, "millwright_turning") == 1)
         server[0].send_signal(signal.SIGKILL)
         server[0].wait()
     with runner(project) as server, runner(project) as other:
-        wait_until(server, lambda url: bool(experiments(url)))
+        wait_until(server, lambda client: bool(experiments(client)))
         (experiment,) = experiments(server[1])
         assert (experiment["name"], experiment["state"]) == ("turn-2", "running")
-        (first, second) = httpx.get(f"{server[1]}/v1/turns").json()["turns"]
+        (first, second) = server[1].get("/v1/turns").json()["turns"]
         assert (first["challenger"], second["challenger"], second["decided_by"]) == ("v1", "v2", "users")
-        leads = [metric(url, "millwright_leader") for _, url in (server, other)]
+        leads = [metric(client, "millwright_leader") for _, client in (server, other)]
         assert sorted(leads) == [0, 1]
-        for _, url in (server, other):
-            answer = httpx.post(f"{url}/v1/predictions", json={"inputs": ["my card"], "subject": "ada"})
+        for _, client in (server, other):
+            answer = client.post("/v1/predictions", json={"inputs": ["my card"], "subject": "ada"})
             assert answer.json()["predictions"][0]["version"] in ("v1", "v2")
         server[0].send_signal(signal.SIGTERM)
         assert server[0].wait(60) == -signal.SIGTERM  # as uvicorn ends: requests answered, then by the signal

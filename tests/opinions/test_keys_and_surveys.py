@@ -11,8 +11,8 @@ from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import Opinion
 from millwright.store.tables import opinions, survey_asks
-from tests.conftest import csv_of, desk_rows
-from tests.test_feedback import add_prediction, say
+from tests.conftest import csv_of, desk_rows, keep
+from tests.test_feedback import add_prediction, prediction, say
 
 HOUR = "2026-01-01T00:00:00.000+00:00"
 
@@ -48,7 +48,8 @@ def test_a_message_that_comes_again_is_known_and_another_under_its_key_is_refuse
 
 
 def test_a_survey_asks_its_share_and_says_the_same_again(project):
-    asks = [next_survey(project, add_prediction(project, f"p{n}", "card"), "csat") for n in range(300)]
+    keep(project, *(prediction(f"p{n}", "card") for n in range(300)))
+    asks = [next_survey(project, f"p{n}", "csat") for n in range(300)]
     share = project.settings.feedback.survey_share
     assert {ask.probability for ask in asks} == {share}
     asked = sum(ask.is_asked for ask in asks) / 300
@@ -59,8 +60,9 @@ def test_a_survey_asks_its_share_and_says_the_same_again(project):
 
 
 def test_nobody_is_asked_again_within_the_days_that_are_set(project):
+    keep(project, *(prediction(f"p{n}", "card", "ada") for n in range(200)))
     for n in range(200):
-        next_survey(project, add_prediction(project, f"p{n}", "card", "ada"), "nps")
+        next_survey(project, f"p{n}", "nps")
     with project.database.connect() as connection:
         rows = connection.execute(select(survey_asks).order_by(survey_asks.c.created_at)).all()
     assert sum(row.is_asked for row in rows) == 1
@@ -71,7 +73,8 @@ def test_nobody_is_asked_again_within_the_days_that_are_set(project):
 
 
 def test_only_what_was_asked_for_has_a_probability_and_counts_in_the_score(project):
-    names = [add_prediction(project, f"p{n}", "card") for n in range(60)]
+    names = [f"p{n}" for n in range(60)]
+    keep(project, *(prediction(name, "card") for name in names))
     asked = [name for name in names if next_survey(project, name, "csat").is_asked]
     quiet = next(name for name in names if name not in asked)
     assert probability(project, message(prediction=asked[0], csat=5)) == 0.2

@@ -77,14 +77,18 @@ def test_a_receipt_with_any_byte_changed_is_refused(project, receipt, data):
             check_receipt(path)
 
 
+@pytest.fixture(scope="module")
+def log(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("log") / "audit.jsonl"
+
+
 @many
 @given(st.binary(max_size=80))
-def test_a_log_of_any_bytes_is_whole_or_refused(tmp_path_factory, content):
-    path = tmp_path_factory.mktemp("log") / "audit.jsonl"
-    path.write_bytes(content)
+def test_a_log_of_any_bytes_is_whole_or_refused(log, content):
+    log.write_bytes(content)
     if content:
         with pytest.raises(Corrupt):
-            verify_chain(path)
+            verify_chain(log)
 
 
 @many

@@ -31,33 +31,31 @@ from millwright.steps import train
 from millwright.store.tables import drifts, gold, review_items
 from millwright.surfaces import pressed
 from millwright.surfaces.review_session import review_rows
-from tests.conftest import csv_of
+from tests.conftest import csv_of, keep
 from tests.desk import copy_desk, make_desk, opine, telling_rows
 from tests.surfaces.test_cli import run, wrong
 from tests.surfaces.test_service import run as serve
-from tests.test_feedback import add_prediction, say
+from tests.test_feedback import add_prediction, prediction, said_of, say
 
 FLIPPED = 8
 
 
 @pytest.fixture(scope="module")
 def noisy_folder(tmp_path_factory, encoder):
-    """A trained project of whose rows the first eight have a wrong label."""
+    """A trained project of whose rows the first eight have a wrong label, and what users asked it."""
     rows = telling_rows(120)
     rows = [(text, "pin" if label == "card" else "card") for text, label in rows[:FLIPPED]] + rows[FLIPPED:]
     project = make_desk(tmp_path_factory.mktemp("noisy") / "desk", encoder, rows)
     train(project)
+    fresh = [text for text, _ in telling_rows(170)[130:]]
+    keep(project, *(prediction(f"p{at}", text, ask=at < 5) for at, text in enumerate(fresh)))
     project.database.dispose()
     return project.folder
 
 
 @pytest.fixture
 def project(tmp_path, noisy_folder) -> Project:
-    made = copy_desk(noisy_folder, tmp_path / "desk")
-    fresh = [text for text, _ in telling_rows(170)[130:]]
-    for number, text in enumerate(fresh):
-        add_prediction(made, f"p{number}", text, ask=number < 5)
-    return made
+    return copy_desk(noisy_folder, tmp_path / "desk")
 
 
 def test_wrong_labels_disagreements_and_unlabelled_rows_take_turns(project):
@@ -124,9 +122,12 @@ def test_who_does_well_on_gold_rows_outvotes_who_does_not(project):
     assert people["ada"]["weight"] > 2 > people["bob"]["weight"] == 0
 
 
+def strange_text(number: int) -> str:
+    return f"quarterly lattice {number} of quark spin moments"
+
+
 def test_what_is_unlike_all_that_taught_is_in_the_queue_and_more_of_it_after_drift(project):
-    for number in range(30):
-        add_prediction(project, f"n{number}", f"quarterly lattice {number} of quark spin moments")
+    keep(project, *(prediction(f"n{at}", strange_text(at)) for at in range(30)))
     queue = build_queue(project, 20)
     fresh = [item.id for item in queue if item.reason == "new"]
     assert 1 <= len(fresh) <= 4
@@ -139,10 +140,9 @@ def test_what_is_unlike_all_that_taught_is_in_the_queue_and_more_of_it_after_dri
 
 
 def test_what_is_drawn_by_chance_keeps_its_share_at_any_length_of_the_queue(project):
-    for number in range(60):
-        add_prediction(project, f"n{number}", f"quarterly lattice {number} of quark spin moments")
-        add_prediction(project, f"d{number}", f"send my money please {number}")
-        say(project, f"d{number}", number, label="transfer")
+    keep(project, *(prediction(f"n{at}", strange_text(at)) for at in range(60)))
+    keep(project, *(prediction(f"d{at}", f"send my money please {at}") for at in range(60)))
+    keep(project, *(said_of(f"d{at}", at, label="transfer") for at in range(60)))
     reasons = [item.reason for item in build_queue(project, 50)]
     assert {"suspect", "disagreement", "new", "margin"} <= set(reasons)
     assert len(reasons) == 50

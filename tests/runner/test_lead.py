@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import insert
@@ -25,20 +26,28 @@ from millwright.surfaces.metrics import Metrics
 from millwright.turns import list_turns
 from millwright.webhooks import PING, announce
 from tests.conftest import keep
-from tests.desk import make_desk, opine, telling_rows
+from tests.desk import copy_desk, make_desk, opine, telling_rows
 from tests.test_webhooks import receiving
 
 LONG_S = 60
 LATER = "2099-01-01T00:00:00.000+00:00"
 
 
-@pytest.fixture
-def project(tmp_path, encoder) -> Project:
-    """A desk with a champion and thirty labels by users."""
-    made = make_desk(tmp_path / "desk", encoder, telling_rows(40), data={"test_share": 0.3})
+@pytest.fixture(scope="module")
+def labelled_folder(tmp_path_factory, encoder) -> Path:
+    """A desk with a champion and thirty labels by users. Copy it, don't touch it."""
+    folder = tmp_path_factory.mktemp("labelled") / "desk"
+    made = make_desk(folder, encoder, telling_rows(40), data={"test_share": 0.3})
     train(made)
     opine(made, telling_rows(30, seed=5))
-    return quick(made)
+    made.database.dispose()
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path, labelled_folder) -> Project:
+    """A copy of the test's own."""
+    return quick(copy_desk(labelled_folder, tmp_path / "desk"))
 
 
 def quick(project: Project, **changes: object) -> Project:

@@ -19,7 +19,7 @@ from millwright.serve.loading import Loader
 from millwright.serve.openvino_body import CALL_TOKENS, groups_by_length
 from millwright.serve.promotion import promote
 from millwright.serve.runtime_record import Candidate, RuntimeRecord, is_measured, read_runtime, write_runtime
-from millwright.settings import PRIVATE, change_settings
+from millwright.settings import change_settings
 from millwright.store.files import read_json
 from millwright.train.states import tokenize
 from tests.desk import make_desk, puzzling_rows
@@ -230,7 +230,7 @@ def test_a_runtime_that_disagrees_may_not_serve(project, wrong_bfloat16):
         runtimes.choose_runtime(forced(project, "openvino-bfloat16"), "v3")
 
 
-@pytest.mark.parametrize("method", PRIVATE)
+@pytest.mark.parametrize("method", ["private-head", pytest.param("private-lora", marks=pytest.mark.slow)])
 def test_int8_is_refused_to_a_private_version_since_rows_would_set_its_scales(tmp_path, method):
     """Also where a version that promises nothing has the same body, calibrated by rows."""
     made = tiny_project(tmp_path / "desk")

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
+import millwright
 from millwright.data.prepare import prepare
+from millwright.errors import MissingExtra
 from millwright.project import Project
 from millwright.registry.versions import promote
 from millwright.serve.runtime_record import TORCH, Candidate, RuntimeRecord, processor, write_runtime
 from millwright.store.database import now
 from millwright.store.tables import versions
+from millwright.surfaces import cli
 from tests.conftest import csv_of, desk_rows, place_version
 
 NETWORK = {"torch", "transformers", "peft", "sklearn", "tensorboardX", "optuna", "safetensors"}
@@ -108,28 +111,30 @@ def test_importing_the_package_loads_nothing_but_the_standard_library():
 
 
 def test_the_probe_would_see_torch():
-    code = "import sys\nimport millwright\nmillwright.train\nprint('LOADED', *sys.modules)"
-    assert "torch" in loaded(code)
+    assert "torch" in loaded("import sys, torch\nprint('LOADED', *sys.modules)")
 
 
-def test_a_search_without_optuna_gives_the_pip_line_and_touches_nothing(make_project):
+@pytest.fixture
+def without_optuna(monkeypatch) -> None:
+    """An import of it ends as that of what is not installed."""
+    monkeypatch.setitem(sys.modules, "optuna", None)
+
+
+def test_a_search_without_optuna_gives_the_pip_line_and_touches_nothing(make_project, without_optuna, capsys):
     project = make_project(csv_of(desk_rows(60)))
-    code = "import sys\nsys.modules['optuna'] = None\n" + VERB.replace("== 0", "== 1")
-    command = [sys.executable, "-c", code, "train", "--method", "top", "--search", "2"]
-    done = subprocess.run([*command, "--project", project.folder], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == "error: a search needs Optuna; run: pip install 'millwright[search]'\n"
+    with pytest.raises(SystemExit) as end:
+        cli.main(["train", "--method", "top", "--search", "2", "--project", str(project.folder)])
+    assert end.value.code == 1
+    said = capsys.readouterr()
+    assert said.err == "error: a search needs Optuna; run: pip install 'millwright[search]'\n"
     assert not project.kept.exists()
 
 
-def test_a_search_in_python_without_optuna_raises_before_anything_is_prepared(make_project):
+def test_a_search_in_python_without_optuna_raises_before_anything_is_prepared(make_project, without_optuna):
     project = make_project(csv_of(desk_rows(60)))
-    code = (
-        "import sys\nsys.modules['optuna'] = None\nimport millwright\n"
-        "try:\n    millwright.train(millwright.open(sys.argv[1]), trials=1)\n"
-        "except millwright.MillwrightError as error:\n    print('LOADED', type(error).__name__, error.status)"
-    )
-    assert loaded(code, project.folder) == {"MissingExtra", "501"}
+    with pytest.raises(MissingExtra) as raised:
+        millwright.train(millwright.open(project.folder), trials=1)
+    assert raised.value.status == 501
     assert not project.kept.exists()
 
 

@@ -1,6 +1,7 @@
 """Small random encoders of every family, with a word-level tokenizer: real architectures, no download."""
 
 import copy
+from collections.abc import Iterable
 
 import pytest
 import torch
@@ -42,6 +43,12 @@ CONFIGS = {
         vocab_size=64, pad_token_id=0, cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3, **WIDTH
     ),
 }
+
+
+def mostly_quick(methods: Iterable[str]) -> list[object]:
+    """Methods as parameters of a test; those that go the ways of others are run by `make test-slow`."""
+    slow = pytest.mark.slow
+    return [pytest.param(name, marks=slow) if name in ("full", "adalora") else name for name in methods]
 
 
 def tiny_tokenizer() -> Tokenizer:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import peft  # noqa: F401  # takes a second, which each child would need by itself
 import torch
 
 from millwright.settings import TrainSection

@@ -68,7 +68,10 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
     with HTTPServer(("127.0.0.1", 0), Broken) as hub:
         Thread(target=hub.serve_forever, daemon=True).start()
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", f"http://127.0.0.1:{hub.server_port}")
+        url = f"http://127.0.0.1:{hub.server_port}"
+        monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", url)
+        files = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", files)
         with pytest.raises(NotFound, match="no backbone 'no-such/model'.*503.*or a local folder"):
             load_backbone("no-such/model", 32)
         hub.shutdown()

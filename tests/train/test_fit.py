@@ -23,6 +23,7 @@ from millwright.train.methods import METHODS
 from millwright.train.work import truth_of
 from tests.conftest import full_disk
 from tests.desk import LABELS, dataset_of, make_desk, puzzling_rows, telling_rows
+from tests.train.conftest import mostly_quick
 
 TUNED = [name for name in METHODS if name not in (*FROZEN, *PRIVATE)]
 
@@ -176,7 +177,7 @@ def test_the_head_is_the_same_from_the_cache_and_without_it(project, tmp_path):
     assert head_bytes(first) == head_bytes(again)
 
 
-@pytest.mark.parametrize("method", TUNED)
+@pytest.mark.parametrize("method", mostly_quick(TUNED))
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path, encoder, method):
     first, second, third = (
         fitted(make_desk(tmp_path / name, encoder, telling_rows(60)), method=method, seed=seed, epochs=1,

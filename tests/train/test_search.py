@@ -14,6 +14,7 @@ from millwright.train.fit import fit
 from millwright.train.methods import METHODS
 from millwright.train.search import SEARCHED, search
 from tests.desk import make_desk, telling_rows
+from tests.train.conftest import mostly_quick
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -41,7 +42,7 @@ def test_the_first_trial_is_where_the_search_starts(project):
     assert (trial["learning_rate"], trial["label_smoothing"]) == (1e-3, 0.1)
 
 
-@pytest.mark.parametrize("method", SEARCHED)
+@pytest.mark.parametrize("method", mostly_quick(SEARCHED))
 def test_every_method_but_the_head_can_be_searched(project, method):
     start = {"method": method, "rank": 4, "adapter_size": 16, "batch_size": 4}
     best, found = searched(project, 2, **start)

@@ -25,6 +25,7 @@ from millwright.train.fit import Fitted, fit
 from millwright.train.methods import METHODS
 from millwright.train.shards import deal, member_key, shard_file, shard_of, shard_settings, weights_sha256
 from tests.desk import LABELS, dataset_of, make_desk, puzzling_rows, telling_rows
+from tests.train.conftest import mostly_quick
 
 PEOPLE = tuple(f"p{n}" for n in range(12))
 THREE = TrainSection(method="top", shards=3, epochs=1, batch_size=8)
@@ -128,7 +129,7 @@ def test_a_shard_with_one_label_is_refused_with_what_to_do():
         deal(spoilt, THREE)
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in (*FROZEN, *PRIVATE)])
+@pytest.mark.parametrize("method", mostly_quick(name for name in METHODS if name not in (*FROZEN, *PRIVATE)))
 def test_a_shard_is_the_same_to_the_byte_whatever_the_people_of_others_said(project, method):
     """Also where the others' rows change the labels, who stops when, and how many steps there are."""
     size = 2 if method == "adalora" else 8  # which needs ten steps

@@ -18,7 +18,7 @@ from millwright.weak.apply import apply_weak, clear_weak
 from millwright.weak.functions import keyword_function
 from millwright.weak.report import report_weak, survey_weak
 from tests.conftest import contents, csv_of
-from tests.desk import make_desk, save_encoder, telling_rows
+from tests.desk import make_desk, telling_rows
 from tests.surfaces.test_cli import run
 
 FUNCTIONS = [
@@ -28,11 +28,6 @@ FUNCTIONS = [
     keyword_function("wrong", "pin", ["transfer"]),
     keyword_function("silent", "pin", ["xyzzy"]),
 ]
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return save_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 def make(tmp_path, encoder, clean=30, pile=200, **data):

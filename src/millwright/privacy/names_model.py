@@ -135,9 +135,11 @@ def _read(name: str, is_local: bool) -> tuple[Any, Collection[str], Any]:
     import torch
     from transformers import AutoModelForTokenClassification, AutoTokenizer
 
+    # Without the last argument the Hub is asked for an adapter, six times where it does not answer.
     model, loading = AutoModelForTokenClassification.from_pretrained(
         name, use_safetensors=True, dtype=torch.float32, output_loading_info=True,
         local_files_only=is_local, trust_remote_code=False,
+        adapter_kwargs={"local_files_only": is_local},
     )  # fmt: skip
     tokenizer = AutoTokenizer.from_pretrained(
         name, use_fast=True, local_files_only=is_local, trust_remote_code=False

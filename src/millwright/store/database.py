@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -178,10 +179,20 @@ def _refusing(path: Path) -> Callable[[ExceptionContext], None]:
     return refuse
 
 
-def _migrate(engine: Engine, path: Path) -> None:
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    scripts = ScriptDirectory.from_config(config)
+    return config
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    """The migrations; read once, since to look at them takes longer than to open a database."""
+    return ScriptDirectory.from_config(_config())
+
+
+def _migrate(engine: Engine, path: Path) -> None:
+    config, scripts = _config(), _scripts()
     with engine.connect() as connection:
         _check_length(connection, path)
         have = MigrationContext.configure(connection).get_current_revision()

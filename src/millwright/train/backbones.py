@@ -103,9 +103,11 @@ def load_backbone(name: str, max_tokens: int) -> Backbone:
 
 def _read(source: str, is_local: bool) -> tuple[Any, Iterable[str], Any]:
     """Encoder, names of weights that it lacks, tokenizer; of a folder, or of what was or may be fetched."""
+    # Without the last argument the Hub is asked for an adapter, six times where it does not answer.
     model, loading = AutoModel.from_pretrained(
         source, use_safetensors=True, dtype=torch.float32, output_loading_info=True,
         local_files_only=is_local, trust_remote_code=False,
+        adapter_kwargs={"local_files_only": is_local},
     )  # fmt: skip
     tokenizer = AutoTokenizer.from_pretrained(
         source, use_fast=True, local_files_only=is_local, trust_remote_code=False
