@@ -32,13 +32,14 @@ TEXTS = [
 ] * 4
 TRUTH = np.array([0, 0, 0, 1, 1, 1] * 4)
 TUNED = [name for name in METHODS if name not in FROZEN]
+QUICK = {"bert": TUNED, "roberta": ["top"]}  # RoBERTa's parts have the names of BERT's
 
 
 def cases() -> Iterator[object]:
     """Every method on one family, and on the others those that look for parts of the architecture."""
     for family in CONFIGS:
         for method in TUNED:
-            is_quick = family == "bert" or method in ("top", "lora", "adapter")
+            is_quick = method in QUICK.get(family, ["top", "lora", "adapter"])
             yield pytest.param(family, method, marks=() if is_quick else pytest.mark.slow)
 
 
