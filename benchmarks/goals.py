@@ -142,6 +142,15 @@ def _preparation(rows: Sequence[Row]) -> Iterator[Goal]:
         yield "memory of preparation flat in rows (an exponent under 0.2)", told, exponent < 0.2
 
 
+def _wheel_cost(rows: Sequence[Row]) -> Iterator[Goal]:
+    largest = max(_number(row, "rows") for row in rows if "rows" in row)
+    for row in rows:
+        if row["stage"] == "all" and "exponent_processor_seconds" in row:
+            exponent = _number(row, "exponent_processor_seconds")
+            told = f"exponent {exponent:.2f}, to {largest:,.0f} rows"
+            yield "processor time of the whole wheel at most linear in rows", told, exponent <= 1
+
+
 def _detection(rows: Sequence[Row]) -> Iterator[Goal]:
     for row in rows:
         if row.get("half") == "held-out templates" and row["contestant"] == "Millwright":
@@ -213,6 +222,7 @@ TOLD: dict[str, Callable[[Sequence[Row]], Iterator[Goal]]] = {
     "ceiling": _ceiling,
     "preparation": _preparation,
     "detection": _detection,
+    "wheel_cost": _wheel_cost,
     "experiments": _experiments,
     "wheel": _wheel,
     "harmful": _harmful,

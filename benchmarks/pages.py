@@ -358,7 +358,7 @@ SECTIONS = {
     ),
     "wheel_cost": Section(
         "The whole wheel",
-        "New, train, serve and hear, turn, on the demo's data and on 10 and 100 times its rows, which are "
+        "New, train, serve and hear, turn, on the demo's data and on so many times its rows, which are "
         "recombined messages of the same intent. An exponent of 1 is cost that grows as the rows do.",
         {
             "stage": "stage",
