@@ -176,8 +176,8 @@ class Door:
         return TooLarge(limit, "body", f"{headers.get(b'content-length', b'more').decode('latin-1')} bytes")
 
     def _note(self, scope: Scope, request_id: bytes, status: int, seconds: float) -> None:
-        path = scope["path"] if (scope["method"], scope["path"]) in self.direct else "unknown"
-        route = getattr(scope.get("route"), "path", path)  # what was refused here met no route
+        path: str = scope["path"] if (scope["method"], scope["path"]) in self.direct else "unknown"
+        route: str = getattr(scope.get("route"), "path", path)  # what was refused here met no route
         self.metrics.note(route, status, seconds)
         level = logging.INFO if status < 400 else logging.WARNING
         if log.isEnabledFor(level):
