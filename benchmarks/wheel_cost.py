@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from feedback import request
 from record import ROOT, Row, print_table, read_rows, write_record
 
 from millwright.bench.generator import Connection
@@ -121,12 +122,7 @@ async def _write(connection: Connection, numbered: itertools.chain[tuple[int, di
 
 
 async def _post(connection: Connection, path: str, body: object) -> dict[str, list[dict[str, str]]]:
-    content = json.dumps(body).encode()
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(content)}"
-    )
-    answer = await connection.post(f"{head}\r\n\r\n".encode() + content)
+    answer = await connection.post(request(path, body))
     if answer is None:
         raise SystemExit(f"POST {path} failed")
     return dict(json.loads(answer))
