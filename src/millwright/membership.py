@@ -17,7 +17,7 @@ from millwright.data.dataset import open_dataset
 from millwright.privacy.gaussian_mechanism import most_true_positives
 from millwright.privacy.sampled_gaussian import most_found
 from millwright.progress import Progress, quiet
-from millwright.project import Project
+from millwright.project import WAIT_S, Project
 from millwright.records import Interval, JsonObject, Row
 from millwright.registry.card import model_card
 from millwright.registry.classifiers import load_classifier
@@ -44,7 +44,6 @@ from millwright.train.states import cached_features
 from millwright.train.work import truth_of
 
 SHADOWS = 32
-WAIT_S = 60.0  # for a training or an erasure to end
 RATES = (0.001, 0.01)
 MOST_ROWS = 12_000
 TUNED_NOTE = (

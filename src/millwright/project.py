@@ -20,6 +20,8 @@ from millwright.settings import FILENAME, Settings, read_settings
 from millwright.store.database import open_database
 from millwright.store.files import make_folder, storing
 
+WAIT_S = 60.0  # for a training or an erasure to end, of what must not run beside one
+
 
 @dataclass(frozen=True)
 class Project:

@@ -1,12 +1,10 @@
 """Promotes a version: measures how it runs best on this machine, then points the alias at it."""
 
 from millwright.progress import Progress, quiet
-from millwright.project import Project
+from millwright.project import WAIT_S, Project
 from millwright.registry.versions import CHAMPION, resolve
 from millwright.registry.versions import promote as point
 from millwright.serve.runtime_record import is_measured
-
-WAIT_S = 60.0  # for a training or an erasure to end
 
 
 def promote(
