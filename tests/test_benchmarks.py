@@ -116,3 +116,21 @@ def test_time_to_accuracy_compares_within_a_round_and_until_the_peers_best(load)
     row = module.summary(peer, curves, heads)
     assert (row["times_faster"], row["times_low"], row["times_high"]) == (20.0, 10.0, 30.0)
     assert "times_faster" not in module.summary(module.CONTESTANTS[0], heads, heads)
+
+
+def test_few_rows_compare_the_draws_that_a_peer_took_in_turns_with_the_head(load):
+    module = load("few_shot")
+    head, slow = (2.0, 0.8), (30.0, 0.7)
+    draws = [
+        module.drawn("head", 5, 0, head, head),
+        module.drawn("head", 5, 1, (4.0, 0.9), (4.0, 0.9)),
+        module.drawn("setfit", 5, 0, slow, head),
+        module.drawn("setfit", 10, 0, slow, None),  # by itself: no head of its run
+    ]
+    by_name = {(row["contestant"], row["shots"]): row for row in module.summaries(draws)}
+    assert (by_name["head", 5]["accuracy"], by_name["head", 5]["draws"]) == (0.85, 2)
+    assert (by_name["setfit", 5]["heads_accuracy"], by_name["setfit", 5]["times_faster"]) == (0.8, 15.0)
+    assert not {"heads_accuracy", "times_faster"} & set(by_name["setfit", 10])
+    shown = [{**by_name["head", 5], "shots": shots} for shots in (1, 10)]
+    met = load("goals").goals({"few_shot": [*shown, by_name["head", 5], by_name["setfit", 5], *draws]})
+    assert [told for _, told, _ in met][1] == "80.0% against 70.0%, 15 times (15 to 15)"
