@@ -7,31 +7,37 @@ the memory's bandwidth, the tokenizer, and the encoder on the test sentences of 
 OpenVINO. The bound of a precision is its best matrix-product rate over the operations that a sentence
 needs, counted from the encoder's configuration; nothing that multiplies matrices can be faster.
 
-Shape suffixes: N rows, K inner width.
+Shape suffixes: B texts of a batch, T tokens.
 """
 
 import argparse
 import json
 import statistics
-import threading
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import nncf
 import numpy as np
 import openvino as ov
 import torch
 from openvino import opset15 as ops
 from record import Row, print_table, write_record
 from tokenizers import Tokenizer
-from trained import BANKING, export, messages, trained_project
+from trained import export, messages, trained_project
 from transformers import AutoModelForSequenceClassification
 
+from millwright.data.dataset import open_dataset
+from millwright.project import Project, open_project
+from millwright.registry.classifiers import load_classifier
+from millwright.registry.versions import version_manifest
+from millwright.serve.convert import convert_body, quantise_body
+from millwright.serve.openvino_body import PRECISIONS, OpenVinoBody
+from millwright.train.ensemble import Trained
+
 BATCH = 64
-CALIBRATION = 512
 SIZES = (512, 1024, 2048)
 TOKENS = 1024  # rows of a product in the encoder: a batch of 64 sentences of about 16 tokens
 CHAIN = 8
@@ -50,7 +56,7 @@ COLUMNS = (
 )
 
 Work = Callable[[], object]
-Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Run = Callable[[Sequence[str]], np.ndarray]  # the best labels' numbers of a batch of texts
 
 
 @dataclass(frozen=True)
@@ -104,64 +110,45 @@ def memory_task() -> Task:
     return Task("memory", "", "GB/s", 2e-9 * COPIED_BYTES, lambda: target.copy_(source))
 
 
-def tokenizer_task(tokenizer: Tokenizer, texts: list[str]) -> Task:
+def tokenizer_task(tokenizer: Tokenizer, texts: Sequence[str]) -> Task:
     """Tokenization of all texts in one call."""
-    return Task("tokenizer", "", "sentences/s", len(texts), lambda: tokenizer.encode_batch_fast(texts))
+    return Task("tokenizer", "", "sentences/s", len(texts), lambda: tokenizer.encode_batch_fast(list(texts)))
 
 
 class Encoder:
-    """The exported network in one runtime, answering texts in batches by length, tokenization included."""
+    """The tuned network in one runtime: `run` by `streams` threads, a batch each, tokenization included."""
 
-    def __init__(self, tokenizer: Tokenizer, run: Run, streams: int) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, run: Run, streams: int) -> None:
         self.run = run
         self.threads = ThreadPoolExecutor(streams)
 
     def labels(self, texts: Sequence[str]) -> np.ndarray:
-        """The best label's number for each text."""
-        encoded = self.tokenizer.encode_batch_fast(list(texts))
-        order = np.argsort([len(one.ids) for one in encoded], kind="stable")
-        batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-        found = np.empty(len(texts), int)
-
-        def answer(batch: np.ndarray) -> None:
-            found[batch] = self.run(*padded([encoded[place].ids for place in batch])).argmax(1)
-
-        list(self.threads.map(answer, batches))
-        return found
+        """The best label's number for each text; batches are cut from the texts as they come."""
+        batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
+        return np.concatenate(list(self.threads.map(self.run, batches)))
 
 
-def padded(ids: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids [B, T] and their mask [B, T]."""
-    width = max(map(len, ids))
-    mask = np.array([[1] * len(one) + [0] * (width - len(one)) for one in ids], np.int64)
-    return np.array([one + [0] * (width - len(one)) for one in ids], np.int64), mask
-
-
-def encoders(model: Path, tokenizer: Tokenizer, calibration: list[str]) -> dict[tuple[str, str], Encoder]:
-    """The network in every runtime and precision that is measured."""
+def encoders(project: Project, model: Path, tokenizer: Tokenizer) -> dict[tuple[str, str], Encoder]:
+    """The network in every runtime and precision: in PyTorch as peers run it, in OpenVINO as Millwright
+    serves it.
+    """
     network = AutoModelForSequenceClassification.from_pretrained(model, trust_remote_code=True).eval()
     quick = AutoModelForSequenceClassification.from_pretrained(model, trust_remote_code=True).eval()
     quick.bert.to(torch.bfloat16)
-    graph = _graph(network)
-    encoded = [one.ids for one in tokenizer.encode_batch_fast(calibration)]
-    inputs = [dict(zip(("input_ids", "attention_mask"), padded([ids]), strict=True)) for ids in encoded]
-    quantized = nncf.quantize(
-        graph, nncf.Dataset(inputs), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(inputs)
-    )
     found = {
-        ("torch", "float32"): Encoder(tokenizer, _torch_run(network), 1),
-        ("torch", "bfloat16"): Encoder(tokenizer, _torch_run(quick), 1),
+        ("torch", "float32"): Encoder(_torch_run(network, tokenizer), 1),
+        ("torch", "bfloat16"): Encoder(_torch_run(quick, tokenizer), 1),
     }
-    for precision, (converted, hint) in {
-        "float32": (graph, "f32"),
-        "bfloat16": (graph, "bf16"),
-        "int8": (quantized, "bf16"),
-    }.items():
-        settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "THROUGHPUT"}
-        compiled = ov.Core().compile_model(converted, "CPU", settings)
-        streams = int(compiled.get_property("NUM_STREAMS"))
-        found["OpenVINO", precision] = Encoder(tokenizer, _openvino_run(compiled), streams)
+    classifier = load_classifier(project, "champion")
+    dataset = open_dataset(project, version_manifest(project, "v1")["dataset"]["id"])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        convert_body(classifier, folder / "float32")
+        quantise_body(classifier, dataset.split("train"), folder / "int8")
+        for precision in PRECISIONS:
+            stored = folder / ("int8" if precision == "int8" else "float32")
+            body = OpenVinoBody(stored, classifier.backbone.tokenizer, precision)
+            found["OpenVINO", precision] = Encoder(_openvino_run(body, classifier), body.streams)
     return found
 
 
@@ -214,42 +201,27 @@ def _openvino_int8_product(rows: int, inside: int, columns: int) -> Work:
     return request.infer
 
 
-class _Logits(torch.nn.Module):
-    """The network with a tensor for an answer, as conversion wants it."""
-
-    def __init__(self, network: torch.nn.Module) -> None:
-        super().__init__()
-        self.network = network.requires_grad_(False)
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.network(input_ids, attention_mask).logits
-        return logits
+def _padded(ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids [B, T] and their mask [B, T]."""
+    width = max(map(len, ids))
+    mask = [[1] * len(one) + [0] * (width - len(one)) for one in ids]
+    return torch.tensor([one + [0] * (width - len(one)) for one in ids]), torch.tensor(mask)
 
 
-def _graph(network: torch.nn.Module) -> ov.Model:
-    example = {name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
-    graph = ov.convert_model(_Logits(network).eval(), example_input=example)
-    graph.reshape({port: ov.PartialShape([-1, -1]) for port in graph.inputs})
-    return graph
-
-
-def _torch_run(network: torch.nn.Module) -> Run:
-    def run(ids_BT: np.ndarray, mask_BT: np.ndarray) -> np.ndarray:
+def _torch_run(network: torch.nn.Module, tokenizer: Tokenizer) -> Run:
+    def run(texts: Sequence[str]) -> np.ndarray:
+        ids_BT, mask_BT = _padded([one.ids for one in tokenizer.encode_batch_fast(list(texts))])
         with torch.inference_mode():
-            logits: np.ndarray = network(torch.from_numpy(ids_BT), torch.from_numpy(mask_BT)).logits.numpy()
-        return logits
+            best: np.ndarray = network(ids_BT, mask_BT).logits.argmax(1).numpy()
+        return best
 
     return run
 
 
-def _openvino_run(compiled: ov.CompiledModel) -> Run:
-    own = threading.local()
-
-    def run(ids_BT: np.ndarray, mask_BT: np.ndarray) -> np.ndarray:
-        if not hasattr(own, "request"):
-            own.request = compiled.create_infer_request()
-        logits: np.ndarray = own.request.infer([ids_BT, mask_BT], share_inputs=True)[0]
-        return logits
+def _openvino_run(body: OpenVinoBody, classifier: Trained) -> Run:
+    def run(texts: Sequence[str]) -> np.ndarray:
+        best: np.ndarray = classifier.of_features(body.features(texts)).argmax(1)
+        return best
 
     return run
 
@@ -288,14 +260,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--method", default="head", help="how the network was tuned: head or top")
     given = parser.parse_args()
-    model, texts = export(trained_project(given.method)), messages()
+    folder = trained_project(given.method)
+    model = export(folder)
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(128)
     config = json.loads((model / "config.json").read_text())
-    needed = operations_a_sentence(config, [len(one.ids) for one in tokenizer.encode_batch_fast(texts)])
-    train = (BANKING / "train.csv").read_text(encoding="utf-8").splitlines()[1 : 1 + 8 * CALIBRATION : 8]
-    runs = encoders(model, tokenizer, train)
+    encoded = zip(tokenizer.encode_batch_fast(messages()), messages(), strict=True)
+    lengths, texts = zip(*sorted((len(one.ids), text) for one, text in encoded), strict=True)
+    needed = operations_a_sentence(config, lengths)
+    runs = encoders(open_project(folder), model, tokenizer)
     truth = runs["torch", "float32"].labels(texts)
     tasks = [*product_tasks(config), memory_task(), tokenizer_task(tokenizer, texts)]
     tasks += [

@@ -1,10 +1,10 @@
 """The load is real, what it wrote is forgotten, and the figures add up."""
 
-import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from joblib import cpu_count
 from sqlalchemy import func, select
 
 from millwright.bench.generator import percentile
@@ -44,7 +44,7 @@ def test_every_concurrency_is_measured_and_priced_for_the_whole_machine(measured
         assert one.requests_per_s > 0
         assert 0 < one.p50_ms <= one.p95_ms <= one.p99_ms
         million_hours = 1_000_000 / one.requests_per_s / 3600
-        assert one.cost_per_million == pytest.approx(million_hours * 0.05 * os.cpu_count())
+        assert one.cost_per_million == pytest.approx(million_hours * 0.05 * cpu_count())
     assert stages[-1] == ("load", 1.0)
 
 

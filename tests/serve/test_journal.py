@@ -1,11 +1,14 @@
 import asyncio
+import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, event, func, select
 
-from millwright.errors import CannotStore
+from millwright.errors import Busy, CannotStore
 from millwright.privacy.receipts import make_tombstone
 from millwright.privacy.sealed import read_predictions
 from millwright.privacy.vault import Vault, open_vault
@@ -155,6 +158,52 @@ def test_what_nobody_waits_for_is_written_in_its_turn_and_told_where_it_cannot_b
     journal.close()
     with pytest.raises(CannotStore, match="the journal is closed"):
         journal.hand_over([prediction("s")])
+
+
+@contextmanager
+def locked(database: Engine) -> Iterator[None]:
+    """Another process writes, and the journal waits for it no longer than an instant."""
+    with database.connect() as connection:  # the pool hands the journal the same connection
+        connection.exec_driver_sql("PRAGMA busy_timeout=10")
+    with closing(sqlite3.connect(database.url.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def test_a_locked_database_is_told_to_waiters_and_the_rest_is_written_once_it_is_free(vault, database):
+    lost = []
+    journal = Journal(vault, lost.append)
+    with locked(database):
+        journal.hand_over([prediction("p")])
+        with pytest.raises(Busy, match="another process writes"):
+            journal.write([opinion("o", of="p")]).result(30)
+        journal.hand_over([prediction("q")])
+    journal.write([opinion("again", of="p"), opinion("other", of="q")]).result(30)
+    journal.close()
+    assert (count(database, "predictions"), count(database), lost) == (2, 2, [])
+
+
+def test_while_the_database_is_locked_only_so_much_waits(vault, database, monkeypatch):
+    monkeypatch.setattr(journal_module, "MOST_WAITING", 3)
+    lost = []
+    journal = Journal(vault, lost.append)
+    with locked(database):
+        for number in range(20):
+            journal.hand_over([prediction(f"p{number}")])
+        with pytest.raises(Busy):
+            journal.write([opinion("o", of="p0")]).result(30)
+    journal.close()
+    assert 3 <= count(database, "predictions") == 20 - sum(lost) <= 6  # in hand and in the queue
+
+
+def test_what_a_locked_database_refuses_while_the_journal_closes_is_counted(vault, database):
+    lost = []
+    journal = Journal(vault, lost.append)
+    with locked(database):
+        journal.hand_over([prediction("p"), prediction("q")])
+        journal.close()
+    assert (count(database, "predictions"), sum(lost)) == (0, 2)
 
 
 def test_a_text_that_the_driver_cannot_encode_does_not_end_the_journal(vault, database):

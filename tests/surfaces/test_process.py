@@ -2,11 +2,13 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -117,6 +119,52 @@ def test_sigterm_under_load_drops_no_request(project, connection):
             one.join()
     assert set(outcomes) == {200}
     assert len(kept_ids(project, predictions)) == len(outcomes)
+
+
+@contextmanager
+def starting(project: Project) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """A server that listens and loads its model once it reads a line."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tests.surfaces.serve_tiny", str(project.folder), str(port)]
+    with (
+        subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+    ):
+        try:
+            while process.poll() is None:
+                with suppress(httpx.ConnectError):
+                    client.get("/healthz")
+                    break
+                time.sleep(0.05)
+            yield process, client
+        finally:
+            process.kill()
+
+
+def test_while_it_starts_it_lives_and_refuses_all_else(project):
+    with starting(project) as (process, client):
+        assert client.get("/healthz").status_code == 200
+        refused = [client.get("/readyz"), client.post("/v1/predictions", json={"inputs": ["card"]})]
+        assert {answer.status_code for answer in refused} == {503}
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+        assert "starting" in refused[1].json()["error"]["message"]
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline().startswith("http://127.0.0.1:")
+        assert client.get("/readyz").status_code == 200  # over the same connection
+        assert predict(client, "card")
+
+
+def test_sigterm_while_it_starts_ends_it_without_serving(project):
+    with starting(project) as (process, client):
+        process.send_signal(signal.SIGTERM)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.wait(60) == -signal.SIGTERM
+        assert process.stdout.read() == ""
 
 
 def test_a_body_over_the_limit_is_refused_over_a_socket_and_the_server_goes_on(project):

@@ -17,7 +17,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select
 
-from millwright.errors import Busy, Corrupt, NotFound
+from millwright.errors import Busy, Corrupt, MillwrightError, NotFound
 from millwright.privacy.mask import Masker
 from millwright.privacy.sealed import read_opinions, read_predictions
 from millwright.privacy.vault import open_vault
@@ -26,7 +26,7 @@ from millwright.registry.versions import withdraw
 from millwright.settings import change_settings
 from millwright.store.tables import opinions, predictions
 from millwright.surfaces import door
-from millwright.surfaces.service import Load
+from millwright.surfaces.service import Load, Service
 from millwright.surfaces.web import create_app, serve
 from tests.conftest import csv_of, desk_rows
 from tests.serve.tiny import Deadly, Failing, Gated, Tiny, add_version, point, serving
@@ -697,6 +697,23 @@ def test_a_port_in_use_is_named_with_a_remedy(project):
         busy = Project(project.folder, change_settings(project.settings, "serve", port=port))
         with pytest.raises(Busy, match=rf"127.0.0.1:{port} .*--port 0"):
             serve(busy, ready=pytest.fail, load=lambda name: Tiny())
+
+
+def test_a_service_that_does_not_start_or_load_says_so(project, monkeypatch):
+    free = Project(project.folder, change_settings(project.settings, "serve", port=0))
+
+    def damaged(name: str) -> Tiny:
+        raise Corrupt(f"{name} is damaged; restore a backup")
+
+    with pytest.raises(Corrupt, match="v1 is damaged"):
+        serve(free, ready=pytest.fail, load=damaged)
+
+    async def fail(_: Service) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(Service, "start", fail)
+    with pytest.raises(MillwrightError, match="did not start"):
+        serve(free, ready=pytest.fail, load=lambda name: Tiny())
 
 
 def test_nothing_that_a_user_wrote_is_logged(project, caplog):

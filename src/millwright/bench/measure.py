@@ -5,7 +5,6 @@ the load writes is paid for and then forgotten. It has no cache of answers: the 
 """
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from joblib import cpu_count
 
 from millwright.data.dataset import open_dataset
 from millwright.data.spill import spilling
@@ -145,6 +146,6 @@ def _load(address: str, bodies: Path, concurrency: int, seconds: float) -> JsonO
 def _priced(figures: LoadFigures, price_per_core_hour: float | None) -> LoadFigures:
     if price_per_core_hour is None or not figures.requests_per_s:
         return figures
-    cost_per_hour = price_per_core_hour * (os.cpu_count() or 1)
+    cost_per_hour = price_per_core_hour * cpu_count()
     cost = cost_per_hour / (3_600 * figures.requests_per_s) * 1_000_000
     return LoadFigures(**{**vars(figures), "cost_per_million": cost})

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sqlalchemy.exc import DBAPIError
 
-from millwright.errors import CannotStore, MillwrightError
+from millwright.errors import Busy, CannotStore, MillwrightError
 from millwright.privacy.sealed import (
     store_failures,
     store_opinions,
@@ -21,13 +21,17 @@ from millwright.records import Failure, Opinion, Prediction, Shadow
 
 Record = VaultToken | Prediction | Shadow | Failure | Opinion
 Entry = tuple[Sequence[Record], Future[None] | None]  # None where nobody waits
+MOST_WAITING = (
+    50_000  # entries that nobody waits for; beyond them, while nothing can be written, some are lost
+)
 GATHER_S = 0.005  # how long what nobody waits for may wait for company: a commit costs as much as many rows
 
 
 class Journal:
     """One writer thread over a database. Invariant: entries are committed in the order in which they came.
 
-    It takes entries while it `is_open`.
+    It takes entries while it `is_open`. While another process keeps the database locked, who waits for an
+    entry is told so, and up to MOST_WAITING others are kept.
     """
 
     def __init__(self, vault: Vault, on_lost: Callable[[int], None] = lambda _: None) -> None:
@@ -35,7 +39,7 @@ class Journal:
 
         Args:
             vault: seals what is written.
-            on_lost: called in the thread with how many predictions of `hand_over` could not be stored.
+            on_lost: called, in any thread, with how many predictions of `hand_over` could not be stored.
         """
         self._vault = vault
         self._on_lost = on_lost
@@ -78,6 +82,9 @@ class Journal:
         with self._changed:
             if not self.is_open:
                 raise CannotStore("the journal is closed, the server is stopping; try again in a moment")
+            if done is None and len(self._entries) >= MOST_WAITING:
+                self._lose(records)
+                return
             self._entries.append((records, done))
             self._is_awaited |= done is not None
             if self._is_awaited or len(self._entries) == 1:  # else the thread knows that there is something
@@ -86,7 +93,7 @@ class Journal:
     def _run(self) -> None:
         try:
             while entries := self._gathered():
-                self._commit(entries)
+                self._put_back(*self._commit(entries))
         finally:
             self.is_open = False  # whatever ended the thread, nothing more is taken
 
@@ -98,24 +105,45 @@ class Journal:
             entries, self._entries, self._is_awaited = self._entries, [], False
             return entries
 
-    def _commit(self, entries: list[Entry]) -> None:
+    def _commit(self, entries: list[Entry]) -> tuple[list[Entry], Busy | None]:
+        """Write entries; those that another process's lock left over, and what was said of it."""
         try:
             if any(records for records, _ in entries):  # else they wait for what came before them only
                 self._store(entries)
+        except Busy as error:  # each by itself would wait for the lock as long again
+            return entries, error
         except Exception as error:  # also what a driver raises of its own: the thread must outlive it
             if len(entries) > 1:  # one bad entry must not fail its neighbours
-                for entry in entries:
-                    self._commit([entry])
-                return
+                for place, entry in enumerate(entries):
+                    left, busy = self._commit([entry])
+                    if left:
+                        return entries[place:], busy
+                return [], None
             ((records, done),) = entries
             if done is None:
-                self._on_lost(sum(isinstance(record, Prediction) for record in records))
+                self._lose(records)
             else:
                 done.set_exception(_refused(error))
-            return
+            return [], None
         for _, done in entries:
             if done is not None:
                 done.set_result(None)
+        return [], None
+
+    def _put_back(self, entries: Sequence[Entry], busy: Busy | None) -> None:
+        """Tell those who wait that the database is locked; the rest is tried again before what came since."""
+        for _, done in entries:
+            if done is not None:
+                done.set_exception(busy)
+        rest = [entry for entry in entries if entry[1] is None]
+        with self._changed:
+            room = max(0, MOST_WAITING - len(self._entries)) if self.is_open else 0
+            self._entries[:0] = rest[:room]
+        for records, _ in rest[room:]:
+            self._lose(records)
+
+    def _lose(self, records: Sequence[Record]) -> None:
+        self._on_lost(sum(isinstance(record, Prediction) for record in records))
 
     def _store(self, entries: list[Entry]) -> None:
         with self._vault.project.database.begin() as connection:

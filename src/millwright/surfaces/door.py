@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from millwright.errors import Forbidden, MillwrightError, TooLarge, TooSlow
+from millwright.errors import Forbidden, MillwrightError, TooLarge, TooSlow, Unavailable
 from millwright.privacy.access import ADMIN, UNMASK, Guard
 from millwright.privacy.patterns_contact import is_network_address
 from millwright.serve.ids import new_id
@@ -24,7 +24,8 @@ from millwright.surfaces.refusals import fault, refusal
 
 _HOST = re.compile(r"[A-Za-z0-9.\-_]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-OPEN = {"/healthz", "/readyz"}  # a supervisor that asks whether the process lives needs no key
+LIVES = "/healthz"
+OPEN = {LIVES, "/readyz"}  # a supervisor that asks whether the process lives needs no key
 NEEDED = {  # by how a path begins; other routes want any key
     "/v1/predictions": "predict",
     "/v1/feedback": "feedback",
@@ -54,7 +55,8 @@ log = logging.getLogger(__name__)
 class Door:
     """Wraps an application; the last place that can answer when something fails inside.
 
-    While it `is_closing`, each answer ends its connection.
+    While it `is_starting`, it says that the process lives and refuses all else; while it `is_closing`, each
+    answer ends its connection.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class Door:
         self.max_body_bytes = max_body_bytes
         self.body_s = body_s
         self.metrics = metrics
-        self.is_closing = False
+        self.is_starting = self.is_closing = False
         self._reading = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,6 +127,8 @@ class Door:
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         try:
+            if self.is_starting and scope["path"] != LIVES:
+                raise Unavailable("the server is starting; try again in a moment")
             await self._check_key(scope, headers)
             body = await self._body(headers, receive)
         except MillwrightError as error:  # also that the keys cannot be read: then nobody comes in

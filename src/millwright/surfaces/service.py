@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from joblib import cpu_count
 
 from millwright.errors import BadInput, CannotStore, QueueFull, TooLarge, loggable
 from millwright.feedback import SAYS, check_opinion, check_prediction, is_asked
@@ -71,7 +71,7 @@ class Service:
             Limits(
                 queue_size=self.limits.queue_size,
                 deadline_s=self.limits.deadline_s,
-                workers=os.cpu_count() or 1,
+                workers=cpu_count(),  # of a container its own share
                 cache_answers=self.limits.cache_answers,
             ),
             self.metrics.batch.observe,

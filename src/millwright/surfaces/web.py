@@ -28,6 +28,7 @@ from millwright.registry.versions import CHAMPION, resolve
 from millwright.reports.routes import routes_page
 from millwright.runner.lead import lead
 from millwright.serve.available import check_runtime
+from millwright.serve.engine import Answering
 from millwright.serve.loading import Loader
 from millwright.surfaces.direct import DirectRoute
 from millwright.surfaces.door import PAGE, Door
@@ -181,7 +182,12 @@ def serve(
     with closing(_listener(host, project.settings.serve.port)) as listener:
         champion = resolve(project, CHAMPION)
         _ = open_vault(project).keys  # a master key that is missing should be told, not only logged
-        loaded = {champion: load(champion)}  # here, since an error raised within uvicorn is only logged
+        loaded: dict[str, Answering] = {}
+
+        def prepare() -> None:
+            """Load the champion, before the application starts: an error raised there is only logged."""
+            loaded[champion] = load(champion)
+
         app = create_app(
             project,
             lambda name: loaded.pop(name) if name in loaded else load(name),
@@ -204,8 +210,9 @@ def serve(
         )
         scheme = "https" if tls else "http"
         address = f"{scheme}://{shown}:{listener.getsockname()[1]}"
-        server = _Server(config, lambda: ready(address), app)
-        server.run(sockets=[listener])
+        server = _Server(config, prepare, lambda: ready(address), app)
+        with suppress(SystemExit):  # how Uvicorn ends where the application does not start
+            server.run(sockets=[listener])
         if not server.started:
             raise MillwrightError("the service did not start; what stands above says why")
 
@@ -253,16 +260,36 @@ def _listener(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, and drops no request when it stops."""
+    """Refuses what comes while it starts, says when it has, and drops no request when it stops."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], app: _Doored) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        prepare: Callable[[], None],
+        ready: Callable[[], None],
+        app: _Doored,
+    ) -> None:
         super().__init__(config)
+        self._prepare = prepare
         self._ready = ready
         self._app = app
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
-        await super().startup(sockets)
+        """Prepare and start the application, listening all the while; then say so."""
+        self._app.door.is_starting = True
+        loop, tls = asyncio.get_running_loop(), self.config.ssl
+        early = [
+            await loop.create_server(self._protocol, sock=listener.dup(), ssl=tls)
+            for listener in sockets or ()
+        ]
+        try:
+            await asyncio.to_thread(self._prepare)
+            if not self.should_exit:  # a signal came meanwhile
+                await super().startup(sockets)
+        finally:
+            for server in early:  # Uvicorn's own listen by now; open connections stay
+                server.close()
+        self._app.door.is_starting = False
         if self.started:
             self._ready()
 

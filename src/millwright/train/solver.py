@@ -8,7 +8,6 @@ order give the same bytes whatever number of threads there is.
 Shape suffixes: N rows, D features, C labels. Source: Nocedal and Wright 2006, algorithm 7.4.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from torch import Tensor
 
 ROWS_A_BLOCK = 2_048
@@ -53,7 +53,7 @@ def one_thread_each(threads: int | None = None) -> Iterator[ThreadPoolExecutor]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        number = threads or os.cpu_count() or 1
+        number = threads or cpu_count()
         with ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield pool
     finally:
