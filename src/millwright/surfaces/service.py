@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -50,6 +51,7 @@ from millwright.surfaces.shadowing import Shadowing
 from millwright.surfaces.span_answers import span_answers
 
 WATCH_SECONDS = 1.0
+RELOAD_S = 30.0  # from one attempt to load a version to the next: it costs as much as one that succeeds
 READ_AT_ONCE = 2_000  # characters; looking for personal data in more would keep all other requests waiting
 Load = Callable[[str], Answering]
 
@@ -82,6 +84,7 @@ class Service:
         self._load = load
         self._models: dict[str, Answering] = {}
         self._left_out: dict[str, str] = {}
+        self._failed: dict[str, tuple[float, Exception]] = {}
         self._traffic: Traffic | None = None
         self._shadowing = Shadowing(self.engine)
 
@@ -269,7 +272,14 @@ class Service:
     async def _model(self, name: str) -> Answering:
         if name in self._models:
             return self._models[name]
-        return await asyncio.to_thread(self._load, name)
+        failed_at, error = self._failed.get(name, (-math.inf, None))
+        if error is not None and time.monotonic() < failed_at + RELOAD_S:
+            raise error
+        try:
+            return await asyncio.to_thread(self._load, name)
+        except Exception as raised:  # whatever it does when it loads
+            self._failed[name] = time.monotonic(), raised.with_traceback(None)  # which holds what it loaded
+            raise
 
     async def _beside(self, name: str) -> Answering | None:
         """A version that may be missing; why it is gets told once."""
