@@ -139,7 +139,9 @@ class ServeSection(Section):
         description="A request not answered by then is refused with 504, one not whole by then with 408.",
     )
     runtime: Runtime = Field(
-        "auto", description='"auto" measures when a version is promoted and takes the fastest that agrees.'
+        "auto",
+        description='"auto" measures when a version is promoted and takes the fastest that agrees; or one of '
+        '"torch", "openvino-float32", "openvino-bfloat16", "openvino-int8".',
     )
     cache_answers: int = Field(
         0, ge=0, description="Answers kept in memory for inputs that come again; 0 keeps none."
@@ -183,7 +185,9 @@ class RunSection(Section):
         "users",
         description='"users" lets an experiment decide on a challenger, "rows" the held-out rows alone.',
     )
-    memory_gib: float | None = Field(None, gt=0, description="Most memory of a turn. Unset: all there is.")
+    memory_gib: float | None = Field(
+        None, gt=0, description="Most memory of a turn, on Linux. Unset: all there is."
+    )
     check_seconds: float = Field(
         30.0, gt=0, le=86_400, description="How often a server looks what is due, also in experiments."
     )

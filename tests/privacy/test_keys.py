@@ -197,6 +197,9 @@ def test_moves_from_a_file_to_the_environment(tmp_path, monkeypatch):
     assert rotate_master_key(project, "env:OUR_KEY") == (3, "env:OUR_KEY")
     moved = project_with(tmp_path / "desk", master_key="env:OUR_KEY")
     assert open_vault(moved).unseal(PLACE, sealed) == {"text": "hi"}
+    for spec in (None, "env:OUR_KEY"):
+        with pytest.raises(BadInput, match="no new key .* in place of 'env:OUR_KEY'.*--to"):
+            rotate_master_key(moved, spec)
     assert not audit_file(project).exists() or HEX not in audit_file(project).read_text()
 
 

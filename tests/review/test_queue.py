@@ -188,6 +188,7 @@ def test_gold_rows_come_every_tenth_unmarked_and_tell_how_well_somebody_does(pro
     while (items := next_items(project, "ada")) and len(seen) < 20:
         seen.append(items[0].id.split(":")[0])
         assert items[0].reason != "gold"  # routes and `review next` show the reason
+        assert len(items[0].choices) == 3  # and what the model would say
         annotate(project, items[0].id, "ada", "card")
     assert [place for place, kind in enumerate(seen) if kind == "gold"] == [9, 19]
     about = review_status(project)["annotators"]["ada"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 from sqlalchemy import delete, select, update
 
-from millwright.errors import Corrupt
+from millwright.errors import BadInput, Corrupt
 from millwright.privacy.audit import record
 from millwright.privacy.keys import PROJECT, KeyStore, has_key_store, make_key_store, open_key_store
 from millwright.privacy.master import MasterKey, decrypt, encrypt, make_master_key, read_master_key
@@ -145,14 +145,20 @@ def rotate_master_key(project: Project, spec: str | None = None) -> tuple[int, s
         How many keys were wrapped, and the setting that names the new master key.
 
     Raises:
-        BadInput: `spec` names no key, or None was given and the key is in the environment.
+        BadInput: `spec` names no key, or None was given and the key cannot be made anew where it is.
     """
     store, old = open_keys(project), project.settings.privacy.master_key
     if spec is not None and spec != old:
         return store.rotate(make_master_key(spec, project.folder)), spec
     kind, _, rest = old.partition(":")
-    if kind != "file":
+    if kind == "transit":
         return store.rotate(read_master_key(old, project.folder)), old
+    if kind != "file":
+        raise BadInput(
+            f"no new key can be made in place of {old!r}; make one elsewhere and name it with --to",
+            field="privacy.master_key",
+            value=old,
+        )
     path = project.folder / Path(rest).expanduser()
     following = path.with_name(path.name + NEXT_KEY)
     fresh = make_master_key(f"file:{following}", project.folder)

@@ -357,7 +357,26 @@ def _gold(vault: Vault) -> dict[str, JsonObject]:
 def gold_items(project: Project) -> list[Item]:
     """The rows whose label is known, as rows of a queue that were drawn by chance: only their ids tell."""
     known = _gold(open_vault(project))
-    return [Item(item, content["text"], CHANCE, None, ()) for item, content in known.items()]
+    return [
+        Item(item, content["text"], CHANCE, None, tuple(map(tuple, content.get("choices", ()))))
+        for item, content in known.items()
+    ]
+
+
+def keep_guesses(project: Project, guesses: Mapping[str, Sequence[tuple[str, float]]]) -> None:
+    """Keep what the model would say of gold rows, so that they are shown as all others are.
+
+    Args:
+        project: an open project.
+        guesses: the likeliest labels with their probabilities, by the gold row's item.
+    """
+    vault = open_vault(project)
+    known = _gold(vault)
+    with project.database.begin() as connection:
+        take_write_lock(connection, vault)
+        for item, choices in guesses.items():
+            sealed = vault.seal(Place("gold", item, None), {**known[item], "choices": choices})
+            connection.execute(update(gold).where(gold.c.item == item).values(sealed=sealed))
 
 
 def _of_row(vault: Vault, row: Row[Any]) -> Annotation:

@@ -15,6 +15,7 @@ from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.records import Row
 from millwright.registry.versions import CHAMPION, resolve, version_manifest
+from millwright.review.annotations import gold_items, keep_guesses
 from millwright.review.items import CHANCE, Item, write_queue
 from millwright.review.label_errors import out_of_fold, suspects
 from millwright.review.selection import unlike, worth_labelling
@@ -71,6 +72,10 @@ def _build(project: Project, count: int, progress: Progress) -> list[Item]:
         fresh,
         valued,
     ]
+    if golden := gold_items(project):
+        probability_NC = model.probabilities(_features(model, [item.text for item in golden], quiet, 0.0))
+        guesses = [_choices(model.labels, probability_C) for probability_C in probability_NC]
+        keep_guesses(project, {item.id: guess for item, guess in zip(golden, guesses, strict=True)})
     owners = {f"row:{row.id}": vault.pseudonym(row.subject) for row in rows}
     queue = write_queue(project, _spread(drawn, _in_turns(kinds)[: count - len(drawn)]), owners)
     progress("review", 1.0)

@@ -6,6 +6,7 @@ validated again.
 """
 
 import inspect
+import re
 from functools import cached_property
 
 from fastapi.routing import APIRoute
@@ -45,7 +46,7 @@ class DirectRoute(APIRoute):
         """The body of an answer, or a whole refusal."""
         try:
             declared = _content_type(scope)
-            if "json" not in declared.lower():
+            if not _JSON.match(declared):
                 raise BadInput(
                     "the body is not declared as JSON; send Content-Type: application/json",
                     "content-type",
@@ -58,6 +59,10 @@ class DirectRoute(APIRoute):
             return refusal(error)
         answer: str = made.model_dump_json(exclude_none=True)
         return answer.encode()
+
+
+# As FastAPI's other routes ask for.
+_JSON = re.compile(r"\s*application/([\w.!#$&^-]+\+)?json\s*(;|$)", re.IGNORECASE)
 
 
 def _content_type(scope: Scope) -> str:

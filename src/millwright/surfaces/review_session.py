@@ -44,7 +44,7 @@ def review_rows(project: Project, annotator: str, key: Callable[[], str], show: 
         elif pressed == "s":
             annotate(project, item.id, annotator, None)
             done += 1
-        elif (label := _label(pressed, offered, labels, key, show)) is not None:
+        elif (label := _label(pressed, item, offered, labels, key, show)) is not None:
             annotate(project, item.id, annotator, label)
             done += 1
         else:
@@ -68,11 +68,16 @@ def _shown(item: Item, offered: list[str]) -> str:
 
 
 def _label(
-    pressed: str, offered: list[str], labels: list[str], key: Callable[[], str], show: Callable[[str], None]
+    pressed: str,
+    item: Item,
+    offered: list[str],
+    labels: list[str],
+    key: Callable[[], str],
+    show: Callable[[str], None],
 ) -> str | None:
-    """The label that a key means, None if it means none."""
+    """The label that a key means, None if it means none; that of Enter is the model's, else the one given."""
     if pressed in ENTER:
-        return offered[0]
+        return item.choices[0][0] if item.choices else item.given
     if pressed.isdigit() and 1 <= int(pressed) <= len(offered):
         return offered[int(pressed) - 1]
     if pressed != "/":

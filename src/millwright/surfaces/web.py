@@ -55,7 +55,8 @@ SETTLE_S = 0.5  # from there to the end of idle connections: most end with an an
 SWITCH_S = 0.0005
 log = logging.getLogger(__name__)
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer} for status in (401, 403, 404, 408, 413, 422, 429, 503, 504, 507)
+    status: {"model": ErrorAnswer}
+    for status in (401, 403, 404, 408, 409, 413, 422, 429, 500, 501, 503, 504, 507)
 }
 
 
