@@ -161,7 +161,7 @@ def train_head(world: World, known: Known, without: np.ndarray | None = None) ->
         named = np.arange(len(names))
         return np.concatenate([feature[place_K], names]), np.concatenate([label[place_K], named])
 
-    strength, temperature, _ = choose_strength(
+    strength, temperature, *_ = choose_strength(
         taught(train), (feature[validation], label[validation]), labels
     )
     weight_CD, bias_C = fit_head(*taught(np.concatenate([train, validation])), labels, strength)

@@ -162,7 +162,7 @@ def _check_enough(project: Project, dataset: Dataset, number: int) -> int:
     needed = project.settings.turn.min_rows
     if dataset.id in known or new_rows < needed:
         raise BadInput(
-            f"users labelled {max(0, new_rows)} new rows since the last turn, turn.min_rows asks for "
+            f"users labelled {new_rows} new rows since the last turn, turn.min_rows asks for "
             f"{needed}; collect more feedback or lower turn.min_rows"
         )
     if not dataset.split("test"):

@@ -14,7 +14,7 @@ WEAK = "weak:"  # begins the source of a row that labelling functions labelled
 class Row:
     """One labelled example of a dataset.
 
-    `id` is stable over dataset versions: a hash of where the row came from and what it says.
+    `id` is stable over dataset versions: a hash of what the row says, wherever it stands.
     `source` is "file:NAME:ROW", "feedback:PREDICTION" or "weak:ROW", a row of weak.jsonl. `slices` are
     columns to report by. Where spans are to be found, `label` is all of them in one line of JSON; see
     modalities/spans.py.

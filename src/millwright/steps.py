@@ -51,6 +51,7 @@ from millwright.train.metrics import evaluate as measure
 from millwright.train.search import need_optuna, search
 from millwright.train.span_metrics import SpanEvaluation, measure_spans
 from millwright.train.span_model import SpanModel
+from millwright.train.tuned import drop_checkpoints
 from millwright.train.weak_rows import WeakUse
 from millwright.train.work import truth_of
 from millwright.turns import store_turn
@@ -137,7 +138,9 @@ def make_version(
                 evaluation = _evaluation_of(said_NC, model, test)
     fitted.facts["stages"] |= clock.stages
     fitted.facts["peak_memory_bytes"] = max(fitted.facts["peak_memory_bytes"], clock.peak_memory_bytes())
-    return register(Project(project.folder, settings), dataset, fitted, evaluation), evaluation
+    info = register(Project(project.folder, settings), dataset, fitted, evaluation)
+    drop_checkpoints(fitted.runs)  # not before: a kill would lose the training
+    return info, evaluation
 
 
 def weigh_weak(project: Project, rows: Sequence[Row], progress: Progress = quiet) -> WeakUse | None:
@@ -287,7 +290,7 @@ def _slices(rows: Sequence[Row]) -> dict[str, list[str]]:
         name: [dict(row.slices).get(name, "") for row in rows]
         for name in sorted({n for r in rows for n, _ in r.slices})
     }
-    slices["length"] = [_length_band(row.text) for row in rows]
+    slices.setdefault("length", [_length_band(row.text) for row in rows])  # a column may be called so
     return slices
 
 

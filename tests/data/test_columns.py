@@ -100,3 +100,15 @@ def test_text_that_is_numbers_is_refused_and_some_numbers_are_fine(tmp_path):
         check_text_is_not_numbers(table(tmp_path, ["text", "label"], numbers), "text")
     mixed = [("1200" if n % 2 else "no", "a") for n in range(100)]
     check_text_is_not_numbers(table(tmp_path, ["text", "label"], mixed), "text")
+
+
+@pytest.mark.parametrize(
+    "values", [["b2b", "b2c"], ["where is the money that I sent you on Monday last week?"] * 2]
+)
+def test_a_column_of_few_values_or_of_sentences_is_no_person_whatever_its_name(tmp_path, values):
+    rows = [
+        (m * 2, "ab"[n % 2], f"{values[n % 2]}{n if len(values[0]) > 9 else ''}")
+        for n, m in enumerate(messages(60))
+    ]
+    found = recognise(table(tmp_path, ["message", "intent", "customer_type"], rows))
+    assert (found.text, found.subject, found.group) == ("message", None, None)

@@ -1,10 +1,12 @@
 from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 
 from millwright.data import duplicates
-from millwright.data.duplicates import bands_of, near_duplicates
+from millwright.data.duplicates import Resemblance, bands_of
 from millwright.data.spill import Spill
 
 
@@ -17,6 +19,16 @@ def shingles(text):
 
 def jaccard(one, other):
     return len(shingles(one) & shingles(other)) / len(shingles(one) | shingles(other))
+
+
+def near_duplicates(texts, similarity):
+    """(earlier, later, similarity) for each later text that resembles an earlier one, all held in memory."""
+    with TemporaryDirectory() as folder:
+        seen = Resemblance(Spill(Path(folder), 1 << 62), similarity, len(texts))
+        seen.add(texts)
+        return [
+            pair for found in seen.pairs() for pair in zip(*(part.tolist() for part in found), strict=True)
+        ]
 
 
 def brute_force(texts, similarity):

@@ -1,6 +1,8 @@
 """Keys of the service: what each may do, when it ends, how often it may ask."""
 
 import gc
+import sqlite3
+from contextlib import closing
 
 import pytest
 from sqlalchemy import update
@@ -135,9 +137,31 @@ def test_when_a_key_was_used_last_is_noted_now_and_then(project):
     assert not own.is_stale
     clock.seconds = 61
     assert own.is_stale
-    own.read()
+    assert own.has_news
+    own.note_uses()
+    assert not own.has_news
     (key,) = list_keys(project)
     assert key.last_used_at is not None
+
+
+def test_while_the_database_is_locked_keys_are_read_and_their_use_is_noted_later(project):
+    _, token = create_key(project, "website", ["predict"])
+    clock = Clock()
+    own = guard(project, clock)
+    own.check(token, "predict")
+    with project.database.connect() as connection:  # the pool hands out the same connection
+        connection.exec_driver_sql("PRAGMA busy_timeout=10")
+    with closing(sqlite3.connect(project.database.url.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        own.read()
+        assert own.check(token, "predict")
+        own.note_uses()
+        other.execute("ROLLBACK")
+    assert list_keys(project)[0].last_used_at is None
+    clock.seconds = 61
+    assert own.has_news
+    own.note_uses()
+    assert list_keys(project)[0].last_used_at is not None
 
 
 def test_a_renewed_key_opens_the_same_and_the_old_one_ends_after_the_overlap(project):

@@ -1,7 +1,7 @@
 """Aliases, promotions and roll-backs of versions; what is damaged may not serve."""
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from millwright.data.prepare import prepare
 from millwright.errors import BadInput, Corrupt, NotFound
@@ -128,6 +128,14 @@ def test_an_alias_of_any_other_name_is_refused(project):
 )
 def test_each_roll_back_undoes_one_promotion_that_stands(project, moves, champions):
     assert champions_after(project, *moves) == champions
+
+
+def test_a_roll_back_passes_over_champions_that_are_gone(project):
+    champions_after(project, "v1", "v2", "v1")
+    with project.database.begin() as connection:
+        connection.execute(delete(versions).where(versions.c.name == "v2"))
+    with pytest.raises(BadInput, match="there is no champion before v1"):
+        roll_back(project)
 
 
 def test_a_roll_back_says_from_what(project):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from millwright.errors import DeadlinePassed, NotFound, QueueFull, Unavailable
-from millwright.serve.engine import Answering, Engine, Limits
+from millwright.serve.batches import Batch
+from millwright.serve.engine import Answering, Engine, Limits, _Input, _Request
 from tests.serve.tiny import LABELS, Deadly, Failing, Gated, Headed, Tiny
 
 Scenario = Callable[[Engine], Awaitable[None]]
@@ -393,6 +394,49 @@ def test_a_worker_that_hangs_is_given_up_at_the_deadline_and_replaced():
         hanging.gate.set()
 
     run(scenario, deadline_s=0.02)
+
+
+def test_a_worker_that_hangs_is_replaced_also_where_its_client_hung_up():
+    hanging = Gated()
+
+    async def scenario(engine: Engine) -> None:
+        engine.swap({"v1": hanging}, {})
+        gone = await busy(engine, hanging)
+        gone.cancel()
+        await until(lambda: engine.workers_replaced == 1)
+        assert engine.is_ready
+        hanging.gate.set()
+
+    run(scenario, deadline_s=0.02)
+
+
+def test_a_worker_that_was_lost_before_it_took_a_batch_loses_no_request():
+    model = Tiny()
+
+    async def scenario(engine: Engine) -> None:
+        engine.swap({"v1": model}, {})
+        (worker,) = engine._workers._workers
+        worker.is_lost = True  # as one that is given up while it waits for its next batch
+        with pytest.raises(Unavailable, match="lost the worker"):
+            await engine.answer(model, ["card"])
+        engine._workers._replace(worker)
+        assert (await engine.answer(model, ["pin"])).argmax() == 1  # the body is free
+
+    run(scenario)
+
+
+def test_an_input_takes_as_long_as_the_streams_of_its_body_let_it():
+    found = []
+
+    async def scenario(engine: Engine) -> None:
+        model = Tiny(streams=len(found) + 1)
+        one = _Input(_Request(model, asyncio.get_running_loop().create_future(), [None]), 0, "card")
+        engine._run(Batch(model, [one]))(8.0)  # as if it took eight seconds
+        found.append(engine._seconds_an_input)
+
+    for _ in range(2):
+        run(scenario, workers=4)
+    assert found[0] == 2 * found[1] > 0
 
 
 def test_an_input_that_comes_again_is_answered_from_memory():

@@ -265,6 +265,16 @@ def test_promotion_points_the_alias_and_keeps_the_runtime(project):
     assert read_runtime(project, "v2") is not None
 
 
+def test_a_server_heeds_a_setting_that_was_made_after_the_promotion(project, caplog):
+    promote(project, "v2", "to test")
+    record = read_runtime(project, "v2")
+    assert record.runtime.startswith("openvino")
+    for name, runs in (("torch", "torch"), ("openvino-float32", record.runtime)):
+        changed = replace(project, settings=change_settings(project.settings, "serve", runtime=name))
+        assert Loader(changed).load("v2").runtime == runs
+    assert ("serve.runtime is 'openvino-float32'" in caplog.text) == (record.runtime != "openvino-float32")
+
+
 def test_int8_names_the_rows_that_calibrated_it(project):
     dataset = prepare(project)
     promote(project, "v2", "to test")

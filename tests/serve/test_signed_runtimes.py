@@ -106,7 +106,7 @@ def test_a_body_without_a_signature_is_refused(project):
 def test_a_record_of_a_release_that_signed_none_leaves_the_version_to_pytorch_and_says_so(project, caplog):
     shutil.rmtree(project.kept / "signatures" / "runtimes")
     assert Loader(project).load("v1").runtime == "torch"
-    assert "how v1 runs here was not signed; PyTorch serves it until it is promoted again" in caplog.text
+    assert "how v1 runs here was not signed; PyTorch serves it: promote it again and restart" in caplog.text
 
 
 @pytest.mark.parametrize(

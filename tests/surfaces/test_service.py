@@ -17,7 +17,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select
 
-from millwright.errors import Busy, Corrupt, MillwrightError, NotFound
+from millwright.errors import BadInput, Busy, Corrupt, MillwrightError, NotFound
 from millwright.privacy.mask import Masker
 from millwright.privacy.sealed import read_opinions, read_predictions
 from millwright.privacy.vault import open_vault
@@ -717,6 +717,16 @@ def test_a_port_in_use_is_named_with_a_remedy(project):
         busy = Project(project.folder, change_settings(project.settings, "serve", port=port))
         with pytest.raises(Busy, match=rf"127.0.0.1:{port} .*--port 0"):
             serve(busy, ready=pytest.fail, load=lambda name: Tiny())
+
+
+@pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid", "2001:db8::1"])
+def test_an_address_of_another_machine_is_named_with_a_remedy(project, host):
+    away = Project(project.folder, change_settings(project.settings, "serve", host=host, port=8_000))
+    shown = f"[{host}]" if ":" in host else host
+    with pytest.raises(
+        BadInput, match=rf"cannot listen on {re.escape(shown)}:8000 .*an address of this machine"
+    ):
+        serve(away, ready=pytest.fail, load=lambda name: Tiny(), without_keys=True)
 
 
 def test_a_service_that_does_not_start_or_load_says_so(project, monkeypatch):

@@ -1,5 +1,6 @@
 """Backbones by name: the built-in one is the original, others load from a folder, the rest is refused."""
 
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -165,3 +166,18 @@ def test_weights_that_are_pickled_are_never_loaded(folder):
     torch.save(weights, folder / "pytorch_model.bin")
     with pytest.raises(NotFound, match="model.safetensors"):
         load_backbone(str(folder), 32)
+
+
+def test_a_family_whose_positions_begin_after_the_padding_bears_fewer_tokens():
+    for family in ("roberta", "xlm-roberta"):
+        backbone = make_backbone(family)
+        assert wrap("b", backbone.model, tiny_tokenizer(), 0, 4_096).max_tokens == 40
+
+
+def test_a_release_of_transformers_is_no_other_reading():
+    backbone = make_backbone("bert")
+    before = backbone.reading_sha256
+    backbone.model.config.transformers_version = "99.0"
+    assert replace(backbone).reading_sha256 == before
+    backbone.model.config.hidden_act = "relu"
+    assert replace(backbone).reading_sha256 != before

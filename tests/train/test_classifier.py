@@ -1,6 +1,7 @@
 """A trained model on disk and back: the same answers, and a refusal of what does not fit."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -66,6 +67,18 @@ def test_the_tokenizer_is_kept_as_it_cuts(tmp_path, encoder):
     for text in TEXTS:
         assert kept.encode(text).ids == made.backbone.tokenizer.encode(text).ids
     assert len(kept.encode("card " * 500).ids) == made.backbone.max_tokens
+
+
+def test_a_version_reads_with_its_own_tokenizer_whatever_became_of_the_backbones(tmp_path, encoder):
+    here = shutil.copytree(encoder, tmp_path / "backbone")
+    made = by_name(make_classifier(), here)
+    folder = saved(made, tmp_path / "v1")
+    assert open_classifier(folder).backbone.tokenizer.to_str() == made.backbone.tokenizer.to_str()
+    other = json.loads((here / "tokenizer.json").read_text())
+    vocabulary = other["model"]["vocab"]
+    vocabulary["card"], vocabulary["pin"] = vocabulary["pin"], vocabulary["card"]
+    (here / "tokenizer.json").write_text(json.dumps(other))
+    assert np.array_equal(open_classifier(folder).probabilities(TEXTS), made.probabilities(TEXTS))
 
 
 def test_the_description_is_json_that_says_what_the_weights_are_for(tmp_path, encoder):

@@ -124,6 +124,14 @@ def test_only_so_many_words_teach_and_it_is_told(project, dataset, monkeypatch):
     assert 0 < made.facts["rows_not_needed"] < len(train)
 
 
+def test_only_so_many_words_judge_and_it_is_told(project, dataset, monkeypatch):
+    monkeypatch.setattr(module, "MOST_HELD_WORDS", 60)
+    made = fit(dataset, project.settings, kept=project.kept, progress=quiet)
+    train = sum(len(word_places(row.text)) for row in dataset.split("train"))
+    assert 0 < made.facts["words"] - train <= 60
+    assert 0 < made.facts["rows_not_needed"] < len(dataset.split("validation"))
+
+
 def test_without_validation_rows_the_chain_prefers_nothing(encoder, tmp_path):
     rows = [{**row, "who": "alma"} for row in span_rows(40, seed=3)]  # one group is in one split
     bare = span_project(tmp_path / "desk", encoder, rows, data={"group": "who"})

@@ -5,7 +5,7 @@ import pytest
 
 from millwright.train.calibrate import softmax
 from millwright.train.heads import DEFAULT_STRENGTH, STRENGTHS, choose_strength, fit_head, log_loss
-from millwright.train.solver import WHITENING
+from millwright.train.solver import WHITENING, coordinates_of, eigenbasis, one_thread_each, solve
 
 
 def blobs(labels, rows=60, seed=0):
@@ -41,7 +41,7 @@ def test_a_label_without_rows_never_wins():
 
 def test_strength_is_the_one_with_the_least_validation_loss():
     train, validation = blobs(3, seed=1), blobs(3, seed=2)
-    strength, temperature, accuracy = choose_strength(train, validation, 3)
+    strength, temperature, accuracy, head = choose_strength(train, validation, 3)
 
     def loss(candidate):
         weight, bias = fit_head(*train, 3, candidate)
@@ -54,11 +54,44 @@ def test_strength_is_the_one_with_the_least_validation_loss():
     weight, bias = fit_head(*train, 3, strength)
     right = (validation[0] @ weight.T + bias).argmax(1) == validation[1]
     assert accuracy == pytest.approx(right.mean(), abs=0.02)
+    assert ((validation[0] @ head[0].T + head[1]).argmax(1) == validation[1]).mean() == accuracy
+
+
+def test_a_head_that_starts_from_another_ends_where_one_from_zero_does_and_sooner():
+    part, (feature, truth) = blobs(3, seed=1), blobs(3, seed=2)
+    start = fit_head(*part, 3, 5.0)
+    with one_thread_each() as pool:
+        basis = eigenbasis(feature, pool)
+        cold, warm = (
+            solve(basis, truth, 3, 5.0, pool, start_EC=start_EC)
+            for start_EC in (None, coordinates_of(*start, basis))
+        )
+    assert warm.passes < cold.passes
+    assert warm.loss == pytest.approx(cold.loss, abs=1e-5)
+    for one, other in zip(
+        fit_head(feature, truth, 3, 5.0, start), fit_head(feature, truth, 3, 5.0), strict=True
+    ):
+        assert np.abs(one - other).max() < 0.05
+
+
+def test_a_head_that_lacks_a_label_of_the_rows_is_no_start():
+    feature, truth = blobs(3)
+    some = truth < 2
+    lacking = fit_head(feature[some], truth[some], 3, 5.0)
+    assert (
+        fit_head(feature, truth, 3, 5.0, lacking)[0].tobytes()
+        == fit_head(feature, truth, 3, 5.0)[0].tobytes()
+    )
 
 
 def test_without_validation_rows_the_default_is_taken():
     feature, truth = blobs(3)
-    assert choose_strength((feature, truth), (feature[:0], truth[:0]), 3) == (DEFAULT_STRENGTH, 1.0, None)
+    assert choose_strength((feature, truth), (feature[:0], truth[:0]), 3) == (
+        DEFAULT_STRENGTH,
+        1.0,
+        None,
+        None,
+    )
 
 
 def test_log_loss_is_the_mean_negative_logarithm():

@@ -18,7 +18,7 @@ from millwright.train.methods import (
     tuned_tensors,
 )
 from millwright.train.states import tokenize
-from millwright.train.tune import Rows, logits, tune
+from millwright.train.tune import Rows, features, logits, tune
 from tests.train.conftest import CONFIGS, inputs_for, make_backbone, plan
 
 SETTINGS = TrainSection(top_layers=1, rank=4, adapter_size=8)
@@ -171,3 +171,17 @@ def test_tensorboard_event_files_hold_the_curves(tmp_path):
     events = EventAccumulator(str(tmp_path)).Reload()
     assert len(events.Scalars("train/loss")) == 24
     assert [event.step for event in events.Scalars("validation/accuracy")] == [6, 12, 18, 24]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("method", TUNED)
+def test_every_method_trains_and_answers_on_a_gpu(method, tmp_path):
+    backbone = make_backbone("bert")
+    network = build_network(method, backbone, 2, SETTINGS, steps=2 * 6)
+    inputs = inputs_for(network, backbone, TEXTS)
+    assert features(network, inputs, 0).shape == (len(TEXTS), network.head.in_features)
+    tuned, _ = tune(
+        network, Rows(inputs, TRUTH), Rows(inputs, TRUTH), plan(method, epochs=2), tmp_path, lambda _: None
+    )
+    rebuilt = assemble(["a", "b"], method, backbone, SETTINGS, 1.0, torch.float32, tuned)
+    assert rebuilt.probabilities(TEXTS).shape == (len(TEXTS), 2)

@@ -9,10 +9,11 @@ from millwright.data.prepare import prepare
 from millwright.errors import BadInput
 from millwright.project import Project
 from millwright.records import JsonObject
-from millwright.settings import Settings, change_settings
+from millwright.settings import Settings, TrainSection, change_settings
 from millwright.train.fit import fit
 from millwright.train.methods import METHODS
-from millwright.train.search import SEARCHED, search
+from millwright.train.search import SEARCHED, _start, search
+from millwright.train.tuned import _plan
 from tests.desk import make_desk, telling_rows
 from tests.train.conftest import mostly_quick
 
@@ -42,6 +43,13 @@ def test_the_first_trial_is_where_the_search_starts(project):
     assert (trial["learning_rate"], trial["label_smoothing"]) == (1e-3, 0.1)
 
 
+@pytest.mark.parametrize(("rows", "grown"), [(4_999, 1), (5_000, 2)])
+def test_it_starts_at_the_rate_that_training_would_take(rows, grown):
+    train = TrainSection(method="top")
+    rate = METHODS["top"].learning_rate * grown
+    assert _start(train, rows)["learning_rate"] == _plan("top", train, rows, 0).learning_rate == rate
+
+
 @pytest.mark.parametrize("method", mostly_quick(SEARCHED))
 def test_every_method_but_the_head_can_be_searched(project, method):
     start = {"method": method, "rank": 4, "adapter_size": 16, "batch_size": 4}
@@ -55,7 +63,7 @@ def test_every_method_but_the_head_can_be_searched(project, method):
 def test_a_rate_that_is_not_set_starts_at_that_of_the_method(tmp_path, encoder):
     project = make_desk(tmp_path / "b", encoder, telling_rows(90), data={"validation_share": 0.2})
     _, found = searched(project, 1, method="lora", rank=5, epochs=1)
-    assert found["trials"][0]["learning_rate"] == METHODS["lora"].learning_rate
+    assert found["trials"][0]["learning_rate"] == METHODS["lora"].learning_rate / 2  # batches of 16, not 32
     assert found["trials"][0]["rank"] == 5
 
 

@@ -63,7 +63,7 @@ def test_a_start_from_a_neighbouring_solution_saves_passes_and_ends_at_the_same_
         basis = eigenbasis(feature, pool)
         near = solve(basis, truth, 6, 5.0, pool, tolerance=1e-7)
         cold = solve(basis, truth, 6, 6.0, pool, tolerance=1e-7)
-        warm = solve(basis, truth, 6, 6.0, pool, tolerance=1e-7, start=near)
+        warm = solve(basis, truth, 6, 6.0, pool, tolerance=1e-7, start_EC=near.coordinates_EC)
     assert warm.loss == pytest.approx(cold.loss, abs=1e-5)
     assert warm.passes < cold.passes
 

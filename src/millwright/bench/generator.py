@@ -36,6 +36,8 @@ class Connection:
             self.writer.write(request)
             return await _read_answer(self.reader)
         except (OSError, asyncio.IncompleteReadError, ValueError):
+            if self.writer is not None:
+                self.writer.close()
             self.writer = None
             return None
 
@@ -105,12 +107,11 @@ async def open_loop(
 
 
 def requests_of(url: str, bodies: Path) -> tuple[str, int, Iterator[bytes]]:
-    """Host, port and an endless run of requests, one a line of the file."""
+    """Host, port and an endless run of requests, one a line of the file; ValueError for another address."""
     parts = urlsplit(url)
-    assert parts.hostname
-    assert parts.port
-    host = f"{parts.hostname}:{parts.port}"
-    head = f"POST {parts.path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+    if parts.scheme != "http" or not parts.hostname or not parts.port:
+        raise ValueError(f"{url} is no address to ask; pass http://HOST:PORT/PATH")
+    head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
     lines = bodies.read_bytes().splitlines()
     made = [f"{head}Content-Length: {len(line)}\r\n\r\n".encode() + line for line in lines]
     return parts.hostname, parts.port, itertools.cycle(made)
@@ -132,7 +133,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rate", type=float, help="requests a second; without it, a closed loop")
     given = parser.parse_args()
-    host, port, requests = requests_of(given.url, given.bodies)
+    try:
+        host, port, requests = requests_of(given.url, given.bodies)
+    except ValueError as error:
+        parser.error(str(error))
     connections = [Connection(host, port) for _ in range(given.connections)]
     start = time.perf_counter()
     if given.rate:

@@ -83,7 +83,9 @@ def bench(
     figures, messages = [], _messages(project)
     with _copy(project) as folder, serving(folder) as address:
         bodies = folder / "bodies.jsonl"
-        write_text(bodies, "".join(json.dumps({"inputs": [text]}) + "\n" for text in messages))
+        champion = resolve(project, CHAMPION)  # by name: an experiment would give others a share
+        lines = [json.dumps({"inputs": [text], "version": champion}) + "\n" for text in messages]
+        write_text(bodies, "".join(lines))
         _load(address, bodies, max(concurrencies), WARM_UP_S)
         for place, concurrency in enumerate(concurrencies):
             progress("load", place / len(concurrencies))

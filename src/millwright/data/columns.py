@@ -15,6 +15,7 @@ LABEL_NAMES = ("label", "intent", "category", "class", "target", "sentiment", "t
 SUBJECT_NAMES = ("subject", "customer", "user", "person", "patient", "client", "member", "email")
 GROUP_NAMES = ("group", "thread", "conversation", "session", "document", "case")
 MAX_SLICE_VALUES = 12
+SENTENCE = 40  # characters on average: longer than names and ids are
 SAMPLE_ROWS = 5_000
 
 
@@ -120,10 +121,10 @@ def _words(name: str) -> list[str]:
 
 
 def _by_name(looks: dict[str, _Look], names: tuple[str, ...]) -> str | None:
-    """The first column one of whose words is among `names`, with repeated or distinct values alike."""
+    """The first column one of whose words is among `names`, unless it holds few values or sentences."""
     for wanted in names:
         for name, look in looks.items():
-            if wanted in _words(name) and look.filled:
+            if wanted in _words(name) and look.filled and not _is_slice(look) and look.mean_length < SENTENCE:
                 return name
     return None
 

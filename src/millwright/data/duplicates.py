@@ -11,7 +11,6 @@ minwise hashing".
 
 from collections.abc import Callable, Iterator, Sequence
 from math import ceil, comb, log, log10
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -37,22 +36,6 @@ Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def ignore(_fraction: float) -> None:
     """A callback for those who need not know how far the search is."""
-
-
-def near_duplicates(texts: Sequence[str], similarity: float) -> list[tuple[int, int, float]]:
-    """Find pairs of texts whose words and word pairs overlap.
-
-    Args:
-        texts: canonical texts, all different.
-        similarity: the least Jaccard similarity of the sets of words and word pairs, in (0, 1].
-
-    Returns:
-        (earlier, later, similarity) for each later text that resembles an earlier one; each later
-        text appears once, with the most similar text found.
-    """
-    seen = Resemblance(Spill(Path(), 1 << 62), similarity, len(texts))
-    seen.add(texts)
-    return [pair for found in seen.pairs() for pair in zip(*(part.tolist() for part in found), strict=True)]
 
 
 def bands_of(similarity: float, texts: int) -> tuple[int, int]:
@@ -213,7 +196,7 @@ def _spaced(texts: Sequence[str]) -> list[str]:
     places = (is_odd | (is_foreign & ~column.str.contains(" ", literal=True))).arg_true().to_list()
     spaced = list(texts)
     for place in places:
-        words = texts[place].split() or ["\x01"]
+        words = texts[place].split() or ["\x7f"]
         spaced[place] = " ".join(words[0] if len(words) == 1 and not words[0].isascii() else words)
     return spaced
 

@@ -38,7 +38,7 @@ def json_pieces(path: Path, blocks: Iterable[bytes]) -> Iterator[Piece]:
             number += 1
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 row = None
             if isinstance(row, dict):
                 rows.append({cell(key): cell(value) for key, value in row.items()})

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, insert, select
 from millwright.data.arrange import Arrangement
 from millwright.data.dataset import ROWS, Dataset, seal_dataset, write_lines
 from millwright.data.dataset import dataset_folder as dataset_folder
-from millwright.data.drafts import ROW_BITS
+from millwright.data.drafts import ROW_BITS, count_proposed
 from millwright.data.drafts import feedback_rows as feedback_rows
 from millwright.data.drafts import group_name as group_name
 from millwright.data.drafts import rows_of as rows_of
@@ -30,13 +30,14 @@ from millwright.errors import BadInput
 from millwright.privacy.sealed_lines import LinesKey
 from millwright.privacy.vault import open_vault
 from millwright.progress import Progress, quiet
-from millwright.project import Project
+from millwright.project import WAIT_S, Project
 from millwright.records import SPLITS, WEAK, JsonObject
 from millwright.settings import SPANS
 from millwright.store.database import now
 from millwright.store.tables import datasets
 
 MAX_LABELS = 5_000
+FEEDBACK_ROW_BYTES = 300  # of a row that users' corrections made, as it would stand in a file
 PART_BYTES = 8_000_000  # of the files, in each of the parts that are held in memory one by one
 MOST_PARTS = 1_024
 LISTED_AT_ONCE = 16_000_000
@@ -59,6 +60,12 @@ def prepare(project: Project, *, progress: Progress = quiet) -> Dataset:
         BadInput: the files cannot be learnt from: empty, one label, one row a label, numbers as text.
         CannotStore: the disk is full or read-only.
     """
+    with project.lock("prepare", WAIT_S):  # an erasure holds it: what it takes away must not come back
+        return build_dataset(project, progress)
+
+
+def build_dataset(project: Project, progress: Progress = quiet) -> Dataset:
+    """`prepare` for who holds its lock already."""
     data = project.settings.data
     if not data.files and not (project.folder / WEAK_FILE).is_file():
         raise BadInput("data.files in millwright.toml is empty; list at least one file", field="data.files")
@@ -106,7 +113,9 @@ def prepare(project: Project, *, progress: Progress = quiet) -> Dataset:
 def _count_parts(project: Project) -> int:
     data = project.settings.data
     paths = [project.folder / name for name in (*data.files, *data.test_files)]
+    paths.append(project.folder / WEAK_FILE)
     sizes = [path.stat().st_size * _UNPACKED.get(path.suffix.lower(), 1) for path in paths if isfile(path)]
+    sizes.append(count_proposed(project) * FEEDBACK_ROW_BYTES)
     return min(MOST_PARTS, 1 + sum(sizes) // PART_BYTES)
 
 
@@ -179,11 +188,8 @@ def _named(count: int, places: list[list[int]], sources: Sources) -> JsonObject:
 
 
 def _reasons(intake: Intake, kept: Kept) -> dict[str, int]:
-    reasons = Counter[str]()
-    for reason, count in intake.excluded.items():
-        reasons[reason.split(" of ")[0]] += count
     dropped = {"exact duplicate": kept.repeats, OUTDONE: kept.outdone}
-    return {**reasons, **{reason: count for reason, count in dropped.items() if count}}
+    return {**intake.excluded, **{reason: count for reason, count in dropped.items() if count}}
 
 
 def _excluded(spill: Spill, sources: Sources) -> Iterator[bytes]:

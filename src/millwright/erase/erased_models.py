@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from millwright.data.dataset import Dataset, open_dataset
-from millwright.data.prepare import dataset_folder, prepare
+from millwright.data.prepare import build_dataset, dataset_folder
 from millwright.erase.erased_data import erase_reports_of, remove_signed
 from millwright.erase.work import Case, Work
 from millwright.errors import BadInput, NotFound
@@ -40,7 +40,7 @@ def make_successor_dataset(work: Work) -> None:
     if all("successor_dataset" in case.record for case in cases) and _are_there(work.project, cases):
         return
     try:
-        made: JsonObject = {"successor_dataset": prepare(work.project, progress=work.progress).id}
+        made: JsonObject = {"successor_dataset": build_dataset(work.project, work.progress).id}
     except BadInput as error:
         made = {"successor_dataset": None, "no_successor": str(error)}
     for case in cases:

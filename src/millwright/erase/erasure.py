@@ -6,6 +6,7 @@ call goes on where the first one stopped.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,7 +182,9 @@ def erase_pseudonyms(
         people = People(vault.keys, tuple(case.pseudonym for case in cases))
         return Work(project, vault, people, tuple(cases), withdraw_only, progress)
 
-    with project.lock("erase"), project.lock("turn"), project.lock("train"), project.lock("review"):
+    with ExitStack() as locks:
+        for action in ("erase", "turn", "train", "prepare", "review"):
+            locks.enter_context(project.lock(action))
         erased = dict[str, Erased]()
         for batch in unfinished(project, pseudonyms):
             held = _held(project, [case.pseudonym for case in batch])

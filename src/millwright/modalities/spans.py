@@ -189,7 +189,7 @@ def _tokens(text: str) -> list[str] | None:
         return None
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     is_tokens = isinstance(found, list) and found and all(isinstance(token, str) for token in found)
     return found if is_tokens else None
@@ -198,5 +198,5 @@ def _tokens(text: str) -> list[str] | None:
 def _parsed(written: str, otherwise: str) -> object:
     try:
         return json.loads(written)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadInput(otherwise) from None

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Row, insert, select, update
 
-from millwright.errors import BadInput, Forbidden, TooOften, Unauthorised, choice, one_of
+from millwright.errors import BadInput, Forbidden, MillwrightError, TooOften, Unauthorised, choice, one_of
 from millwright.privacy.audit import record
 from millwright.project import Project
 from millwright.store.database import hour_of, now
@@ -188,17 +188,29 @@ class Guard:
         return not self._keys
 
     def read(self) -> None:
-        """Read the keys from the database; note there, now and then, when each was used last."""
+        """Read the keys from the database."""
         read_at = self.clock()
         with self.project.database.connect() as connection:
             rows = connection.execute(select(api_keys)).all()
         self._read_at = read_at  # not before: where keys cannot be read, nobody may pass for having none
         self._keys = {row.id: (_key(row), row.sha256) for row in rows}
-        if self._used and self._read_at - self._noted_at >= NOTE_SECONDS:
-            used, self._used, self._noted_at = self._used, {}, self._read_at
+
+    @property
+    def has_news(self) -> bool:
+        """True if it should be noted when keys were used last."""
+        return bool(self._used) and self.clock() - self._noted_at >= NOTE_SECONDS
+
+    def note_uses(self) -> None:
+        """Write into the database when each key was used last; what another process's lock keeps from it
+        is written the next time. Another thread may let requests through meanwhile.
+        """
+        used, self._used, self._noted_at = self._used, {}, self.clock()
+        try:
             with self.project.database.begin() as connection:
                 for own, hour in used.items():
                     connection.execute(update(api_keys).where(api_keys.c.id == own).values(last_used_at=hour))
+        except MillwrightError:  # a full disk will be told by what matters more
+            self._used = {**used, **self._used}
 
     def check(self, token: str | None, scope: str) -> ApiKey | None:
         """Let a request through or raise.
@@ -236,10 +248,10 @@ class Guard:
     def _spend(self, key: ApiKey) -> None:
         if key.requests_per_minute is None:
             return
-        hour, most = self.clock(), float(key.requests_per_minute)
-        bucket = self._buckets.setdefault(key.id, _Bucket(most, hour))
-        bucket.left = min(most, bucket.left + (hour - bucket.filled_at) * most / 60)
-        bucket.filled_at = hour
+        now_s, most = self.clock(), float(key.requests_per_minute)
+        bucket = self._buckets.setdefault(key.id, _Bucket(most, now_s))
+        bucket.left = min(most, bucket.left + (now_s - bucket.filled_at) * most / 60)
+        bucket.filled_at = now_s
         if bucket.left < 1:
             wait = math.ceil((1 - bucket.left) * 60 / most)
             raise TooOften(f"the key may ask {most:.0f} times a minute; try again in {wait} s", wait)

@@ -6,6 +6,7 @@ from here because it needs torch.
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import groupby
 
 from sqlalchemy import Connection, delete, insert, select
 
@@ -265,4 +266,4 @@ def _champions(project: Project) -> list[str]:
             elif pile[-1:] != [change.version]:
                 pile.append(change.version)
         there = set(connection.scalars(select(versions.c.name)))
-    return [name for name in pile if name in there]
+    return [name for name, _ in groupby(name for name in pile if name in there)]

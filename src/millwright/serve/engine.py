@@ -140,11 +140,6 @@ class Engine:
         """How many workers died or hung since the start."""
         return self._workers.replaced
 
-    @property
-    def loaded(self) -> tuple[str, ...]:
-        """Names of the versions in memory."""
-        return tuple(self._models)
-
     def swap(self, models: Mapping[str, Answering], names: Mapping[str, str]) -> None:
         """Serve these versions from now on, under these aliases; requests in flight keep theirs."""
         self._models, self._names = dict(models), dict(names)
@@ -230,8 +225,9 @@ class Engine:
             await request.answer
         finally:
             timer.cancel()
-            if request.left:
+            if request.left:  # nobody waits any more, of whom a worker may still have a batch
                 self._queue.discard(missing)
+                self._workers.suspect(lambda item: item.request is request, self.limits.deadline_s)
             self._leave(len(missing))
         if self.cache.size and any(served is model for served in self._models.values()):
             self.cache.store(model, missing, request.rows)
@@ -269,8 +265,6 @@ class Engine:
     def _expire(self, request: _Request, seconds: float) -> None:
         if not request.answer.done():
             request.answer.set_exception(_passed(seconds))
-        # A batch that is under way for as long as any request may take is no longer waited for.
-        self._workers.suspect(lambda item: item.request is request, self.limits.deadline_s)
 
     def _fail(self, batch: Batch[_Input]) -> None:
         lost = Unavailable("the server lost the worker that had this request; try again in a moment")
@@ -279,12 +273,13 @@ class Engine:
     def _run(self, batch: Batch[_Input]) -> Callable[[float], None]:
         """Run a batch in a worker's thread; what it returns is called in the event loop."""
         items = [item for item in batch.items if not item.request.answer.done()]
-        return partial(self._finish, _outcomes(items) if items else [], len(items))
+        at_once = min(self.limits.workers, batch.items[0].streams)
+        return partial(self._finish, _outcomes(items) if items else [], len(items), at_once)
 
-    def _finish(self, outcomes: list[_Outcome], inputs: int, seconds: float) -> None:
+    def _finish(self, outcomes: list[_Outcome], inputs: int, at_once: int, seconds: float) -> None:
         if inputs:
             self._on_batch(inputs)
-            newest = seconds / inputs / self.limits.workers
+            newest = seconds / inputs / at_once
             self._seconds_an_input += RECENT * (newest - self._seconds_an_input)
         _deliver(outcomes)
 

@@ -1,5 +1,6 @@
 """Writes predictions and opinions, sealed, in the order they came; acknowledged means on disk."""
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -19,11 +20,11 @@ from millwright.privacy.vault import Vault
 from millwright.privacy.vault_tokens import VaultToken, settled, store_tokens
 from millwright.records import Failure, Opinion, Prediction, Shadow
 
+log = logging.getLogger(__name__)
 Record = VaultToken | Prediction | Shadow | Failure | Opinion
 Entry = tuple[Sequence[Record], Future[None] | None]  # None where nobody waits
-MOST_WAITING = (
-    50_000  # entries that nobody waits for; beyond them, while nothing can be written, some are lost
-)
+# Records that nobody waits for; beyond them, while nothing can be written, some are lost.
+MOST_WAITING = 50_000
 GATHER_S = 0.005  # how long what nobody waits for may wait for company: a commit costs as much as many rows
 
 
@@ -31,7 +32,7 @@ class Journal:
     """One writer thread over a database. Invariant: entries are committed in the order in which they came.
 
     It takes entries while it `is_open`. While another process keeps the database locked, who waits for an
-    entry is told so, and up to MOST_WAITING others are kept.
+    entry is told so, and up to MOST_WAITING records of others are kept.
     """
 
     def __init__(self, vault: Vault, on_lost: Callable[[int], None] = lambda _: None) -> None:
@@ -46,6 +47,8 @@ class Journal:
         self.is_open = True
         self._is_awaited = False
         self._entries: list[Entry] = []
+        self._waiting = 0
+        self._told = ""
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
@@ -82,10 +85,11 @@ class Journal:
         with self._changed:
             if not self.is_open:
                 raise CannotStore("the journal is closed, the server is stopping; try again in a moment")
-            if done is None and len(self._entries) >= MOST_WAITING:
-                self._lose(records)
+            if done is None and self._waiting >= MOST_WAITING:
+                self._lose(records, "the database is locked, and as many wait as may")
                 return
             self._entries.append((records, done))
+            self._waiting += len(records) if done is None else 0
             self._is_awaited |= done is not None
             if self._is_awaited or len(self._entries) == 1:  # else the thread knows that there is something
                 self._changed.notify()
@@ -102,7 +106,7 @@ class Journal:
         with self._changed:
             self._changed.wait_for(lambda: self._entries or not self.is_open)
             self._changed.wait_for(lambda: self._is_awaited or not self.is_open, GATHER_S)
-            entries, self._entries, self._is_awaited = self._entries, [], False
+            entries, self._entries, self._is_awaited, self._waiting = self._entries, [], False, 0
             return entries
 
     def _commit(self, entries: list[Entry]) -> tuple[list[Entry], Busy | None]:
@@ -121,10 +125,11 @@ class Journal:
                 return [], None
             ((records, done),) = entries
             if done is None:
-                self._lose(records)
+                self._lose(records, str(_refused(error)))
             else:
                 done.set_exception(_refused(error))
             return [], None
+        self._told = ""
         for _, done in entries:
             if done is not None:
                 done.set_result(None)
@@ -135,14 +140,21 @@ class Journal:
         for _, done in entries:
             if done is not None:
                 done.set_exception(busy)
-        rest = [entry for entry in entries if entry[1] is None]
+        kept, lost = list[Entry](), list[Entry]()
         with self._changed:
-            room = max(0, MOST_WAITING - len(self._entries)) if self.is_open else 0
-            self._entries[:0] = rest[:room]
-        for records, _ in rest[room:]:
-            self._lose(records)
+            for entry in entries:
+                if entry[1] is None:
+                    has_room = self.is_open and self._waiting < MOST_WAITING
+                    (kept if has_room else lost).append(entry)
+                    self._waiting += len(entry[0]) if has_room else 0
+            self._entries[:0] = kept
+        for records, _ in lost:
+            self._lose(records, str(busy))
 
-    def _lose(self, records: Sequence[Record]) -> None:
+    def _lose(self, records: Sequence[Record], why: str) -> None:
+        if why != self._told:
+            log.error("what was answered cannot be stored: %s", why)
+            self._told = why
         self._on_lost(sum(isinstance(record, Prediction) for record in records))
 
     def _store(self, entries: list[Entry]) -> None:

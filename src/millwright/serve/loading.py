@@ -65,7 +65,7 @@ class Loader:
         record = read_runtime(self.project, version)
         if record is None and (self.project.kept / RUNTIMES / version).exists():
             log.warning(
-                "how %s runs here was not signed; PyTorch serves it until it is promoted again", version
+                "how %s runs here was not signed; PyTorch serves it: promote it again and restart", version
             )
         body, runtime = self._body(folder, record)
         labels, temperature = tuple(about["labels"]), float(about["temperature"])
@@ -75,10 +75,18 @@ class Loader:
         return Served(labels, body, *_read_head(folder / WEIGHTS), temperature, runtime)
 
     def _body(self, folder: Path, record: RuntimeRecord | None) -> tuple[Body, str]:
+        wanted = str(self.project.settings.serve.runtime)
+        if record is not None and wanted not in ("auto", TORCH, record.runtime):
+            log.warning(
+                "serve.runtime is %r, and %s runs by %s, as it was promoted; promote it again and restart",
+                wanted, record.version, record.runtime,
+            )  # fmt: skip
+        if wanted == TORCH:
+            return self._torch_body(folder), TORCH
         if record is not None and record.body is not None:
             if record.processor != processor():
                 log.warning(
-                    "%s was measured on %r, this machine is %r; promote it again to measure it here",
+                    "%s was measured on %r, this machine is %r; promote it again here, and restart",
                     record.version, record.processor, processor(),
                 )  # fmt: skip
             key = f"{record.body} {record.runtime}"

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,10 +36,10 @@ def serving(folder: Path) -> Iterator[str]:
                 printed.append(line)
                 if found := re.search(r"http://[\w.:]+", line):
                     # What it prints later is read and dropped: a full pipe would make it wait.
-                    threading.Thread(target=process.stdout.read, daemon=True).start()
+                    threading.Thread(target=deque, args=(process.stdout, 0), daemon=True).start()
                     yield found.group()
                     break
             else:
-                raise MillwrightError(f"the server did not start: {''.join(printed).strip()}; see above")
+                raise MillwrightError(f"the server did not start: {''.join(printed).strip()}")
         finally:
             process.terminate()

@@ -78,8 +78,9 @@ class Workers(Generic[Item]):
     def suspect(self, has: Callable[[Item], bool], patience_s: float) -> None:
         """Give up each worker that has had a batch with such an item in hand for longer than `patience_s`."""
         for worker in self._workers:
-            if worker.batch is not None and any(map(has, worker.batch.items)):
-                self._suspect(worker, worker.batch, patience_s)
+            batch = worker.batch  # which its thread may change at any moment
+            if batch is not None and any(map(has, batch.items)):
+                self._suspect(worker, batch, patience_s)
 
     def _suspect(self, worker: Worker[Item], batch: Batch[Item], patience_s: float) -> None:
         assert self._loop is not None
@@ -93,11 +94,12 @@ class Workers(Generic[Item]):
 
     def _lose(self, worker: Worker[Item], why: str) -> None:
         assert self._loop is not None
+        worker.is_lost = True  # first: until then its thread may take another batch
+        batch = worker.batch
         log.error("a worker %s and will be replaced", why)
-        worker.is_lost = True
-        if worker.batch is not None:
-            self._queue.release(worker.batch)
-            self._on_loss(worker.batch)
+        if batch is not None:
+            self._queue.release(batch)
+            self._on_loss(batch)
         self._loop.call_later(self._replace_after_s, self._replace, worker)
 
     def _replace(self, worker: Worker[Item]) -> None:
@@ -122,9 +124,12 @@ class Workers(Generic[Item]):
         batch: Batch[Item] | None = None
         while not worker.is_lost and (batch := self._queue.take(batch)) is not None:
             worker.batch, worker.since = batch, time.monotonic()
+            if worker.is_lost:  # since before it took this batch, so that nobody was told
+                loop.call_soon_threadsafe(self._on_loss, batch)
+                break
             deliver = self._run(batch)
             if worker.is_lost:
-                return
+                break
             seconds = time.monotonic() - worker.since
             worker.batch = None
             loop.call_soon_threadsafe(deliver, seconds)

@@ -73,7 +73,8 @@ def open_database(path: Path) -> Engine:
 
 def connect_to(path: Path) -> Engine:
     """An engine over a SQLite file as it is, with durable commits and errors of ours; see `open_database`."""
-    engine = create_engine(URL.create("sqlite", database=str(path)))
+    # Any number of connections: writers that wait for one another must not keep readers from theirs.
+    engine = create_engine(URL.create("sqlite", database=str(path)), max_overflow=-1)
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "handle_error", _refusing(path))
     return engine

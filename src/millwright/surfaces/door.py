@@ -9,6 +9,7 @@ import re
 import time
 import traceback
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -90,6 +91,9 @@ class Door:
         self.metrics = metrics
         self.is_starting = self.is_closing = False
         self._reading = asyncio.Lock()
+        # Their own thread: others may wait for the database, and nobody comes in without a look at the keys.
+        self._reader = ThreadPoolExecutor(1, "keys")
+        self._noting: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request through, or refuse it."""
@@ -116,6 +120,12 @@ class Door:
             await self._answer(scope, headers, receive, answer)
         except HungUp:
             status = GONE
+        except asyncio.CancelledError:  # the server stops, and has waited long enough
+            if not status:
+                await refusal(Unavailable("the server is stopping; try again in a moment"))(
+                    scope, receive, answer
+                )
+            raise
         except Exception as error:  # its message may hold what a user wrote: only its kind and place are told
             frames = "".join(traceback.format_tb(error.__traceback__))
             told = {"request": request_id.decode()}
@@ -150,7 +160,9 @@ class Door:
         if self.guard.is_stale:
             async with self._reading:  # whoever comes meanwhile waits for the same reading
                 if self.guard.is_stale:
-                    await asyncio.to_thread(self.guard.read)
+                    await asyncio.get_running_loop().run_in_executor(self._reader, self.guard.read)
+        if self.guard.has_news and (self._noting is None or self._noting.done()):
+            self._noting = asyncio.create_task(asyncio.to_thread(self.guard.note_uses))
         if self.guard.is_open and not self.any_host:
             _check_host(headers.get(b"host", b"").decode("latin-1"))
         key = self.guard.check(given, _needed(path))

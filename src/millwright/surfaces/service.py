@@ -243,7 +243,7 @@ class Service:
 
     @property
     def is_ready(self) -> bool:
-        """True while versions answer and what they say is kept."""
+        """True while versions answer and the journal lives."""
         return self.engine.is_ready and self._open_journal.is_open
 
     @property
@@ -302,7 +302,7 @@ class Service:
             except Exception as error:  # whatever a version does when it loads, the old one goes on serving
                 reason = loggable(error)
                 if reason != told:
-                    log.error("the new champion is not served, the old one still is: %s", reason)
+                    log.error("what is served cannot be brought up to date and stays as it is: %s", reason)
                 told = reason
 
     def _draw(self, request: PredictionRequest) -> Exposure:

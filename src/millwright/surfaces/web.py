@@ -1,6 +1,7 @@
 """The HTTP service: parses, calls one function, answers. Routes and errors are in docs/http.md."""
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
@@ -196,7 +197,6 @@ def serve(
             max_membership=max_membership,
             any_host=without_keys,
         )
-        shown = f"[{host}]" if ":" in host else host
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -210,7 +210,7 @@ def serve(
             ssl_keyfile=tls.key if tls else None,
         )
         scheme = "https" if tls else "http"
-        address = f"{scheme}://{shown}:{listener.getsockname()[1]}"
+        address = f"{scheme}://{_shown(host)}:{listener.getsockname()[1]}"
         server = _Server(config, prepare, lambda: ready(address), app)
         with suppress(SystemExit):  # how Uvicorn ends where the application does not start
             server.run(sockets=[listener])
@@ -246,18 +246,40 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _listener(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    where = f"{_shown(host)}:{port}"
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, _, _, _, address = min(
+            found, key=lambda one: one[0] != socket.AF_INET
+        )  # "localhost" has both
+        listener = socket.socket(family)
+    except OSError as error:
+        raise _cannot_listen(where, error) from None
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port))
+        listener.bind(address)
         listener.listen()  # now, so that a second server learns at once that the port is taken
     except OSError as error:
         listener.close()
-        raise Busy(
-            f"cannot listen on {host}:{port} ({error.strerror}); stop what uses it, or pass --port 0 for a "
-            "free port"
-        ) from None
+        if error.errno == errno.EADDRINUSE:
+            raise Busy(
+                f"cannot listen on {where} ({error.strerror}); stop what uses it, or pass --port 0 for a "
+                "free port"
+            ) from None
+        raise _cannot_listen(where, error) from None
     return listener
+
+
+def _cannot_listen(where: str, error: OSError) -> BadInput:
+    return BadInput(
+        f"cannot listen on {where} ({error.strerror}); pass an address of this machine with --host, or a "
+        "port over 1023",
+        field="serve.host",
+    )
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 class _Server(uvicorn.Server):

@@ -4,6 +4,7 @@ What differs between architectures is the table FAMILIES below, and nothing else
 """
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,7 +65,9 @@ class Backbone:
     @cached_property
     def reading_sha256(self) -> str:
         """Hex sha256 of all that decides what it makes of a text: weights, configuration, tokenizer, cut."""
-        about = (self.sha256, self.model.config.to_json_string(), self.tokenizer.to_str(), self.max_tokens)
+        config = json.loads(self.model.config.to_json_string())
+        config.pop("transformers_version", None)
+        about = (self.sha256, json.dumps(config, sort_keys=True), self.tokenizer.to_str(), self.max_tokens)
         return hashlib.sha256(repr(about).encode()).hexdigest()
 
 
@@ -144,7 +147,7 @@ def wrap(
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # never used: the head reads mean-pooled states
     positions = getattr(config, "max_position_embeddings", max_tokens) - (
-        2 if config.model_type == "roberta" else 0
+        2 if config.model_type in ("roberta", "xlm-roberta") else 0  # they begin at the padding's id + 1
     )
     tokenizer.no_padding()
     tokenizer.enable_truncation(min(max_tokens, positions))

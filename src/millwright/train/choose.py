@@ -1,6 +1,7 @@
 """Compares backbones on the user's own rows: quality of a frozen head, speed, size; recommends one."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -64,11 +65,13 @@ def compare_backbones(
     if len(rows) < 10 * FOLDS:
         raise BadInput(f"comparing backbones needs {10 * FOLDS} rows, there are {len(rows)}; add rows")
     texts = [row.text for row in rows]
-    folds = list(
-        StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(
-            texts, truth_N, [row.group for row in rows]
+    groups = [row.group for row in rows]
+    if len(set(groups)) < FOLDS or max(Counter(row.label for row in rows).values()) < FOLDS:
+        raise BadInput(
+            f"comparing backbones needs {FOLDS} groups and {FOLDS} rows of a label, there are "
+            f"{len(set(groups))} groups of {len(rows)} rows; add rows"
         )
-    )
+    folds = list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(texts, truth_N, groups))
     cached = partial(cached_features, cache=kept / "cache", most_bytes=settings.train.cache_bytes)
     scores = []
     for name in names:

@@ -4,13 +4,14 @@ Shape suffixes: N texts, C labels, B texts of a batch, T tokens.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from millwright.errors import Corrupt
@@ -184,14 +185,19 @@ def backbone_facts(backbone: Backbone) -> JsonObject:
 
 
 def backbone_of(about: JsonObject, folder: Path) -> Backbone:
-    """Load the backbone that a classifier.json names; NotFound if it is gone, Corrupt if it has changed."""
+    """Load the backbone that a classifier.json names, with the version's own tokenizer.
+
+    NotFound if it is gone, Corrupt if its weights have changed.
+    """
     backbone = load_backbone(about["backbone"]["name"], about["backbone"]["max_tokens"])
     if backbone.sha256 != about["backbone"]["sha256"]:
         raise Corrupt(
             f"backbone {backbone.name!r} has other weights than those {folder.name} was trained on; "
             "restore them or train a new version"
         )
-    return backbone
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    return replace(backbone, tokenizer=tokenizer)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """From a dataset to a trained classifier: chooses the method, runs it, calibrates, records the cost."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from millwright.train.heads import choose_strength, fit_head
 from millwright.train.label_names import FEW_ROWS_A_LABEL, may_teach, with_names, words_of
 from millwright.train.span_model import SpanModel
 from millwright.train.states import checked_precision, device, tokenize
-from millwright.train.tuned import drop_checkpoints, fit_tuned
+from millwright.train.tuned import fit_tuned
 from millwright.train.weak_rows import Taught, WeakUse, use_of_weak_rows
 from millwright.train.work import Work, check_labels, labels_of, truth_of
 
@@ -38,12 +38,16 @@ AUTO_MOST_CROSS_VALIDATED = 5_000
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model and how it came about."""
+    """A trained model and how it came about.
+
+    `runs` are folders whose checkpoints may go once the model is kept: see `drop_checkpoints`.
+    """
 
     classifier: Trained | SpanModel
     method: str
     why: str
     facts: JsonObject
+    runs: tuple[Path, ...] = ()
 
 
 def fit(
@@ -77,7 +81,7 @@ def fit(
         backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens)
     work = Work(dataset.id, rows, settings, backbone, labels, kept, progress, clock)
     method, why = str(settings.train.method), "the settings name it"
-    weak, work = _use_of_weak_rows(work)
+    weak, work, run_before = _use_of_weak_rows(work)
     if method in ("auto", "head"):
         fitted, tried = _fit_head(work)
         method, why = ("head", why) if method == "head" else _choose(work, tried)
@@ -86,7 +90,8 @@ def fit(
     facts = {**fitted.facts, "stages": clock.stages, "peak_memory_bytes": clock.peak_memory_bytes()}
     if weak is not None:
         facts["weak"] = weak.to_json()
-    return Fitted(fitted.classifier, method, why, facts)
+        facts["texts_run"] = facts.get("texts_run", 0) + run_before
+    return replace(fitted, method=method, why=why, facts=facts)
 
 
 def _fit_spans(dataset: Dataset, settings: Settings, kept: Path, progress: Progress) -> Fitted:
@@ -124,26 +129,32 @@ def weigh_weak_rows(
     backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens)
     work = Work("weighed", tuple(rows), settings, backbone, labels, kept, progress, Clock())
     known = work.known_rows("train") + work.known_rows("validation")
-    return _weighed(work, [row for row in known if not row.is_weak], [row for row in known if row.is_weak])
+    clean, weak = ([row for row in known if row.is_weak is is_weak] for is_weak in (False, True))
+    return _weighed(work, clean, weak)[0]
 
 
-def _use_of_weak_rows(work: Work) -> tuple[WeakUse | None, Work]:
-    """What is made of the dataset's weak rows, None if it has none, and the work without those left out."""
+def _use_of_weak_rows(work: Work) -> tuple[WeakUse | None, Work, int]:
+    """What is made of the dataset's weak rows, None if it has none, the work without those left out, and
+    how many texts had to be run to find out.
+    """
     rows = work.known_rows("train") + work.known_rows("validation")
     weak = [row for row in rows if row.is_weak]
     if not weak:
-        return None, work
+        return None, work, 0
     if work.settings.train.method in PRIVATE:  # what was voted of rows, and the choice, know no noise
-        return None, work.without({row.id for row in weak})
-    use = _weighed(work, [row for row in rows if not row.is_weak], weak)
-    return use, work.without({row.id for row in weak} - {weak[place].id for place in use.taken})
+        return None, work.without({row.id for row in weak}), 0
+    use, made = _weighed(work, [row for row in rows if not row.is_weak], weak)
+    left = work.without({row.id for row in weak} - {weak[place].id for place in use.taken})
+    return use, left, made
 
 
-def _weighed(work: Work, clean: Sequence[Row], weak: Sequence[Row]) -> WeakUse:
-    """Which weak rows may teach, by how heads on frozen features do with and without them."""
+def _weighed(work: Work, clean: Sequence[Row], weak: Sequence[Row]) -> tuple[WeakUse, int]:
+    """Which weak rows may teach, by how heads on frozen features do with and without them, and how many
+    texts had to be run.
+    """
     texts = [row.text for row in (*clean, *weak)]
     precision = checked_precision(work.backbone, texts)
-    feature_ND, _ = work.features("features", texts, precision)
+    feature_ND, made = work.features("features", texts, precision)
     truth_N, cut = truth_of((*clean, *weak), work.labels), len(clean)
     name_CD = _teaching_names(work, precision, feature_ND[:cut], truth_N[:cut])
     tell = work.teller("weak rows")
@@ -155,7 +166,7 @@ def _weighed(work: Work, clean: Sequence[Row], weak: Sequence[Row]) -> WeakUse:
             name_CD,
         )
         tell(1.0)
-    return use
+    return use, made
 
 
 @dataclass(frozen=True)
@@ -177,8 +188,7 @@ def _fit_tuned(work: Work, method: str) -> Fitted:
     classifier = assemble(
         work.labels, method, work.backbone, settings, tuned.temperature, tuned.precision, tuned.tensors
     )
-    drop_checkpoints(work, method)
-    return Fitted(classifier, method, "", tuned.facts)
+    return Fitted(classifier, method, "", tuned.facts, (work.run_folder(method),))
 
 
 def _fit_other(work: Work, method: str, known: Sequence[Member]) -> Fitted:
@@ -187,8 +197,8 @@ def _fit_other(work: Work, method: str, known: Sequence[Member]) -> Fitted:
         return Fitted(classifier, method, "", facts)
     if work.settings.train.shards == 1:
         return _fit_tuned(work, method)
-    ensemble, facts = fit_shards(work, method, known)
-    return Fitted(ensemble, method, "", facts)
+    ensemble, facts, runs = fit_shards(work, method, known)
+    return Fitted(ensemble, method, "", facts, runs)
 
 
 def _fit_head(work: Work) -> tuple[Fitted, _Tried]:
@@ -203,12 +213,12 @@ def _fit_head(work: Work) -> tuple[Fitted, _Tried]:
     tell = work.teller("head")
     with work.stage("head", len(texts)):
         tell(0.0)
-        strength, temperature, accuracy = choose_strength(
+        strength, temperature, accuracy, start = choose_strength(
             with_names(feature[:cut], train_truth, name_CD), (feature[cut:], held_truth), len(work.labels)
         )
         # With strength and temperature chosen, validation rows have done their work and may teach.
         truth = np.concatenate([train_truth, held_truth])
-        weight, bias = fit_head(*with_names(feature, truth, name_CD), len(work.labels), strength)
+        weight, bias = fit_head(*with_names(feature, truth, name_CD), len(work.labels), strength, start)
         tell(1.0)
     held = len(held_truth) if accuracy is not None else 0
     if accuracy is not None:

@@ -7,6 +7,7 @@ from all rows is one number, the temperature of the average, and it is cheap to 
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,13 +19,14 @@ from millwright.train.calibrate import fit_temperature, softmax
 from millwright.train.classifier import text_features
 from millwright.train.ensemble import Ensemble, Member, assemble_shards
 from millwright.train.heads import log_loss
-from millwright.train.methods import METHODS
 from millwright.train.shards import deal, member_key, shard_of, shard_settings
-from millwright.train.tuned import drop_checkpoints, fit_tuned
+from millwright.train.tuned import fit_tuned
 from millwright.train.work import Work, labels_of, truth_of
 
 
-def fit_shards(work: Work, method: str, known: Sequence[Member]) -> tuple[Ensemble, JsonObject]:
+def fit_shards(
+    work: Work, method: str, known: Sequence[Member]
+) -> tuple[Ensemble, JsonObject, tuple[Path, ...]]:
     """Train a version of `train.shards` shards.
 
     Args:
@@ -33,7 +35,7 @@ def fit_shards(work: Work, method: str, known: Sequence[Member]) -> tuple[Ensemb
         known: shards that were trained before, of which those with the same key are taken.
 
     Returns:
-        The ensemble, and what was found on the way.
+        The ensemble, what was found on the way, and the folders of the shards' runs.
 
     Raises:
         BadInput: a shard has too few labels to learn, or a setting does not fit the backbone or the rows.
@@ -60,10 +62,7 @@ def fit_shards(work: Work, method: str, known: Sequence[Member]) -> tuple[Ensemb
         facts.append({**about, "trained": part.name not in before})
     with work.stage("average", len(work.all_rows)):
         ensemble, judged = _calibrated(work, method, members)
-    for part in parts:
-        drop_checkpoints(part, method)
-    return ensemble, {
-        "learning_rate": train.learning_rate or METHODS[method].learning_rate,
+    facts_of_all = {
         "parameters_moved": sum(tensor.numel() for tensor in ensemble.tuned.values()),
         "taught_by": sum(
             len(part.known_rows("train")) + len(part.known_rows("validation")) for part in parts
@@ -71,12 +70,13 @@ def fit_shards(work: Work, method: str, known: Sequence[Member]) -> tuple[Ensemb
         "shards": facts,
         **judged,
     }
+    return ensemble, facts_of_all, tuple(part.run_folder(method) for part in parts)
 
 
 def _part(work: Work, rows: tuple[Row, ...], method: str, shard: int) -> Work:
     """The work of one shard, named by its key."""
     settings = change_settings(work.settings, "train", seed=shard_settings(work.settings.train, shard).seed)
-    about = [work.backbone.sha256, work.backbone.max_tokens, method]
+    about = [work.backbone.reading_sha256, method]
     return replace(
         work,
         name=member_key(rows, about, settings.train),

@@ -24,7 +24,8 @@ from millwright.train.word_states import cached_word_states, word_features
 from millwright.train.work import Work
 
 STRENGTHS = (0.1, 0.3, 1.0)
-MOST_WORDS = 250_000  # that teach a head: their features take 3 kB each with the built-in backbone
+# That teach a head, and that judge it: their features take 3 kB each with the built-in backbone.
+MOST_WORDS, MOST_HELD_WORDS = 250_000, 60_000
 MOST_CHAIN_WORDS = 20_000
 
 
@@ -102,8 +103,8 @@ def fit_spans(work: Work) -> tuple[SpanModel, JsonObject]:
     Returns:
         The model and what was found. Both are functions of rows, settings and backbone alone.
     """
-    train, held = _usable(work, "train"), _usable(work, "validation")
-    taught = _until(train, MOST_WORDS)
+    train, validation = _usable(work, "train"), _usable(work, "validation")
+    taught, held = _until(train, MOST_WORDS), _until(validation, MOST_HELD_WORDS)
     texts = [row.text for row in (*taught, *held)]
     precision = checked_precision(work.backbone, texts)
     with work.stage("states of words", len(texts)):
@@ -122,7 +123,7 @@ def fit_spans(work: Work) -> tuple[SpanModel, JsonObject]:
         (words.feature_ND[part], words.tag_N[part]) for part in (slice(cut), slice(cut, None))
     )
     with work.stage("head", len(texts)):
-        strength, _, _ = choose_strength(teaching, judging, len(tags), STRENGTHS)
+        strength, *_ = choose_strength(teaching, judging, len(tags), STRENGTHS)
         head = fit_head(*teaching, len(tags), strength)
     with work.stage("chain", len(held)):
         said = [(tag_scores(feature_WD, *head), tag_W) for feature_WD, tag_W in map(words.of_row, unseen)]
@@ -141,7 +142,7 @@ def fit_spans(work: Work) -> tuple[SpanModel, JsonObject]:
         "texts_run": made,
         "taught_by": len(texts),
         "words": len(words.tag_N),
-        "rows_not_needed": len(train) - len(taught),
+        "rows_not_needed": len(train) + len(validation) - len(texts),
     }
     return model, facts
 

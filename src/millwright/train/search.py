@@ -11,8 +11,9 @@ from millwright.progress import Progress
 from millwright.records import JsonObject
 from millwright.settings import Settings, TrainSection, change_settings
 from millwright.store.files import read_json, write_json
+from millwright.train.backbones import load_backbone
 from millwright.train.fit import fit
-from millwright.train.methods import METHODS
+from millwright.train.tuned import drop_checkpoints, rate_of
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -44,22 +45,21 @@ def search(
             f"method {method!r} has nothing to search; pass --method {', '.join(SEARCHED)}",
             field="train.method",
         )
-    held = [
-        row for row in dataset.split("validation") if row.label in {r.label for r in dataset.split("train")}
-    ]
-    if len(held) < 10:
-        raise BadInput(
-            f"a search needs 10 validation rows, there are {len(held)}; raise data.validation_share"
-        )
+    train = dataset.split("train")
+    known = {row.label for row in train}
+    held = sum(row.label in known for row in dataset.split("validation"))
+    if held < 10:
+        raise BadInput(f"a search needs 10 validation rows, there are {held}; raise data.validation_share")
     optuna = need_optuna()
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=settings.train.seed))
-    study.enqueue_trial(_start(settings.train))
+    start = _start(settings.train, len(train))
+    study.enqueue_trial(start)
     done = kept / "runs" / f"search-{_key(dataset, settings)}.json"
     losses: dict[str, float] = read_json(done) if done.exists() else {}
 
     def objective(trial: "Trial") -> float:
         """Log loss of the rows that judge; of a trial that an earlier call finished, as it was then."""
-        tried = change_settings(settings, "train", **_suggest(trial, settings.train))
+        tried = change_settings(settings, "train", **_suggest(trial, start))
         name = f"trial {trial.number + 1} of {trials}"
         key = json.dumps(trial.params, sort_keys=True)
         if key not in losses:
@@ -69,6 +69,7 @@ def search(
             # The classifier itself has learnt from the validation rows by now, and would flatter itself.
             losses[key] = fitted.facts["validation_log_loss"]
             write_json(done, losses)
+            drop_checkpoints(fitted.runs)
         return losses[key]
 
     study.optimize(objective, n_trials=trials)
@@ -86,10 +87,10 @@ def need_optuna() -> Any:
     return optuna
 
 
-def _start(train: TrainSection) -> dict[str, Any]:
+def _start(train: TrainSection, rows: int) -> dict[str, Any]:
     """The settings as they are: the first trial, so that a search never ends worse than it began."""
     start: dict[str, Any] = {
-        "learning_rate": train.learning_rate or METHODS[train.method].learning_rate,
+        "learning_rate": rate_of(train.method, train, rows),
         "label_smoothing": train.label_smoothing,
     }
     if train.method in ("lora", "adalora"):
@@ -99,8 +100,7 @@ def _start(train: TrainSection) -> dict[str, Any]:
     return start
 
 
-def _suggest(trial: "Trial", train: TrainSection) -> dict[str, Any]:
-    start = _start(train)
+def _suggest(trial: "Trial", start: dict[str, Any]) -> dict[str, Any]:
     rate, most = start["learning_rate"], max(0.2, start["label_smoothing"])
     suggested: dict[str, Any] = {
         "learning_rate": trial.suggest_float("learning_rate", rate / 5, min(rate * 5, 0.99), log=True),
@@ -113,5 +113,6 @@ def _suggest(trial: "Trial", train: TrainSection) -> dict[str, Any]:
 
 
 def _key(dataset: Dataset, settings: Settings) -> str:
-    about = [dataset.id, settings.backbone.model_dump(), settings.train.model_dump()]
+    backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens)
+    about = [dataset.id, backbone.reading_sha256, settings.train.model_dump()]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]

@@ -81,6 +81,13 @@ def eigenbasis(feature_ND: np.ndarray, pool: ThreadPoolExecutor) -> Basis:
     return Basis(turned, mean_D.float(), rotation, spectrum_D.clamp(min=0).float(), rows)
 
 
+def coordinates_of(weight_CD: np.ndarray, bias_C: np.ndarray, basis: Basis) -> Tensor:
+    """Where weights [C, D] and a bias [C] for the features as they came stand in a basis [D + 1, C]."""
+    weight_DC = torch.from_numpy(weight_CD).T
+    bias = torch.from_numpy(bias_C) + basis.mean_D @ weight_DC
+    return torch.cat([basis.rotation_DD.T @ weight_DC, bias[None]])
+
+
 def solve(
     basis: Basis,
     truth_N: np.ndarray,
@@ -89,7 +96,7 @@ def solve(
     pool: ThreadPoolExecutor,
     *,
     tolerance: float = 1e-6,
-    start: Solution | None = None,
+    start_EC: Tensor | None = None,
 ) -> Solution:
     """Minimise log loss plus the penalty sum_d (s_d / mean s)^WHITENING |w_d|^2 / (2 strength).
 
@@ -103,7 +110,7 @@ def solve(
         strength: inverse of the penalty, over 0.
         pool: from `one_thread_each`.
         tolerance: stops when two steps together lower the mean loss by less than this.
-        start: a solution of the same basis to start from; None starts from zero.
+        start_EC: coordinates in this basis to start from; None starts from zero.
 
     Returns:
         The solution.
@@ -134,7 +141,7 @@ def solve(
         gradient = _total(slope for _, slope in parts) / basis.rows + penalised
         return float(loss), gradient * scale_E1
 
-    at = torch.zeros(len(scale_E1), labels) if start is None else start.coordinates_EC / scale_E1
+    at = torch.zeros(len(scale_E1), labels) if start_EC is None else start_EC / scale_E1
     at, loss, passes = _minimise(objective, at, tolerance)
     coordinates = at * scale_E1
     weight_DC = basis.rotation_DD @ coordinates[:-1]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
+import transformers
 from torch import Tensor, nn
 
 from millwright.modalities.text import bare
@@ -137,9 +138,13 @@ def cached_states(
     return fetch(folder, [text_key(text) for text in texts], make, most_bytes)
 
 
+# Another release may multiply in another order.
+_MAKERS = f"torch {torch.__version__} transformers {transformers.__version__}"
+
+
 def maker_key(backbone: Backbone, kind: str, precision: torch.dtype, pools: str = "") -> str:
     """The name of the folder of what a backbone makes, so that nothing made otherwise is taken for it."""
-    made_by = f"{backbone.reading_sha256} {kind} {precision} {pools}"
+    made_by = f"{backbone.reading_sha256} {kind} {precision} {pools} {device().type} {_MAKERS}"
     return f"{kind}-{hashlib.sha256(made_by.encode()).hexdigest()[:16]}"
 
 

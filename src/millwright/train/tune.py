@@ -123,8 +123,10 @@ def logits(network: Network, inputs: Sequence[Tensor], pad_id: int) -> np.ndarra
 
 
 def features(network: Network, inputs: Sequence[Tensor], pad_id: int) -> np.ndarray:
-    """Features [N, D] as the untrained network makes them, to start the head from."""
-    network.eval()
+    """Features [N, D] as the untrained network makes them, to start the head from; it is moved to the GPU
+    where there is one.
+    """
+    network.to(device()).eval()
     found = np.zeros((len(inputs), network.head.in_features), np.float32)
     with torch.inference_mode():
         for batch in batches_by_length([len(item) for item in inputs]):
@@ -287,5 +289,6 @@ def _resume(
         adalora = network.encoder.base_model
         adalora.peft_config["default"].rank_pattern = rank_pattern
         for kind in ("ipt", "exp_avg_ipt", "exp_avg_unc"):
-            setattr(adalora.rankallocator, kind, kinds.get(kind, {}))
+            found = {name: tensor.to(device()) for name, tensor in kinds.get(kind, {}).items()}
+            setattr(adalora.rankallocator, kind, found)
     return _State(**about), kinds.get("best", {})

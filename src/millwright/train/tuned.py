@@ -3,6 +3,7 @@
 Shape suffixes: N rows, M validation rows, C labels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -92,24 +93,33 @@ def fit_tuned(work: Work, method: str) -> Tuned:
 
 def _plan(method: str, settings: TrainSection, rows: int, pad_id: int) -> Plan:
     """What the settings leave open fits the number of rows; the rate grows with the batch."""
-    epochs, batch_size = (EPOCHS_OF_MANY, BATCH_SIZE_OF_MANY) if rows >= MANY_ROWS else (EPOCHS, BATCH_SIZE)
-    batch_size = settings.batch_size or batch_size
     return Plan(
         method=method,
-        learning_rate=settings.learning_rate or METHODS[method].learning_rate * batch_size / BATCH_SIZE,
-        epochs=settings.epochs or epochs,
+        learning_rate=rate_of(method, settings, rows),
+        epochs=settings.epochs or (EPOCHS_OF_MANY if rows >= MANY_ROWS else EPOCHS),
         patience=settings.patience,
-        batch_size=batch_size,
+        batch_size=_batch_size(settings, rows),
         label_smoothing=settings.label_smoothing,
         seed=settings.seed,
         pad_id=pad_id,
     )
 
 
-def drop_checkpoints(work: Work, method: str) -> None:
-    """Delete the checkpoints of a training whose result is at hand."""
-    for done in work.run_folder(method).rglob("checkpoint.safetensors"):
-        done.unlink()
+def rate_of(method: str, settings: TrainSection, rows: int) -> float:
+    """The learning rate that a method starts with on so many training rows."""
+    grown = _batch_size(settings, rows) / BATCH_SIZE
+    return settings.learning_rate or METHODS[method].learning_rate * grown
+
+
+def _batch_size(settings: TrainSection, rows: int) -> int:
+    return settings.batch_size or (BATCH_SIZE_OF_MANY if rows >= MANY_ROWS else BATCH_SIZE)
+
+
+def drop_checkpoints(runs: Sequence[Path]) -> None:
+    """Delete the checkpoints of trainings whose result is kept, in the folders of their runs."""
+    for run in runs:
+        for done in run.rglob("checkpoint.safetensors"):
+            done.unlink()
 
 
 def _tune_from(

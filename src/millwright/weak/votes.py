@@ -73,7 +73,7 @@ def cast_votes(
             )
             own = [name for name in dict.fromkeys(wanted) if name in table.columns and name != data.text]
             rows = rows.join(table.frame.select(ROW, *own), on=ROW, how="left", maintain_order="left")
-            reasons = Counter(reason.split(" of ")[0] for reason in excluded["reason"].to_list())
+            reasons = Counter(excluded["reason"].to_list())
             yield Piece(source, rows, votes_on(functions, rows[TEXT].to_list()), drafts, reasons)
 
 
