@@ -25,6 +25,7 @@ import openvino as ov
 import torch
 from openvino import opset15 as ops
 from record import Row, print_table, write_record
+from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer
 from trained import export, messages, trained_project
 from transformers import AutoModelForSequenceClassification
@@ -35,6 +36,7 @@ from millwright.registry.classifiers import load_classifier
 from millwright.registry.versions import version_manifest
 from millwright.serve.convert import convert_body, quantise_body
 from millwright.serve.openvino_body import PRECISIONS, OpenVinoBody
+from millwright.train.classifier import head_of
 from millwright.train.ensemble import Trained
 
 BATCH = 64
@@ -87,7 +89,7 @@ def product_tasks(config: dict[str, int]) -> list[Task]:
         "float32": (_torch_product(torch.float32), 1),
         "bfloat16": (_torch_product(torch.bfloat16), 1),
         "int8": (_int_product, 1),
-        "int8, OpenVINO": (_openvino_int8_product, CHAIN),
+        **{f"{name}, OpenVINO": (_openvino_product(name), CHAIN) for name in PRECISIONS},
     }
     return [
         Task(
@@ -181,24 +183,31 @@ def _int_product(rows: int, inside: int, columns: int) -> Work:
     return lambda: torch._int_mm(left, right)
 
 
-def _openvino_int8_product(rows: int, inside: int, columns: int) -> Work:
-    """CHAIN products there and back in one call, quantized in between as an int8 encoder's are."""
-    chance = np.random.default_rng(0)
-    weights = [
-        ops.constant(chance.uniform(-1, 1, shape).astype(np.float32))
-        for shape in ((columns, inside), (inside, columns))
-    ]
-    given = ops.parameter([rows, inside], ov.Type.f32)
-    state = given
-    for place in range(CHAIN):
-        pair = [
-            ops.fake_quantize(one, *(np.float32(edge) for edge in (-1, 1, -1, 1)), levels=256)
-            for one in (state, weights[place % 2])
+def _openvino_product(precision: str) -> Callable[[int, int, int], Work]:
+    """CHAIN products there and back in one call; in int8 quantized in between as an encoder's are."""
+
+    def make(rows: int, inside: int, columns: int) -> Work:
+        chance = np.random.default_rng(0)
+        weights = [
+            ops.constant(chance.uniform(-1, 1, shape).astype(np.float32))
+            for shape in ((columns, inside), (inside, columns))
         ]
-        state = ops.matmul(*pair, False, True)
-    request = ov.Core().compile_model(ov.Model([state], [given]), "CPU").create_infer_request()
-    request.set_input_tensor(ov.Tensor(chance.uniform(-1, 1, (rows, inside)).astype(np.float32)))
-    return request.infer
+        given = ops.parameter([rows, inside], ov.Type.f32)
+        state = given
+        for place in range(CHAIN):
+            pair = [state, weights[place % 2]]
+            if precision == "int8":
+                edges = [np.float32(edge) for edge in (-1, 1, -1, 1)]
+                pair = [ops.fake_quantize(one, *edges, levels=256) for one in pair]
+            state = ops.matmul(*pair, False, True)
+        settings = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision]}
+        compiled = ov.Core().compile_model(ov.Model([state], [given]), "CPU", settings)
+        request = compiled.create_infer_request()
+        request.set_input_tensor(ov.Tensor(chance.uniform(-1, 1, (rows, inside)).astype(np.float32)))
+        work: Work = request.infer
+        return work
+
+    return make
 
 
 def _padded(ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -219,8 +228,10 @@ def _torch_run(network: torch.nn.Module, tokenizer: Tokenizer) -> Run:
 
 
 def _openvino_run(body: OpenVinoBody, classifier: Trained) -> Run:
+    weight_CD, bias_C = head_of(classifier.tuned)
+
     def run(texts: Sequence[str]) -> np.ndarray:
-        best: np.ndarray = classifier.of_features(body.features(texts)).argmax(1)
+        best: np.ndarray = (body.features(texts) @ weight_CD.T + bias_C).argmax(1)
         return best
 
     return run
@@ -269,6 +280,7 @@ def main() -> None:
     encoded = zip(tokenizer.encode_batch_fast(messages()), messages(), strict=True)
     lengths, texts = zip(*sorted((len(one.ids), text) for one, text in encoded), strict=True)
     needed = operations_a_sentence(config, lengths)
+    threadpool_limits(1, user_api="blas")  # as in service: batches are computed side by side
     runs = encoders(open_project(folder), model, tokenizer)
     truth = runs["torch", "float32"].labels(texts)
     tasks = [*product_tasks(config), memory_task(), tokenizer_task(tokenizer, texts)]

@@ -10,7 +10,18 @@ import millwright.errors
 
 ROOT = Path(millwright.errors.__file__).parent
 LAYERS = (
-    *("errors", "progress", "records", "settings", "store", "project", "modalities", "privacy", "webhooks"),
+    *(
+        "errors",
+        "machine",
+        "progress",
+        "records",
+        "settings",
+        "store",
+        "project",
+        "modalities",
+        "privacy",
+        "webhooks",
+    ),
     *(
         "data",
         "weak",

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from joblib import cpu_count
 from sqlalchemy import func, select
 
 from millwright.bench.generator import percentile
 from millwright.bench.measure import LoadFigures, _copy, bench
 from millwright.errors import BadInput, NotFound
+from millwright.machine import cores
 from millwright.project import Project, open_project
 from millwright.settings import change_settings
 from millwright.store.tables import predictions
@@ -44,7 +44,7 @@ def test_every_concurrency_is_measured_and_priced_for_the_whole_machine(measured
         assert one.requests_per_s > 0
         assert 0 < one.p50_ms <= one.p95_ms <= one.p99_ms
         million_hours = 1_000_000 / one.requests_per_s / 3600
-        assert one.cost_per_million == pytest.approx(million_hours * 0.05 * cpu_count())
+        assert one.cost_per_million == pytest.approx(million_hours * 0.05 * cores())
     assert stages[-1] == ("load", 1.0)
 
 

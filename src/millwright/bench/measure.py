@@ -13,11 +13,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from joblib import cpu_count
-
 from millwright.data.dataset import open_dataset
 from millwright.data.spill import spilling
 from millwright.errors import BadInput
+from millwright.machine import cores
 from millwright.privacy.vault import key_file
 from millwright.progress import Progress, quiet
 from millwright.project import Project
@@ -148,6 +147,6 @@ def _load(address: str, bodies: Path, concurrency: int, seconds: float) -> JsonO
 def _priced(figures: LoadFigures, price_per_core_hour: float | None) -> LoadFigures:
     if price_per_core_hour is None or not figures.requests_per_s:
         return figures
-    cost_per_hour = price_per_core_hour * cpu_count()
+    cost_per_hour = price_per_core_hour * cores()
     cost = cost_per_hour / (3_600 * figures.requests_per_s) * 1_000_000
     return LoadFigures(**{**vars(figures), "cost_per_million": cost})

@@ -9,10 +9,10 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from joblib import cpu_count
 
 from millwright.errors import BadInput, CannotStore, QueueFull, TooLarge, loggable
 from millwright.feedback import SAYS, check_opinion, check_prediction, is_asked
+from millwright.machine import cores
 from millwright.modalities.places import Round
 from millwright.modalities.spans import write_spans
 from millwright.modalities.text import clean
@@ -73,7 +73,7 @@ class Service:
             Limits(
                 queue_size=self.limits.queue_size,
                 deadline_s=self.limits.deadline_s,
-                workers=cpu_count(),  # of a container its own share
+                workers=cores(),
                 cache_answers=self.limits.cache_answers,
             ),
             self.metrics.batch.observe,

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from joblib import cpu_count
 from torch import Tensor
+
+from millwright.machine import cores
 
 ROWS_A_BLOCK = 2_048
 WHITENING = 0.25  # the penalty on a direction grows with its variance to this power
@@ -53,7 +54,7 @@ def one_thread_each(threads: int | None = None) -> Iterator[ThreadPoolExecutor]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        number = threads or cpu_count()
+        number = threads or cores()
         with ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield pool
     finally:
