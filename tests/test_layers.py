@@ -10,18 +10,8 @@ import millwright.errors
 
 ROOT = Path(millwright.errors.__file__).parent
 LAYERS = (
-    *(
-        "errors",
-        "machine",
-        "progress",
-        "records",
-        "settings",
-        "store",
-        "project",
-        "modalities",
-        "privacy",
-        "webhooks",
-    ),
+    *("errors", "machine", "progress", "proportions", "records", "settings", "store", "project"),
+    *("modalities", "privacy", "webhooks"),
     *(
         "data",
         "weak",

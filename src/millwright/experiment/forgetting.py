@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 from millwright.errors import BadInput
+from millwright.proportions import at_least
 from millwright.records import Row
 
 
@@ -98,8 +98,7 @@ def forgotten(
 
 def _harm(before_N: np.ndarray, after_N: np.ndarray) -> float:
     only_before, only_after = int((before_N & ~after_N).sum()), int((after_N & ~before_N).sum())
-    discordant = only_before + only_after
-    return float(binomtest(only_before, discordant, alternative="greater").pvalue) if discordant else 1.0
+    return at_least(only_before, only_before + only_after)
 
 
 def _holm(losses: Sequence[Loss]) -> list[Loss]:

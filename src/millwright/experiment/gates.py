@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
-
 from millwright.experiment.compare import Comparison
+from millwright.proportions import at_least
 
 MAX_CALIBRATION_LOSS = 0.05
 MAX_SLOWDOWN = 3.0
@@ -43,7 +42,7 @@ def blocked_by(comparison: Comparison, changes: Changes, alpha: float) -> tuple[
     """
     found = []
     discordant = comparison.only_before + comparison.only_after
-    worse = binomtest(comparison.only_before, discordant, alternative="greater").pvalue if discordant else 1.0
+    worse = at_least(comparison.only_before, discordant)
     if worse <= alpha:
         found.append(f"quality: shown to be worse (p = {worse:.2g})")
     before, after = changes.calibration_before, changes.calibration_after

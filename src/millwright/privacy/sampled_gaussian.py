@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import logsumexp
-from scipy.stats import norm
 
 ORDERS = np.geomspace(0.01, 255, 150)  # less one
 POINTS_A_DEVIATION, FAR = 8, 12
@@ -63,7 +62,8 @@ def step_cumulants(noise_multiplier: float, sample_rate: float, orders: np.ndarr
     is_out = math.log1p(-sample_rate) if sample_rate < 1 else -math.inf
     is_in = math.log(sample_rate) + (2 * at - 1) / (2 * noise_multiplier**2)
     ratio = np.logaddexp(is_out, is_in)
-    mean = logsumexp(order * ratio + norm.logpdf(at, scale=noise_multiplier), axis=1) + math.log(step)
+    log_density = -0.5 * (at / noise_multiplier) ** 2 - math.log(noise_multiplier * math.sqrt(2 * math.pi))
+    mean = logsumexp(order * ratio + log_density, axis=1) + math.log(step)
     found: np.ndarray = np.maximum(0.0, mean)
     return found
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from scipy.stats import binomtest
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from millwright.data.load import read_table
@@ -18,6 +17,7 @@ from millwright.privacy.mask import masker
 from millwright.privacy.sealed import hidden_key, open_opinion, store_opinions, take_write_lock
 from millwright.privacy.vault import Place, Vault, open_vault
 from millwright.project import Project
+from millwright.proportions import wilson
 from millwright.records import Interval, JsonObject, Opinion
 from millwright.review.agreement import adjudicated, krippendorff_alpha, weight_of
 from millwright.review.items import CHANCE, NO_QUEUE, Item, label_names, read_queue
@@ -316,8 +316,7 @@ def _by_chance(queue: Sequence[Item], found: Mapping[str, str | None]) -> JsonOb
     right = sum(guess == label for guess, label in pairs)
     if not pairs:
         return {"rows": 0, "right": 0, "accuracy": None}
-    bounds = binomtest(right, len(pairs)).proportion_ci(method="wilson")
-    accuracy = Interval(right / len(pairs), float(bounds.low), float(bounds.high))
+    accuracy = Interval(right / len(pairs), *wilson(right, len(pairs)))
     return {"rows": len(pairs), "right": right, "accuracy": asdict(accuracy)}
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 
 from millwright.data.dataset import Dataset
 from millwright.progress import Progress
+from millwright.proportions import wilson
 from millwright.records import JsonObject, Row
 from millwright.settings import PRIVATE, SPANS, Settings
 from millwright.train.backbones import load_backbone
@@ -273,17 +273,15 @@ def _head_accuracy(work: Work, tried: _Tried) -> tuple[float, str]:
 
     Validation rows decide if their 95 % interval lies wholly above or below AUTO_GOOD_ENOUGH; else they
     are too few to say, and cross-validation over training and validation rows decides.
-
-    Source of the interval: Wilson 1927, doi:10.1080/01621459.1927.10502953.
     """
     measured = "a head on the frozen backbone is right"
     if tried.held:
         accuracy = tried.right / tried.held
-        interval = binomtest(tried.right, tried.held).proportion_ci(method="wilson")
+        low, high = wilson(tried.right, tried.held)
         measured += f" on {accuracy:.1%} of {tried.held:,} validation rows"
-        if not interval.low < AUTO_GOOD_ENOUGH < interval.high:
+        if not low < AUTO_GOOD_ENOUGH < high:
             return accuracy, measured
-        measured += f", too few to tell (95 % between {interval.low:.1%} and {interval.high:.1%}), and"
+        measured += f", too few to tell (95 % between {low:.1%} and {high:.1%}), and"
     rows = work.known_rows("train") + work.known_rows("validation")
     is_weak = np.array([row.is_weak for row in rows])
     some, weak = np.flatnonzero(~is_weak)[:AUTO_MOST_CROSS_VALIDATED], np.flatnonzero(is_weak)

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
-from scipy.stats import binomtest
 
 from millwright.data.dataset import Dataset
 from millwright.data.drafts import ids_of
@@ -20,6 +19,7 @@ from millwright.data.weak import LEAST_PROBABILITY, TRAIN, LabelModel, learn_vot
 from millwright.modalities.text import canonical
 from millwright.progress import Progress, quiet
 from millwright.project import Project
+from millwright.proportions import wilson
 from millwright.records import WEAK, Interval, JsonObject, Row
 from millwright.weak.functions import LabellingFunction
 from millwright.weak.votes import Tally, cast_votes, count_sides, votes_on
@@ -264,6 +264,4 @@ def _one(
 
 
 def _interval(right: int, judged: int) -> Interval:
-    """Wilson 1927, doi:10.1080/01621459.1927.10502953."""
-    found = binomtest(right, judged).proportion_ci(method="wilson")
-    return Interval(right / judged, float(found.low), float(found.high))
+    return Interval(right / judged, *wilson(right, judged))
