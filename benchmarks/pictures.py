@@ -13,6 +13,7 @@ from millwright.reports.charts import ACCENT, INK, QUIET
 
 COLOURS = (ACCENT, QUIET, INK, "#d97706", "#7c3aed", "#be123c", "#0369a1", "#4d7c0f")
 GRID = "#e2e8f0"
+LONG_NAME = 45  # characters; two of them do not fit side by side
 
 
 def bars(rows: Sequence[Row], label: Callable[[Row], str], values: dict[str, str], unit: str) -> str:
@@ -40,7 +41,7 @@ def bars(rows: Sequence[Row], label: Callable[[Row], str], values: dict[str, str
     axes.margins(x=0.12)
     axes.set_xlabel(unit)
     if len(values) > 1:
-        axes.legend(frameon=False, fontsize=8, loc="lower right")
+        _add_legend(figure, list(values.values()))
     return _svg(figure)
 
 
@@ -62,8 +63,9 @@ def lines(rows: Sequence[Row], across: str, up: str, series: str, names: tuple[s
         own = sorted(
             (float(str(row[across])), float(str(row[up]))) for row in rows if str(row[series]) == name
         )
-        colour = COLOURS[place % len(COLOURS)]
-        axes.plot(*zip(*own, strict=True), "o-", color=colour, ms=5, label=name)
+        cycle, colour = divmod(place, len(COLOURS))
+        style = ("o-", "s--", "^:")[cycle % 3]  # where there are more lines than colours
+        axes.plot(*zip(*own, strict=True), style, color=COLOURS[colour], ms=5, label=name)
     for key, scale, axis in ((across, axes.set_xscale, axes.xaxis), (up, axes.set_yscale, axes.yaxis)):
         found = [float(str(row[key])) for row in rows]
         if min(found) > 0 and max(found) / min(found) > 20:
@@ -73,8 +75,15 @@ def lines(rows: Sequence[Row], across: str, up: str, series: str, names: tuple[s
             axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
-    axes.legend(frameon=False, fontsize=8)
+    _add_legend(figure, [str(line.get_label()) for line in axes.lines])
     return _svg(figure)
+
+
+def _add_legend(figure: Figure, names: Sequence[str]) -> None:
+    """Above the picture, where it hides nothing."""
+    columns = 2 if max(map(len, names)) < LONG_NAME else 1
+    figure.set_figheight(figure.get_figheight() + 0.18 * -(-len(names) // columns))
+    figure.legend(frameon=False, fontsize=8, loc="outside upper left", ncols=columns)
 
 
 def _canvas(width: float, height: float, grid: str) -> tuple[Figure, Axes]:
