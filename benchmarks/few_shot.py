@@ -203,8 +203,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="which draws")
     given = parser.parse_args(arguments)
     train, test = read("train.csv"), read("test.csv")
-    draws = {_key(row): row for row in read_rows("few_shot") if "seed" in row}
-    missing = install() if "setfit" in given.only else None
+    earlier = read_rows("few_shot")
+    draws = {_key(row): row for row in earlier if "seed" in row}
+    known = next((str(row["missing"]) for row in earlier if "missing" in row), None)
+    missing = install() if "setfit" in given.only else known
     if missing:
         write(draws, missing)
     names = [name for name in CONTESTANTS if name in given.only and not (name == "setfit" and missing)]

@@ -74,7 +74,7 @@ def turn(
         BadInput: spans are to be found, no champion yet, too few new rows, or no held-out rows to compare
             on; nothing is trained then, and no opinion is lost.
         MissingExtra: `serve.runtime` names a runtime whose packages are missing; nothing was done then.
-        Busy: another turn runs on this project.
+        Busy: another turn, or an erasure, runs on this project.
     """
     refuse_spans(project.settings, "`millwright turn`")
     check_runtime(project.settings)

@@ -8,7 +8,9 @@ QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container on Linux: microseconds,
 
 
 def cores() -> int:
-    """How many cores this process may use: those it is bound to, and no more than its container's quota."""
+    """How many cores this process may use: those it is bound to, and no more than its container's quota,
+    rounded up.
+    """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = QUOTA.read_text(encoding="ascii").split()

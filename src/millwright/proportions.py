@@ -5,7 +5,7 @@ from math import sqrt
 from scipy.special import bdtrc, ndtri
 
 
-def at_least(successes: int, trials: int, chance: float = 0.5) -> float:
+def chance_of_at_least(successes: int, trials: int, chance: float = 0.5) -> float:
     """How likely so many successes or more are if each trial succeeds by `chance`."""
     return float(bdtrc(successes - 1, trials, chance)) if successes > 0 else 1.0
 

@@ -77,7 +77,7 @@ def train(
         BadInput: the data or the settings cannot be used.
         MissingExtra: `trials` need Optuna, or `serve.runtime` a package, that is not installed; nothing was
             done then.
-        Busy: another training runs on this project.
+        Busy: another training, or an erasure, runs on this project.
     """
     if project.settings.project.task == SPANS:
         check_span_settings(project.settings, trials)

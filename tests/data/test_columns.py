@@ -112,3 +112,12 @@ def test_a_column_of_few_values_or_of_sentences_is_no_person_whatever_its_name(t
     ]
     found = recognise(table(tmp_path, ["message", "intent", "customer_type"], rows))
     assert (found.text, found.subject, found.group) == ("message", None, None)
+
+
+def test_a_label_of_two_values_and_a_text_of_sentences_are_known_by_name(tmp_path):
+    rows = [
+        (m, "pos" if n % 2 else "neg", f"country {n % 30}", f"https://example.org/{'a' * 90}/{n}")
+        for n, m in enumerate(messages(300))
+    ]
+    found = recognise(table(tmp_path, ["text", "sentiment", "country", "url"], rows))
+    assert (found.text, found.label) == ("text", "sentiment")

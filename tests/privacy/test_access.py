@@ -137,9 +137,9 @@ def test_when_a_key_was_used_last_is_noted_now_and_then(project):
     assert not own.is_stale
     clock.seconds = 61
     assert own.is_stale
-    assert own.has_news
+    assert own.has_uses_to_note
     own.note_uses()
-    assert not own.has_news
+    assert not own.has_uses_to_note
     (key,) = list_keys(project)
     assert key.last_used_at is not None
 
@@ -159,7 +159,7 @@ def test_while_the_database_is_locked_keys_are_read_and_their_use_is_noted_later
         other.execute("ROLLBACK")
     assert list_keys(project)[0].last_used_at is None
     clock.seconds = 61
-    assert own.has_news
+    assert own.has_uses_to_note
     own.note_uses()
     assert list_keys(project)[0].last_used_at is not None
 

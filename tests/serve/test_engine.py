@@ -240,7 +240,7 @@ def test_what_a_long_request_needs_first_keeps_nobody_waiting():
 
 
 def test_a_deadline_counts_from_when_the_request_came():
-    model, gate = Tiny(), threading.Event()
+    model, gate = Gated(), threading.Event()
 
     async def scenario(engine: Engine) -> None:
         with pytest.raises(DeadlinePassed, match=r"no answer within 0\.01 s"):
@@ -248,6 +248,7 @@ def test_a_deadline_counts_from_when_the_request_came():
         gate.set()
         with pytest.raises(DeadlinePassed, match="no answer within 2 s"):
             await engine.answer(model, ["card"], 2, since=now() - 2)
+        model.gate.set()
 
     run(scenario)
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
@@ -15,6 +16,7 @@ from millwright.errors import BadInput, CannotStore, NotFound
 from millwright.project import Project
 from millwright.records import Row
 from millwright.settings import FROZEN, PRIVATE, change_settings
+from millwright.steps import train
 from millwright.train import fit as fitting
 from millwright.train import states
 from millwright.train.fit import Fitted, fit
@@ -307,6 +309,25 @@ def test_a_finished_run_leaves_its_curves_and_no_checkpoint(project):
     drop_checkpoints(fitted(project, method="top").runs)
     left = {path.name.split(".")[0] for path in (project.kept / "runs").rglob("*") if path.is_file()}
     assert left == {"events"}
+
+
+def test_checkpoints_stay_until_the_version_is_registered(project, monkeypatch):
+    own = replace(project, settings=change_settings(project.settings, "train", method="top", seed=11))
+
+    def left() -> set[Path]:
+        return set((project.kept / "runs").rglob("checkpoint.safetensors"))
+
+    def full(*_: object) -> None:
+        raise CannotStore("the disk is full; free space")
+
+    before = left()
+    with monkeypatch.context() as patched:
+        patched.setattr("millwright.steps.register", full)
+        with pytest.raises(CannotStore):
+            train(own)
+    assert left() > before
+    train(own)
+    assert left() == before
 
 
 def test_what_moved_is_counted(project):

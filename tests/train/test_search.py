@@ -41,6 +41,7 @@ def test_the_first_trial_is_where_the_search_starts(project):
     _, found = searched(project, 1)
     (trial,) = found["trials"]
     assert (trial["learning_rate"], trial["label_smoothing"]) == (1e-3, 0.1)
+    assert not list((project.kept / "runs").rglob("checkpoint.safetensors"))
 
 
 @pytest.mark.parametrize(("rows", "grown"), [(4_999, 1), (5_000, 2)])

@@ -79,10 +79,14 @@ def recognise(
     if text == label:
         raise BadInput(f"column {text!r} is both text and label; name another with --text or --label")
     left = {name: look for name, look in looks.items() if name not in (text, label)}
-    if subject is None and (subject := _by_name(left, SUBJECT_NAMES)):
+    # Neither few values nor sentences name people or threads, whatever the column is called.
+    nameable = {
+        name: look for name, look in left.items() if not _is_slice(look) and look.mean_length < SENTENCE
+    }
+    if subject is None and (subject := _by_name(nameable, SUBJECT_NAMES)):
         reasons.append(f"subject = {subject!r}: its name says that it names a person")
     if group is None:
-        group = _by_name({name: look for name, look in left.items() if name != subject}, GROUP_NAMES)
+        group = _by_name({name: look for name, look in nameable.items() if name != subject}, GROUP_NAMES)
         if group:
             reasons.append(f"group = {group!r}: its name says that rows belong together")
         elif subject:
@@ -121,10 +125,10 @@ def _words(name: str) -> list[str]:
 
 
 def _by_name(looks: dict[str, _Look], names: tuple[str, ...]) -> str | None:
-    """The first column one of whose words is among `names`, unless it holds few values or sentences."""
+    """The first column one of whose words is among `names`, with repeated or distinct values alike."""
     for wanted in names:
         for name, look in looks.items():
-            if wanted in _words(name) and look.filled and not _is_slice(look) and look.mean_length < SENTENCE:
+            if wanted in _words(name) and look.filled:
                 return name
     return None
 

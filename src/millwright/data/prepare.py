@@ -59,6 +59,7 @@ def prepare(project: Project, *, progress: Progress = quiet) -> Dataset:
         NotFound: a file or a column that millwright.toml names is missing.
         BadInput: the files cannot be learnt from: empty, one label, one row a label, numbers as text.
         CannotStore: the disk is full or read-only.
+        Busy: an erasure or another preparation runs for longer than a minute.
     """
     with project.lock("prepare", WAIT_S):  # an erasure holds it: what it takes away must not come back
         return build_dataset(project, progress)

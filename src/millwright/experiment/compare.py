@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from millwright.errors import BadInput
-from millwright.proportions import at_least
+from millwright.proportions import chance_of_at_least
 from millwright.records import Interval
 
 RESAMPLES = 2_000
@@ -53,7 +53,7 @@ def compare_paired(correct_before_N: np.ndarray, correct_after_N: np.ndarray, se
         )
     only_before, only_after = int((before_N & ~after_N).sum()), int((after_N & ~before_N).sum())
     discordant = only_before + only_after
-    p_value = at_least(only_after, discordant)
+    p_value = chance_of_at_least(only_after, discordant)
     generator = np.random.default_rng(seed)
     rates = np.array([only_before, only_after, int((before_N & after_N).sum())]) / len(before_N)
     neither = max(0.0, 1 - rates.sum())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from millwright.errors import BadInput
-from millwright.proportions import at_least
+from millwright.proportions import chance_of_at_least
 from millwright.records import Row
 
 
@@ -98,7 +98,7 @@ def forgotten(
 
 def _harm(before_N: np.ndarray, after_N: np.ndarray) -> float:
     only_before, only_after = int((before_N & ~after_N).sum()), int((after_N & ~before_N).sum())
-    return at_least(only_before, only_before + only_after)
+    return chance_of_at_least(only_before, only_before + only_after)
 
 
 def _holm(losses: Sequence[Loss]) -> list[Loss]:

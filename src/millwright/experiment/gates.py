@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from millwright.experiment.compare import Comparison
-from millwright.proportions import at_least
+from millwright.proportions import chance_of_at_least
 
 MAX_CALIBRATION_LOSS = 0.05
 MAX_SLOWDOWN = 3.0
@@ -42,7 +42,7 @@ def blocked_by(comparison: Comparison, changes: Changes, alpha: float) -> tuple[
     """
     found = []
     discordant = comparison.only_before + comparison.only_after
-    worse = at_least(comparison.only_before, discordant)
+    worse = chance_of_at_least(comparison.only_before, discordant)
     if worse <= alpha:
         found.append(f"quality: shown to be worse (p = {worse:.2g})")
     before, after = changes.calibration_before, changes.calibration_after

@@ -196,7 +196,7 @@ class Guard:
         self._keys = {row.id: (_key(row), row.sha256) for row in rows}
 
     @property
-    def has_news(self) -> bool:
+    def has_uses_to_note(self) -> bool:
         """True if it should be noted when keys were used last."""
         return bool(self._used) and self.clock() - self._noted_at >= NOTE_SECONDS
 

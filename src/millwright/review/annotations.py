@@ -370,9 +370,9 @@ def keep_guesses(project: Project, guesses: Mapping[str, Sequence[tuple[str, flo
         guesses: the likeliest labels with their probabilities, by the gold row's item.
     """
     vault = open_vault(project)
-    known = _gold(vault)
     with project.database.begin() as connection:
         take_write_lock(connection, vault)
+        known = _gold(vault)  # not before: somebody may mend a label meanwhile
         for item, choices in guesses.items():
             sealed = vault.seal(Place("gold", item, None), {**known[item], "choices": choices})
             connection.execute(update(gold).where(gold.c.item == item).values(sealed=sealed))

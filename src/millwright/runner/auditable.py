@@ -17,6 +17,7 @@ def check_auditable(project: Project) -> None:
         NotFound: there is no champion, or a file of rows is missing.
         BadInput: fewer than 100 test rows, as the champion's dataset has them and as the settings make them
             now.
+        Busy: an erasure or another preparation runs for longer than a minute.
     """
     made = open_dataset(project, version_manifest(project, CHAMPION)["dataset"]["id"])
     if _outsiders(made) < LEAST_OUTSIDERS:

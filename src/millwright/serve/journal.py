@@ -47,14 +47,15 @@ class Journal:
         self.is_open = True
         self._is_awaited = False
         self._entries: list[Entry] = []
-        self._waiting = 0
+        self._waiting, self._is_locked = 0, False
         self._told = ""
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
     def write(self, records: Sequence[Record]) -> Future[None]:
-        """Queue records; the future is done once they are on disk, or holds CannotStore or Corrupt.
+        """Queue records; the future is done once they are on disk, or holds CannotStore, Corrupt
+        or Busy.
 
         Args:
             records: go to disk together, after all that was written before.
@@ -85,7 +86,7 @@ class Journal:
         with self._changed:
             if not self.is_open:
                 raise CannotStore("the journal is closed, the server is stopping; try again in a moment")
-            if done is None and self._waiting >= MOST_WAITING:
+            if done is None and self._is_locked and self._waiting >= MOST_WAITING:
                 self._lose(records, "the database is locked, and as many wait as may")
                 return
             self._entries.append((records, done))
@@ -137,11 +138,9 @@ class Journal:
 
     def _put_back(self, entries: Sequence[Entry], busy: Busy | None) -> None:
         """Tell those who wait that the database is locked; the rest is tried again before what came since."""
-        for _, done in entries:
-            if done is not None:
-                done.set_exception(busy)
         kept, lost = list[Entry](), list[Entry]()
         with self._changed:
+            self._is_locked = bool(entries)
             for entry in entries:
                 if entry[1] is None:
                     has_room = self.is_open and self._waiting < MOST_WAITING
@@ -150,6 +149,9 @@ class Journal:
             self._entries[:0] = kept
         for records, _ in lost:
             self._lose(records, str(busy))
+        for _, done in entries:
+            if done is not None:
+                done.set_exception(busy)
 
     def _lose(self, records: Sequence[Record], why: str) -> None:
         if why != self._told:

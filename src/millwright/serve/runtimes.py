@@ -23,7 +23,7 @@ from millwright.data.dataset import Dataset, open_dataset
 from millwright.errors import BadInput, Corrupt, MillwrightError
 from millwright.progress import Progress, quiet
 from millwright.project import Project
-from millwright.proportions import at_least
+from millwright.proportions import chance_of_at_least
 from millwright.records import Row
 from millwright.registry.classifiers import load_model
 from millwright.registry.signatures import BODIES, sign, verify_signed
@@ -244,7 +244,7 @@ def _judged(candidate: Candidate, body: Body, classifier: Trained, judge: _Judge
     measured = replace(measured, accuracy=float(right_M.mean()))
     lost = int((judge.exact_is_right_M & ~right_M).sum())
     won = int((right_M & ~judge.exact_is_right_M).sum())
-    if lost and at_least(lost, lost + won) <= NOISE:
+    if lost and chance_of_at_least(lost, lost + won) <= NOISE:
         return replace(measured, refused=f"is right on {lost} validation rows fewer than float32, {won} more")
     return measured
 

@@ -161,7 +161,7 @@ class Door:
             async with self._reading:  # whoever comes meanwhile waits for the same reading
                 if self.guard.is_stale:
                     await asyncio.get_running_loop().run_in_executor(self._reader, self.guard.read)
-        if self.guard.has_news and (self._noting is None or self._noting.done()):
+        if self.guard.has_uses_to_note and (self._noting is None or self._noting.done()):
             self._noting = asyncio.create_task(asyncio.to_thread(self.guard.note_uses))
         if self.guard.is_open and not self.any_host:
             _check_host(headers.get(b"host", b"").decode("latin-1"))

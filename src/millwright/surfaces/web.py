@@ -54,6 +54,7 @@ from millwright.surfaces.unmask_http import unmask_router
 LINGER_S = 1.0  # from the signal to the last new connection: who watches /readyz goes elsewhere by then
 SETTLE_S = 0.5  # from there to the end of idle connections: most end with an answer, and none while one comes
 SWITCH_S = 0.0005
+SIGNAL_S = 0.1  # how soon a signal is heeded while a model is loaded
 log = logging.getLogger(__name__)
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer}
@@ -306,8 +307,11 @@ class _Server(uvicorn.Server):
             for listener in sockets or ()
         ]
         try:
-            await asyncio.to_thread(self._prepare)
-            if not self.should_exit:  # a signal came meanwhile
+            preparing = asyncio.ensure_future(asyncio.to_thread(self._prepare))
+            while not preparing.done() and not self.should_exit:
+                await asyncio.wait([preparing], timeout=SIGNAL_S)
+            if not self.should_exit:
+                await preparing
                 await super().startup(sockets)
         finally:
             for server in early:  # Uvicorn's own listen by now; open connections stay

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from millwright.proportions import at_least
+from millwright.proportions import chance_of_at_least
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 
 FEW_ROWS_A_LABEL = 20  # with more rows a name adds nothing (benchmarks/label_names.py)
@@ -50,4 +50,4 @@ def may_teach(name_CD: np.ndarray, feature_ND: np.ndarray, truth_N: np.ndarray) 
     weight_CD, bias_C = fit_head(name_CD, np.arange(labels), labels, DEFAULT_STRENGTH)
     right = int(((feature_ND @ weight_CD.T + bias_C).argmax(1) == truth_N).sum())
     commonest = float(np.bincount(truth_N, minlength=labels).max() / len(truth_N))
-    return commonest < 1 and at_least(right, len(truth_N), commonest) <= NOISE
+    return commonest < 1 and chance_of_at_least(right, len(truth_N), commonest) <= NOISE

@@ -59,7 +59,8 @@ def search(
 
     def objective(trial: "Trial") -> float:
         """Log loss of the rows that judge; of a trial that an earlier call finished, as it was then."""
-        tried = change_settings(settings, "train", **_suggest(trial, start))
+        suggested = _suggest(trial, start)
+        tried = change_settings(settings, "train", **suggested) if trial.number else settings
         name = f"trial {trial.number + 1} of {trials}"
         key = json.dumps(trial.params, sort_keys=True)
         if key not in losses:
@@ -74,7 +75,8 @@ def search(
 
     study.optimize(objective, n_trials=trials)
     table = [{**trial.params, "log_loss": trial.value} for trial in study.trials]
-    best = change_settings(settings, "train", **study.best_params)
+    is_start = study.best_trial.number == 0
+    best = settings if is_start else change_settings(settings, "train", **study.best_params)
     return best, {"trials": table, "best": study.best_params}
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from millwright.proportions import at_least
+from millwright.proportions import chance_of_at_least
 from millwright.records import JsonObject
 from millwright.train.cross_validation import FOLDS, cross_validate
 from millwright.train.heads import DEFAULT_STRENGTH
@@ -93,7 +93,7 @@ def use_of_weak_rows(clean: Taught, weak: Taught, name_CD: np.ndarray) -> WeakUs
     way = max(ways, key=lambda name: (int(right[name].sum()), name))
     before_RN, after_RN = right["none"], right[way]
     gained, lost = _a_deal(after_RN & ~before_RN), _a_deal(before_RN & ~after_RN)
-    p_value = at_least(gained, gained + lost)
+    p_value = chance_of_at_least(gained, gained + lost)
     helps = p_value <= MOST_CHANCE
     rows, figures = before_RN.shape[1], (_a_deal(before_RN), _a_deal(after_RN), p_value)
     shares = (

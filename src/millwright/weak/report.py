@@ -118,6 +118,7 @@ def survey_weak(
     Raises:
         NotFound: a file or a column is missing.
         BadInput: a file or a function cannot be used.
+        Busy: an erasure or another preparation runs for longer than a minute.
     """
     tally, drafts = Tally(), list[pl.DataFrame]()
     for piece in cast_votes(project, files, functions, lambda done: progress("ask functions", done)):
