@@ -85,9 +85,7 @@ def test_a_search_says_in_the_manifest_what_it_tried(tmp_path, encoder):
     train(project, trials=2)
     manifest = version_manifest(project, "v1")
     assert len(manifest["facts"]["search"]["trials"]) == 2
-    assert (
-        manifest["settings"]["train"]["learning_rate"] == manifest["facts"]["search"]["best"]["learning_rate"]
-    )
+    assert manifest["facts"]["learning_rate"] == manifest["facts"]["search"]["best"]["learning_rate"]
 
 
 def test_two_trainings_at_once_are_refused_and_another_project_is_not(project, tmp_path, encoder):
