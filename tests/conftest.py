@@ -3,11 +3,13 @@
 import csv
 import io
 import resource
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
 from millwright.privacy.sealed import (
     store_failures,
@@ -78,6 +80,17 @@ def full_disk(most_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def locked(database: Engine) -> Iterator[None]:
+    """Another process writes to a database, and this one waits for it no longer than an instant."""
+    with database.connect() as connection:  # the pool hands the same connection to whoever comes next
+        connection.exec_driver_sql("PRAGMA busy_timeout=10")
+    with closing(sqlite3.connect(str(database.url.database), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
 
 
 def contents(folder: Path, but: Sequence[str] = ()) -> dict[str, bytes]:

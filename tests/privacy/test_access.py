@@ -1,8 +1,6 @@
 """Keys of the service: what each may do, when it ends, how often it may ask."""
 
 import gc
-import sqlite3
-from contextlib import closing
 
 import pytest
 from sqlalchemy import update
@@ -20,6 +18,7 @@ from millwright.privacy.audit import read_audit
 from millwright.project import Project
 from millwright.settings import Settings
 from millwright.store.tables import api_keys
+from tests.conftest import locked
 
 PAST = "2020-01-01T00:00:00.000+00:00"
 
@@ -149,14 +148,10 @@ def test_while_the_database_is_locked_keys_are_read_and_their_use_is_noted_later
     clock = Clock()
     own = guard(project, clock)
     own.check(token, "predict")
-    with project.database.connect() as connection:  # the pool hands out the same connection
-        connection.exec_driver_sql("PRAGMA busy_timeout=10")
-    with closing(sqlite3.connect(project.database.url.database, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with locked(project.database):
         own.read()
         assert own.check(token, "predict")
         own.note_uses()
-        other.execute("ROLLBACK")
     assert list_keys(project)[0].last_used_at is None
     clock.seconds = 61
     assert own.has_uses_to_note

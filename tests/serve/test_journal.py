@@ -1,8 +1,5 @@
 import asyncio
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +16,7 @@ from millwright.serve.journal import Journal
 from millwright.settings import Settings
 from millwright.store.database import now, open_database
 from millwright.store.tables import opinions, predictions
+from tests.conftest import locked
 
 
 @pytest.fixture
@@ -158,17 +156,6 @@ def test_what_nobody_waits_for_is_written_in_its_turn_and_told_where_it_cannot_b
     journal.close()
     with pytest.raises(CannotStore, match="the journal is closed"):
         journal.hand_over([prediction("s")])
-
-
-@contextmanager
-def locked(database: Engine) -> Iterator[None]:
-    """Another process writes, and the journal waits for it no longer than an instant."""
-    with database.connect() as connection:  # the pool hands the journal the same connection
-        connection.exec_driver_sql("PRAGMA busy_timeout=10")
-    with closing(sqlite3.connect(database.url.database, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
 
 
 def test_a_locked_database_is_told_to_waiters_and_the_rest_is_written_once_it_is_free(vault, database):

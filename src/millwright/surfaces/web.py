@@ -250,9 +250,8 @@ def _listener(host: str, port: int) -> socket.socket:
     where = f"{_shown(host)}:{port}"
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        family, _, _, _, address = min(
-            found, key=lambda one: one[0] != socket.AF_INET
-        )  # "localhost" has both
+        found.sort(key=lambda one: one[0] != socket.AF_INET)  # "localhost" has both
+        family, _, _, _, address = found[0]
         listener = socket.socket(family)
     except OSError as error:
         raise _cannot_listen(where, error) from None

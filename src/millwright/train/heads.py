@@ -43,9 +43,8 @@ def fit_head(
         basis, start_EC = eigenbasis(feature_ND, pool), None
         if start is not None and (start[1][present_P] > NO_ROWS_BIAS).all():
             start_EC = coordinates_of(start[0][present_P], start[1][present_P], basis)
-        tolerance = FINAL_TOLERANCE
         solution = solve(
-            basis, place_N, len(present_P), strength, pool, tolerance=tolerance, start_EC=start_EC
+            basis, place_N, len(present_P), strength, pool, tolerance=FINAL_TOLERANCE, start_EC=start_EC
         )
     return _spread(solution, present_P, labels)
 
