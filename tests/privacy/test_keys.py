@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from millwright.errors import BadInput, Corrupt, NotFound, Unavailable
 from millwright.privacy.audit import audit_file
-from millwright.privacy.keys import make_key_store, open_key_store
+from millwright.privacy.keys import KeyStore, make_key_store, open_key_store
 from millwright.privacy.master import LocalKey, read_master_key
 from millwright.privacy.receipts import make_tombstone
 from millwright.privacy.vault import Place, key_file, open_keys, open_vault, rotate_master_key
@@ -188,6 +188,22 @@ def test_a_rotation_that_was_killed_opens_with_whichever_key_wraps(tmp_path, wra
     following.chmod(0o600)
     assert open_vault(project).unseal(PLACE, sealed) == {"text": "hi"}
     assert not following.exists()
+
+
+def test_who_opens_the_keys_during_a_rotation_waits_for_its_end(tmp_path, monkeypatch):
+    project = project_with(tmp_path / "desk")
+    sealed = open_vault(project).seal(PLACE, {"text": "hi"})
+    other, rotate = threading.Thread(target=open_keys, args=(project,)), KeyStore.rotate
+
+    def beside_another(store, master):
+        other.start()
+        other.join(0.2)  # without the lock it takes the new file for what a kill left, and deletes it
+        return rotate(store, master)
+
+    monkeypatch.setattr(KeyStore, "rotate", beside_another)
+    assert rotate_master_key(project)[0] == 3
+    other.join(30)
+    assert open_vault(project).unseal(PLACE, sealed) == {"text": "hi"}
 
 
 def test_moves_from_a_file_to_the_environment(tmp_path, monkeypatch):

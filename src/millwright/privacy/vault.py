@@ -5,6 +5,8 @@ or person it no longer opens.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -122,15 +124,27 @@ def open_keys(project: Project) -> KeyStore:
         BadInput: the master key is none, or others may read its file.
         Corrupt: another master key wrapped the store.
     """
-    path, spec = key_file(project), project.settings.privacy.master_key
+    with _locked(project):
+        return _open_keys(project)
+
+
+@contextmanager
+def _locked(project: Project) -> Iterator[None]:
+    """Keep other processes from the key store: who finds a rotation half done must know that it was killed."""
+    path = key_file(project)
     make_folder(project.kept)
     with storing(path):
         project.kept.chmod(0o700)
         make_folder(path.parent)
         with FileLock(f"{path}.lock"):
-            if not has_key_store(path):
-                make_key_store(path, make_master_key(spec, project.folder))
-            return open_key_store(path, _master_key(project))
+            yield
+
+
+def _open_keys(project: Project) -> KeyStore:
+    path = key_file(project)
+    if not has_key_store(path):
+        make_key_store(path, make_master_key(project.settings.privacy.master_key, project.folder))
+    return open_key_store(path, _master_key(project))
 
 
 def rotate_master_key(project: Project, spec: str | None = None) -> tuple[int, str]:
@@ -147,7 +161,12 @@ def rotate_master_key(project: Project, spec: str | None = None) -> tuple[int, s
     Raises:
         BadInput: `spec` names no key, or None was given and the key cannot be made anew where it is.
     """
-    store, old = open_keys(project), project.settings.privacy.master_key
+    with _locked(project):
+        return _rotated(project, _open_keys(project), spec)
+
+
+def _rotated(project: Project, store: KeyStore, spec: str | None) -> tuple[int, str]:
+    old = project.settings.privacy.master_key
     if spec is not None and spec != old:
         return store.rotate(make_master_key(spec, project.folder)), spec
     kind, _, rest = old.partition(":")
