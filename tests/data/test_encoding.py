@@ -32,3 +32,14 @@ def test_whether_there_is_a_line_feed_is_found(encoding, end):
     text = f"é{end}ê" + ("Ċਊ" if encoding == "utf-16" else "")
     found = find_encoding(lambda: in_blocks(text.encode(encoding), 2))
     assert found.has_line_feed == ("\n" in end)
+
+
+@pytest.mark.parametrize("short", ["谢谢", "是的", "你好，谢谢"])
+def test_a_short_line_that_happens_to_be_utf_8_turns_no_chinese_file_into_western_text(short):
+    content = (CHINESE + short + "\n").encode("gb18030")
+    assert decode(content) == (CHINESE + short + "\n", "gb18030")
+
+
+def test_western_lines_among_more_of_utf_8_are_read_as_such_whatever_they_resemble():
+    content = "déjà vu, мир\n".encode() * 3 + "größer – “so”\n".encode("cp1252")
+    assert decode(content)[0] == "déjà vu, мир\n" * 3 + "größer – “so”\n"

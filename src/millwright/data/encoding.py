@@ -69,8 +69,8 @@ def find_encoding(blocks: Blocks) -> Encoding:
         blocks: gives the content from its start each time it is called.
 
     Returns:
-        The encoding: what a byte-order mark says, else UTF-8, else UTF-8 with lines of cp1252, else
-        the one that fits the lines which are not UTF-8.
+        The encoding: what a byte-order mark says, else UTF-8, else UTF-8 with lines of cp1252 where those
+        look Western or are the fewer, else the one that fits the lines which are not UTF-8.
     """
     head = b""
     for block in blocks():
@@ -84,17 +84,18 @@ def find_encoding(blocks: Blocks) -> Encoding:
     has_line_feed = any(b"\n" in block for block in blocks())
     if _is_utf8(blocks()):
         return Encoding("utf-8", "utf-8", has_line_feed)
-    foreign, is_mixed, sample = 0, False, bytearray()
+    ours, foreign, sample = 0, 0, bytearray()
     for line in _lines(blocks()):
         if _is_utf8([line]):
-            is_mixed = is_mixed or not line.isascii()
+            ours += not line.isascii()
         else:
             foreign += 1
             if len(sample) < SAMPLE_BYTES:
                 sample += line if line.endswith(b"\n") else line + b"\n"
-    if is_mixed:
-        return Encoding(f"utf-8 with {foreign} lines of cp1252", None, has_line_feed)
     name = _encoding_of(bytes(sample[:SAMPLE_BYTES]))
+    # Short lines of other encodings happen to be UTF-8, as 谢谢 in GBK; most lines do not.
+    if ours and (name == "cp1252" or ours >= foreign):
+        return Encoding(f"utf-8 with {foreign} lines of cp1252", None, has_line_feed)
     return Encoding(name, name, has_line_feed)
 
 
