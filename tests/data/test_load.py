@@ -36,6 +36,13 @@ def test_the_delimiter_is_found_in_the_header(tmp_path, mark):
     assert rows(table) == [(1, "a b", "x")]
 
 
+def test_what_a_quoted_name_holds_separates_nothing(tmp_path):
+    content = b'time;"What, briefly, is it?";label\n1;"a, b";x\n'
+    table = read(tmp_path, content)
+    assert table.columns == ["time", "What, briefly, is it?", "label"]
+    assert table.frame.rows()[0][1:] == ("1", "a, b", "x")
+
+
 def test_semicolons_separate_though_texts_hold_commas(tmp_path):
     assert rows(read(tmp_path, "text;label\nwell, no, never;x\n")) == [(1, "well, no, never", "x")]
 
@@ -187,6 +194,12 @@ def test_parquet_of_every_type_is_read_as_strings(tmp_path):
         (1, "a", "1", "0.5", '["x", "é"]', "b", "true"),
         (2, "", "", "", "", "\ufffd", ""),
     ]
+
+
+def test_a_parquet_file_is_read_by_its_name_whatever_signs_that_holds(tmp_path):
+    pl.DataFrame({"text": ["right"]}).write_parquet(tmp_path / "rows[1].parquet")
+    pl.DataFrame({"text": ["wrong"]}).write_parquet(tmp_path / "rows1.parquet")
+    assert read_table(tmp_path / "rows[1].parquet").frame["text"].to_list() == ["right"]
 
 
 def test_what_is_no_parquet_is_refused(tmp_path):

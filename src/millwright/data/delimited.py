@@ -6,6 +6,7 @@ line feed; a carriage return elsewhere is part of a field.
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 DELIMITERS = ",;\t|"
 LONGEST_FIELD = 64_000_000  # an open quote swallows what follows; more than this is no field
 LOOKED_AT = 1_000_000  # bytes that tell whether a tab-separated file quotes
+_QUOTED = re.compile('"[^"]*"')
 _END = "__end__"  # an open quote swallows this line too, which gives it away
 _QUOTE, _FEED, _RETURN = b'"\n\r'
 
@@ -142,7 +144,8 @@ def _read_header(
         if not lines:
             continue
         text = lines[0].decode("utf-8", "replace")
-        dialect = _Dialect(path, separator or max(DELIMITERS, key=text.count), quote)
+        bare = text if quote is None else _QUOTED.sub("", text)  # a quoted name may hold any of them
+        dialect = _Dialect(path, separator or max(DELIMITERS, key=bare.count), quote)
         rows = _reader(dialect, chain(map(_line, lines), [_END]))
         cells = next(rows)
         if rows.line_num <= len(lines):

@@ -116,7 +116,7 @@ def _parquet_pieces(path: Path) -> Iterator[Piece]:
     source = io.BytesIO(b"".join(packed)) if is_packed else path
     number = 0
     try:
-        for frame in pl.scan_parquet(source).collect_batches(chunk_size=PIECE_ROWS):
+        for frame in pl.scan_parquet(source, glob=False).collect_batches(chunk_size=PIECE_ROWS):
             check_names(path, frame.columns)
             yield _strings(frame, number), []
             number += len(frame)
