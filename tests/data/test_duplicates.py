@@ -95,6 +95,13 @@ def test_scripts_without_spaces_are_compared_by_character():
     assert found[0][2] == pytest.approx(jaccard(texts[0], texts[1]))
 
 
+@pytest.mark.parametrize("ending", ["", " thanks"])
+def test_scripts_without_spaces_are_compared_by_character_also_where_spaces_part_clauses(ending):
+    question = "我的卡被机器吞了 请问现在应该怎么办才能取回来"
+    found = near_duplicates([question + ending, question + "呢" + ending, "今天 天气很好"], 0.7)
+    assert [(earlier, later) for earlier, later, _ in found] == [(0, 1)]
+
+
 @pytest.mark.parametrize("texts", [[], ["alone"], ["", "?"]])
 def test_too_few_texts_have_no_pairs(texts):
     assert near_duplicates(texts, 0.85) == []

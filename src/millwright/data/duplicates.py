@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from millwright.data.spill import Spill
+from millwright.modalities.words import UNSPACED
 
 MISSED = 0.0005  # share of pairs just at the similarity that no band finds
 SKETCH_MISSED = 1e-5  # share of such pairs that the sketch throws out
@@ -192,11 +193,13 @@ def _spaced(texts: Sequence[str]) -> list[str]:
     """Texts with one space between words, and between the characters of scripts without spaces."""
     column = pl.Series(texts, dtype=pl.String)
     is_foreign = column.str.len_bytes() != column.str.len_chars()
-    is_odd = column.str.contains(r"[^\S ]|[\x1c-\x1f]") | (column == "")
+    is_unspaced = column.str.contains(f"[{UNSPACED}]") if is_foreign.any() else is_foreign
+    apart = column.str.replace_all(f"([{UNSPACED}])", " $1 ").to_list() if is_unspaced.any() else texts
+    is_odd = column.str.contains(r"[^\S ]|[\x1c-\x1f]") | (column == "") | is_unspaced
     places = (is_odd | (is_foreign & ~column.str.contains(" ", literal=True))).arg_true().to_list()
     spaced = list(texts)
     for place in places:
-        words = texts[place].split() or ["\x7f"]
+        words = apart[place].split() or ["\x7f"]
         spaced[place] = " ".join(words[0] if len(words) == 1 and not words[0].isascii() else words)
     return spaced
 

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Sequence
 
 from millwright.errors import BadInput
 
-# Han with its extensions, kana, and the iteration marks.
-_SINGLE = (
+# Scripts of which each character is a word: Han with its extensions, kana, and the iteration marks.
+UNSPACED = (
     "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
-_LETTERS = rf"[^\W\d_{_SINGLE}]+"
-_RUNS = rf"[^\W_{_SINGLE}]+"
-_WORD = re.compile(rf"[{_SINGLE}]|{_LETTERS}|\d+|[^\w\s]|_")
-_COMPOUND = re.compile(rf"[{_SINGLE}]|{_RUNS}(?:[-'’.]{_RUNS})*|[^\w\s]|_")
+_LETTERS = rf"[^\W\d_{UNSPACED}]+"
+_RUNS = rf"[^\W_{UNSPACED}]+"
+_WORD = re.compile(rf"[{UNSPACED}]|{_LETTERS}|\d+|[^\w\s]|_")
+_COMPOUND = re.compile(rf"[{UNSPACED}]|{_RUNS}(?:[-'’.]{_RUNS})*|[^\w\s]|_")
 _OUTSIDE = "O"
 _BEGINS, _GOES_ON, _ENDS = "BSU", "IMEL", "ESLU"
 
@@ -40,7 +40,7 @@ def word_places(text: str, *, compounds: bool = False) -> list[Place]:
 
 def is_unspaced(sign: str) -> bool:
     """True for a character that is a word by itself: Han and kana."""
-    return re.match(f"[{_SINGLE}]", sign) is not None
+    return re.match(f"[{UNSPACED}]", sign) is not None
 
 
 def _with_marks(text: str, places: list[Place]) -> list[Place]:
