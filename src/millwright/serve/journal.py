@@ -25,7 +25,7 @@ Record = VaultToken | Prediction | Shadow | Failure | Opinion
 Entry = tuple[Sequence[Record], Future[None] | None]  # None where nobody waits
 # Records that nobody waits for; beyond them, while nothing can be written, some are lost.
 MOST_WAITING = 50_000
-GATHER_S = 0.005  # how long what nobody waits for may wait for company: a commit costs as much as many rows
+GATHER_S = 0.02  # how long what nobody waits for may wait for company: a commit costs as much as many rows
 
 
 class Journal:
