@@ -71,10 +71,44 @@ def test_nobody_is_woken_for_a_body_that_is_busy(monkeypatch):
     queue.take()
     woken = []
     monkeypatch.setattr(queue._changed, "notify", lambda: woken.append(1))
+    monkeypatch.setattr(queue, "_idle", 1)
     queue.put([One("2", "a", 1)])
     assert not woken
     queue.put([One("3", "b", 1)])
     assert woken
+
+
+def test_nobody_takes_what_is_held_before_the_next_put():
+    queue: BatchQueue[One] = BatchQueue(9)
+    first, second, third = One("1"), One("2"), One("3")
+    queue.put([first])
+    done, got = queue.take(), []
+    queue.put([second])
+    queue.hold()
+    waiting = threading.Thread(target=lambda: got.append(queue.take(done)), daemon=True)
+    waiting.start()
+    while not queue._idle:
+        pass
+    assert not got
+    queue.put([third])
+    waiting.join(30)
+    assert got[0].items == [second, third]
+
+
+def test_a_whole_batch_is_not_held():
+    queue: BatchQueue[One] = BatchQueue(2)
+    queue.put([One("1"), One("2")])
+    queue.hold()
+    assert len(queue.take().items) == 2
+
+
+def test_what_is_held_is_handed_out_once_the_queue_is_closed():
+    queue: BatchQueue[One] = BatchQueue(9)
+    kept = One("1")
+    queue.put([kept])
+    queue.hold()
+    queue.close()
+    assert queue.take().items == [kept]
 
 
 def test_who_waits_for_a_busy_body_leaves_once_the_queue_is_closed_and_emptied():

@@ -44,7 +44,7 @@ async def queued(engine: Engine, model: Answering, *requests: list[str]) -> list
     """Start requests and return once all stand in the queue."""
     wanted = engine.waiting_inputs + sum(map(len, requests))
     tasks = [asyncio.create_task(engine.answer(model, texts)) for texts in requests]
-    while engine.waiting_inputs < wanted:
+    while engine.waiting_inputs < wanted or engine._arrived:
         await asyncio.sleep(0)
     return tasks
 
@@ -84,6 +84,15 @@ def test_an_idle_engine_answers_one_input_alone():
     assert run(scenario, max_batch=64) == [1]
 
 
+def test_what_comes_at_once_goes_through_together_also_where_the_engine_is_idle():
+    model = Tiny()
+
+    async def scenario(engine: Engine) -> None:
+        await asyncio.gather(*(engine.answer(model, [text]) for text in ("card", "pin", "transfer")))
+
+    assert run(scenario) == [3]
+
+
 def test_what_waits_goes_through_together():
     model = Gated()
 
@@ -95,6 +104,23 @@ def test_what_waits_goes_through_together():
         assert [int(answer_NC.argmax()) for answer_NC in answers] == [0, 1, 0, 2]
 
     assert run(scenario) == [1, 3]
+
+
+def test_who_asks_again_at_once_shares_a_batch_with_what_waited():
+    model = Gated()
+
+    async def scenario(engine: Engine) -> None:
+        async def ask_twice() -> None:
+            await engine.answer(model, ["card 0"])
+            await engine.answer(model, ["card 1"])
+
+        asking = asyncio.create_task(ask_twice())
+        await asyncio.to_thread(model.entered.wait, 30)
+        waiting = await queued(engine, model, ["pin 2"])
+        model.gate.set()
+        await asyncio.gather(asking, *waiting)
+
+    assert run(scenario) == [1, 2]
 
 
 def test_versions_of_different_bodies_never_share_a_batch():

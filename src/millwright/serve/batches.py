@@ -50,16 +50,21 @@ class BatchQueue(Generic[Item]):
         self._items: list[Item] = []
         self._taken: list[Batch[Item]] = []
         self._idle = 0
+        self._is_held = False
         self._is_closed = False
         self._changed = threading.Condition()
 
     def put(self, items: Sequence[Item]) -> None:
-        """Add inputs at the end."""
+        """Add inputs at the end, and let workers take."""
         with self._changed:
             self._items.extend(items)
-            running = self._running()
-            if any(running.count(item.body) < item.streams for item in items):
-                self._changed.notify()  # else who is at work takes them next, and another is woken in vain
+            self._is_held = False
+            self._wake_next()
+
+    def hold(self) -> None:
+        """Let nobody take before the next `put`, which may be of nothing, unless a whole batch waits."""
+        with self._changed:
+            self._is_held |= len(self._items) < self.max_batch
 
     def discard(self, items: Sequence[Item]) -> None:
         """Take inputs out that nobody waits for any more; those in a batch are left there."""
@@ -79,7 +84,7 @@ class BatchQueue(Generic[Item]):
         with self._changed:
             if done is not None:
                 self._taken = [taken for taken in self._taken if taken is not done]
-            while (first := self._first_runnable()) is None:
+            while self._is_held or (first := self._first_runnable()) is None:
                 if self._is_closed and not self._items:
                     self._changed.notify_all()  # those who waited for a body to be free leave, too
                     return None
@@ -88,8 +93,7 @@ class BatchQueue(Generic[Item]):
                 self._idle -= 1
             batch = self._cut(first)
             self._taken.append(batch)
-            if self._idle and self._first_runnable() is not None:
-                self._changed.notify()
+            self._wake_next()
             return batch
 
     def release(self, batch: Batch[Item]) -> None:
@@ -101,8 +105,13 @@ class BatchQueue(Generic[Item]):
     def close(self) -> None:
         """Let `take` return None once nothing waits."""
         with self._changed:
-            self._is_closed = True
+            self._is_closed, self._is_held = True, False
             self._changed.notify_all()
+
+    def _wake_next(self) -> None:
+        """Wake an idle worker if there is something for it: others take when they are done."""
+        if self._idle and self._first_runnable() is not None:
+            self._changed.notify()
 
     def _running(self) -> list[object]:
         return [batch.body for batch in self._taken]

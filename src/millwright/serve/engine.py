@@ -21,6 +21,7 @@ from millwright.serve.batches import Batch, BatchQueue
 from millwright.serve.workers import Workers
 
 RECENT = 0.2  # weight of the newest batch in the running mean of seconds an input
+QUIET_PASSES = 4  # of the event loop, in which nothing new came; each takes microseconds
 LONG_AT_ONCE = 4  # take turns, so that the longest request does not keep all long ones waiting
 Made = TypeVar("Made")
 
@@ -127,6 +128,8 @@ class Engine:
         self._aside = ThreadPoolExecutor(LONG_AT_ONCE, "aside")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._seconds_an_input = 0.0
+        self._arrived: list[_Input] = []
+        self._quiet_passes, self._is_queueing = 0, False
         self._is_draining = False
         self._drained = asyncio.Event()
 
@@ -221,7 +224,7 @@ class Engine:
         timer = loop.call_at((since or loop.time()) + seconds, self._expire, request, seconds)
         self.waiting_inputs += len(missing)
         try:
-            self._queue.put(missing)
+            self._queue_soon(missing)
             await request.answer
         finally:
             timer.cancel()
@@ -262,6 +265,26 @@ class Engine:
         if self._is_draining and not self.waiting_inputs:
             self._drained.set()
 
+    def _queue_soon(self, items: Sequence[_Input] = ()) -> None:
+        """Queue inputs, and let workers take, once the event loop is quiet or a whole batch came.
+
+        What comes at once then shares a batch, also what those ask next who got the answers of the last.
+        """
+        self._arrived += items
+        self._quiet_passes = 0
+        if not self._is_queueing:
+            self._is_queueing = True
+            asyncio.get_running_loop().call_soon(self._queue_arrived)
+
+    def _queue_arrived(self) -> None:
+        self._quiet_passes += 1
+        if self._quiet_passes < QUIET_PASSES and len(self._arrived) < self.limits.max_batch:
+            asyncio.get_running_loop().call_soon(self._queue_arrived)
+            return
+        self._is_queueing = False
+        arrived, self._arrived = self._arrived, []
+        self._queue.put(arrived)
+
     def _expire(self, request: _Request, seconds: float) -> None:
         if not request.answer.done():
             request.answer.set_exception(_passed(seconds))
@@ -282,6 +305,7 @@ class Engine:
             newest = seconds / inputs / at_once
             self._seconds_an_input += RECENT * (newest - self._seconds_an_input)
         _deliver(outcomes)
+        self._queue_soon()
 
 
 def _passed(seconds: float) -> DeadlinePassed:
