@@ -16,7 +16,8 @@ from labelled import DATASETS, desk, sample
 from record import Row, print_table, read_rows, write_record
 from transformers.utils.logging import disable_progress_bar
 
-from millwright.train.backbones import MINILM, load_backbone
+from millwright.settings import MINILM
+from millwright.train.backbones import load_backbone
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.label_names import may_teach, words_of
 from millwright.train.states import cached_features, checked_precision

@@ -20,7 +20,8 @@ from sklearn.model_selection import StratifiedKFold
 from transformers.utils.logging import disable_progress_bar
 
 from millwright.experiment.compare import Comparison, compare_paired
-from millwright.train.backbones import MINILM, load_backbone
+from millwright.settings import MINILM
+from millwright.train.backbones import load_backbone
 from millwright.train.heads import choose_strength, fit_head
 from millwright.train.states import cached_features, checked_precision
 

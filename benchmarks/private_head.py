@@ -26,9 +26,9 @@ from transformers.utils.logging import disable_progress_bar
 from millwright.membership import RATES, attacked
 from millwright.privacy.gaussian_mechanism import most_true_positives, mu_of
 from millwright.privacy.sampled_gaussian import most_found
-from millwright.settings import TrainSection
+from millwright.settings import MINILM, TrainSection
 from millwright.train.attacks import likelihood_ratios, margins, relative_margins, shadow_margins
-from millwright.train.backbones import MINILM, load_backbone
+from millwright.train.backbones import load_backbone
 from millwright.train.fit_private_lora import METHOD
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.label_names import words_of

@@ -19,7 +19,8 @@ from millwright.drift.check import ALPHA
 from millwright.drift.two_samples import classifier_test, confidence_test, label_test, mmd_test
 from millwright.review.label_errors import out_of_fold, suspects
 from millwright.review.selection import RANDOM_SHARE, ROWS_A_CLASS, by_margin, k_center
-from millwright.train.backbones import MINILM, load_backbone
+from millwright.settings import MINILM
+from millwright.train.backbones import load_backbone
 from millwright.train.calibrate import softmax
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.states import cached_features, checked_precision

@@ -24,7 +24,8 @@ from record import Row, print_table, read_rows, write_record
 from transformers.utils.logging import disable_progress_bar
 
 from millwright.data.weak import LEAST_PROBABILITY, learn_votes, pattern_of
-from millwright.train.backbones import MINILM, load_backbone
+from millwright.settings import MINILM
+from millwright.train.backbones import load_backbone
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.label_names import FEW_ROWS_A_LABEL, may_teach, words_of
 from millwright.train.states import cached_features, checked_precision

@@ -21,8 +21,8 @@ from record import BENCH, Row, print_table, read_rows, write_record
 from simulated import TEST, TRAIN, Course, Head, Known, People, Turned, World, accuracy, run, say, train_head
 
 from millwright.data.split import splits_of, units_of
-from millwright.settings import DataSection
-from millwright.train.backbones import MINILM, load_backbone
+from millwright.settings import MINILM, DataSection
+from millwright.train.backbones import load_backbone
 from millwright.train.label_names import words_of
 from millwright.train.states import cached_features, checked_precision
 

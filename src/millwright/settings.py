@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, 
 from millwright.errors import BadInput, BadSetting, NotFound, one_of
 from millwright.records import JsonObject
 
+MINILM = "minilm"
 FILENAME = "millwright.toml"
 
 Task = Literal["text-classification", "token-classification"]
@@ -82,7 +83,8 @@ class BackboneSection(Section):
     """[backbone]: the pretrained network."""
 
     name: str = Field(
-        "minilm", description='"minilm" (built in), an id on the Hugging Face Hub, or a local folder.'
+        MINILM,
+        description='"minilm" (built in), an id on the Hugging Face Hub, or a folder (from the project\'s).',
     )
     max_tokens: int = Field(128, ge=8, le=8192, description="Longer inputs are cut after this many tokens.")
 

@@ -57,6 +57,13 @@ def test_what_is_measured_is_the_network_and_not_the_cache(project):
         assert folder.parent == project.kept / "spill"  # where an erasure removes it, if this run is killed
 
 
+def test_a_model_of_names_in_the_project_is_found_from_the_copy(project):
+    (project.folder / "models" / "names").mkdir(parents=True)
+    named = replace(project, settings=change_settings(project.settings, "privacy", names="models/names"))
+    with _copy(named) as folder:
+        assert open_project(folder).settings.privacy.names == str(project.folder / "models" / "names")
+
+
 @pytest.mark.parametrize("per_cent", [50, 95, 99])
 @pytest.mark.parametrize("count", [1, 2, 99, 100, 101, 1000])
 def test_a_percentile_is_the_least_value_that_so_many_do_not_exceed(per_cent, count):

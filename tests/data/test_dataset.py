@@ -72,6 +72,14 @@ def test_excluded_rows_are_kept_beside(tmp_path):
     assert (written.folder / "excluded.jsonl").read_text() == '{"row": 9}\n{"row": 10}\n'
 
 
+def test_what_was_excluded_since_replaces_what_was_before(tmp_path):
+    write_dataset(tmp_path / "sets", ROWS, [b'{"row": 9}\n'])
+    written = write_dataset(tmp_path / "sets", ROWS, [b'{"row": 10}\n'])
+    assert (written.folder / "excluded.jsonl").read_text() == '{"row": 10}\n'
+    assert read_dataset(tmp_path / "sets", written.id) == written
+    assert [path.name for path in (tmp_path / "sets").iterdir()] == [written.id]
+
+
 def test_labels_are_sorted_and_splits_are_filtered(tmp_path):
     written = write_dataset(tmp_path / "sets", ROWS)
     assert written.labels == ("x", "y")

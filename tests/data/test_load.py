@@ -202,6 +202,11 @@ def test_a_parquet_file_is_read_by_its_name_whatever_signs_that_holds(tmp_path):
     assert read_table(tmp_path / "rows[1].parquet").frame["text"].to_list() == ["right"]
 
 
+def test_where_no_row_can_be_read_the_error_says_why(tmp_path):
+    with pytest.raises(BadInput, match=r"2 rows of which none could be read \(row 1: has 3 fields.*\)"):
+        read(tmp_path, '"text","label"\n"1","a","x"\n"2","b","y"\n')
+
+
 def test_what_is_no_parquet_is_refused(tmp_path):
     with pytest.raises(BadInput, match="is not a Parquet file"):
         read(tmp_path, b"text,label\na,x\n", "rows.parquet")

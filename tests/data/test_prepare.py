@@ -224,6 +224,12 @@ def test_the_encoding_is_noted_where_it_is_unusual(make_project):
     ]
 
 
+def test_where_one_label_is_left_the_error_says_what_was_left_out(make_project):
+    project = make_project("text,label\nhello,a\nwell, then,b\nno, thanks,b\n")
+    with pytest.raises(BadInput, match=r"every row that is left \(2 .*\) has the label 'a'"):
+        prepare(project)
+
+
 def test_texts_that_decoding_broke_are_reported(make_project):
     dataset = prepare(make_project(csv_of([*desk_rows(12), ("caf\ufffd", "card")])))
     assert dataset.report["broken_texts"] == {"count": 1, "listed": [["file:rows.csv:13"]]}

@@ -29,9 +29,17 @@ def test_sealing_changes_neither_name_nor_rows_and_no_text_is_on_disk(sealing, p
     again = open_dataset(plain, sealed.id)  # the setting is about writing
     assert {(row.text, row.label) for row in again.rows} == set(desk_rows(60))
     assert again.rows == sealed.rows
-    (sealed.folder / "rows.jsonl").unlink()
     clear = prepare(plain)
     assert (clear.id, clear.rows) == (sealed.id, sealed.rows)
+
+
+def test_rows_that_stand_in_the_clear_are_sealed_once_the_setting_says_so(sealing, plain):
+    clear = prepare(plain)
+    text = clear.rows[0].text.encode()
+    assert text in (clear.folder / "rows.jsonl").read_bytes()
+    sealed = prepare(sealing)
+    assert (sealed.id, sealed.rows) == (clear.id, clear.rows)
+    assert text not in (sealed.folder / "rows.jsonl").read_bytes()
 
 
 def test_rows_in_the_clear_are_read_as_before(plain):

@@ -17,6 +17,7 @@ from millwright.data.dataset import open_dataset
 from millwright.data.spill import spilling
 from millwright.errors import BadInput
 from millwright.machine import cores
+from millwright.privacy.mask import names_of
 from millwright.privacy.vault import key_file
 from millwright.progress import Progress, quiet
 from millwright.project import Project
@@ -129,8 +130,8 @@ def _copy(project: Project) -> Iterator[Path]:
             copied.commit()
         kind, _, rest = project.settings.privacy.master_key.partition(":")
         master = f"file:{project.folder / Path(rest).expanduser()}" if kind == "file" else f"{kind}:{rest}"
-        keys = {"key_store": str(kept / "keys.db"), "master_key": master}
-        settings = change_settings(project.settings, "privacy", **keys)
+        own = {"key_store": str(kept / "keys.db"), "master_key": master, "names": names_of(project)}
+        settings = change_settings(project.settings, "privacy", **own)
         settings = change_settings(settings, "serve", cache_answers=0)
         write_text(folder / FILENAME, dump_settings(settings))
         yield folder

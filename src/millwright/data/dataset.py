@@ -19,6 +19,7 @@ from millwright.store.files import (
     make_folder,
     read_json,
     sealed_folder,
+    sha256_file,
     storing,
     verify,
     write_json,
@@ -97,6 +98,9 @@ def seal_dataset(
 ) -> Dataset:
     """Seal a dataset below `folder` and return it; the same rows give the same id and folder.
 
+    What stands there is replaced if its report, its excluded rows or whether its rows are sealed is another,
+    or if it is damaged.
+
     Args:
         folder: where datasets stand.
         rows: a file of rows as JSON lines in the order of their ids. It is moved, and the dataset is
@@ -119,10 +123,13 @@ def seal_dataset(
         write_lines(target / EXCLUDED, excluded)
     make_folder(folder)
     with storing(folder):
-        if (folder / name).exists() and not is_whole(folder / name):
-            shutil.rmtree(folder / name)  # what is damaged is made again
-        if not (folder / name).exists():
-            (rows.parent / name).rename(folder / name)
+        made, standing, aside = rows.parent / name, folder / name, rows.parent / f"{name}.old"
+        if not standing.exists():
+            made.rename(standing)
+        elif not is_whole(standing) or _what_may_differ(standing) != _what_may_differ(made):
+            standing.rename(aside)
+            made.rename(standing)
+            shutil.rmtree(aside)
     return Dataset(name, folder / name, report, key)
 
 
@@ -155,6 +162,13 @@ def read_dataset(folder: Path, dataset_id: str, key: LinesKey | None = None) -> 
     if report.pop("format", None) != DATASET_FORMAT:
         raise Corrupt(f"dataset {dataset_id} has an unknown format; run `millwright prepare` again")
     return Dataset(dataset_id, folder / dataset_id, report, key)
+
+
+def _what_may_differ(folder: Path) -> tuple[bool, list[str]]:
+    """Of datasets of the same rows: whether those are sealed, and the hashes of what stands beside them."""
+    with (folder / ROWS).open("rb") as file:
+        is_sealed = file.read(len(MARK)) == MARK
+    return is_sealed, [sha256_file(folder / name) for name in (REPORT, EXCLUDED)]
 
 
 def _name_of(sha256: str) -> str:

@@ -94,10 +94,13 @@ def stream_table(
             pieces = delimited_pieces(path, blocks, is_tab=ending == ".tsv", size=size)
     else:
         raise BadInput(f"{path} ends in {ending!r}; pass .csv, .tsv, .jsonl or .parquet")
-    rows = 0
+    rows, lost, first = 0, 0, ""
     for frame, unreadable in pieces:
-        rows += len(frame)
+        rows, lost = rows + len(frame), lost + len(unreadable)
+        first = first or next((f"row {one.row}: {one.reason}" for one in unreadable), "")
         yield Table(path, frame, encoding, tuple(unreadable))
+    if not rows and lost:
+        raise NoRows(f"{path} has {lost:,} rows of which none could be read ({first}); mend them")
     if not rows:
         raise NoRows(f"{path} has a header and no rows; add rows")
 

@@ -122,12 +122,14 @@ def _count_parts(project: Project) -> int:
 
 def _check_labels(kept: Kept, labels: tuple[str, ...], reasons: dict[str, int]) -> None:
     counts = {labels[code]: count for code, count in kept.labels.select("code", "may_train").rows() if count}
+    why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
     if not counts:
-        why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
         raise BadInput(f"no row is left to learn from ({why or 'all are test rows'}); mend or add rows")
     if len(counts) < 2:
-        only = next(iter(counts))
-        raise BadInput(f"every row has the label {only!r}; a classifier needs at least two labels")
+        rest = f" that is left ({why})" if why else ""
+        raise BadInput(
+            f"every row{rest} has the label {next(iter(counts))!r}; a classifier needs at least two labels"
+        )
     if len(counts) > MAX_LABELS:
         raise BadInput(
             f"there are {len(counts):,} labels, the limit is {MAX_LABELS:,}; merge rare ones, "

@@ -130,7 +130,7 @@ def open_keys(project: Project) -> KeyStore:
 
 @contextmanager
 def _locked(project: Project) -> Iterator[None]:
-    """Keep other processes from the key store: who finds a rotation half done must know that it was killed."""
+    """Keep others from the key store: who finds a rotation half done must know that it was killed."""
     path = key_file(project)
     make_folder(project.kept)
     with storing(path):

