@@ -10,6 +10,7 @@ from sqlalchemy import insert, select, update
 
 from millwright.errors import BadInput, NotFound
 from millwright.feedback import propose_rows
+from millwright.privacy import vault
 from millwright.privacy.sealed import read_opinions, read_proposed
 from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
@@ -403,3 +404,23 @@ def test_the_queue_is_answered_over_http(project):
         assert (await client.post("/v1/reviews", json={**said, "label": "pni"})).status_code == 404
 
     serve(open_project(project.folder), scenario)
+
+
+def test_a_server_opens_the_keys_no_more_however_much_is_reviewed(project, monkeypatch):
+    first, second = build_queue(project, 10)[:2]
+    opened, open_store = [], vault.open_key_store
+    monkeypatch.setattr(vault, "open_key_store", lambda *of: opened.append(of) or open_store(*of))
+
+    async def scenario(client: httpx.AsyncClient, _) -> None:
+        for item in (first, second):
+            before = len(opened)
+            await client.get("/v1/reviews/next", params={"annotator": "ada"})
+            said = {"item": item.id, "annotator": "ada", "label": "pin"}
+            assert (await client.post("/v1/reviews", json=said)).status_code == 201
+            await client.post("/v1/reviews/undo", json={"annotator": "ada"})
+            await client.get("/v1/reviews/status")
+            await client.get("/v1/experiments")
+        assert before == len(opened)
+
+    serve(project, scenario)
+    assert opened

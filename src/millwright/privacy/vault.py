@@ -26,6 +26,7 @@ from millwright.store.files import make_folder, storing
 from millwright.store.tables import clear_rows, opinions, predictions, proposed_rows
 
 SEAL_FORMAT = b"\x01"
+_KEPT = "kept_vault"
 NEXT_KEY = ".next"  # of a key file that a rotation is about to put in place
 _json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -96,8 +97,23 @@ class Vault:
 
 
 def open_vault(project: Project) -> Vault:
-    """The vault of a project; nothing is read or made before it is used."""
-    return Vault(project)
+    """The vault of a project, the one that is kept if one is; nothing is read or made before it is used."""
+    kept: Vault | None = vars(project).get(_KEPT)
+    if kept is None:
+        return Vault(project)
+    if "keys" in vars(kept):
+        kept.refresh()
+    return kept
+
+
+def keep_vault(project: Project) -> Vault:
+    """The vault that `open_vault` gives from now on for this object: whoever answers many opens one once.
+
+    To open one asks the master key, which may be in another machine, and checks what was signed of each
+    erased person.
+    """
+    vars(project)[_KEPT] = Vault(project)
+    return open_vault(project)
 
 
 def key_file(project: Project) -> Path:

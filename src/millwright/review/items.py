@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row, delete, insert, select
@@ -11,11 +12,12 @@ from millwright.privacy.holdings import PREDICTION
 from millwright.privacy.sealed import take_write_lock
 from millwright.privacy.vault import Place, Vault, open_vault
 from millwright.project import Project
-from millwright.registry.versions import CHAMPION, version_manifest
+from millwright.registry.versions import CHAMPION, resolve, version_manifest
 from millwright.store.database import now
 from millwright.store.tables import predictions, review_items
 
 CHANCE = "chance"  # the reason of rows that nothing but chance chose
+_labels: dict[tuple[Path, str], list[str]] = {}  # of the last version asked for: a version never changes
 NO_QUEUE = "no rows wait for review; run `millwright review build`"
 
 
@@ -107,5 +109,10 @@ def _item(vault: Vault, row: Row[Any]) -> Item:
 
 
 def label_names(project: Project) -> list[str]:
-    """The labels that may be given: the champion's."""
-    return list(version_manifest(project, CHAMPION)["labels"])
+    """The labels that may be given: the champion's, whose files are checked when it is first asked."""
+    name = resolve(project, CHAMPION)
+    if (project.kept, name) not in _labels:
+        found = list(version_manifest(project, name)["labels"])
+        _labels.clear()
+        _labels[project.kept, name] = found
+    return list(_labels[project.kept, name])

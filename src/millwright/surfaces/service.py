@@ -20,7 +20,7 @@ from millwright.opinions.keys import kept_under_key
 from millwright.opinions.surveys import Survey, asked_with, next_survey
 from millwright.privacy.mask import masker, read_in
 from millwright.privacy.sealed import owner_of
-from millwright.privacy.vault import open_vault
+from millwright.privacy.vault import keep_vault
 from millwright.privacy.vault_tokens import VaultToken
 from millwright.project import Project
 from millwright.records import Failure, Opinion, Prediction
@@ -63,6 +63,7 @@ class Service:
 
     def __init__(self, project: Project, load: Load) -> None:
         self.project = project
+        self.vault = keep_vault(project)
         self.limits: ServeSection = project.settings.serve
         self._has_spans = project.settings.project.task == SPANS
         self._masker = masker(project, reversible=not self._has_spans)
@@ -78,7 +79,6 @@ class Service:
             ),
             self.metrics.batch.observe,
         )
-        self.vault = open_vault(project)
         self._journal: Journal | None = None
         self._watching: asyncio.Task[None] | None = None
         self._load = load
