@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from millwright.data.encoding import decode
-from millwright.data.load import read_table
+from millwright.data.load import read_table, stream_table
 from millwright.data.table import ROW
 from millwright.errors import BadInput, NotFound
 from millwright.records import Excluded
@@ -200,6 +200,15 @@ def test_a_parquet_file_is_read_by_its_name_whatever_signs_that_holds(tmp_path):
     pl.DataFrame({"text": ["right"]}).write_parquet(tmp_path / "rows[1].parquet")
     pl.DataFrame({"text": ["wrong"]}).write_parquet(tmp_path / "rows1.parquet")
     assert read_table(tmp_path / "rows[1].parquet").frame["text"].to_list() == ["right"]
+
+
+def test_long_rows_of_parquet_come_in_pieces_of_like_size(tmp_path):
+    texts = [str(number) * 1_000 for number in range(100)]
+    pl.DataFrame({"text": texts}).write_parquet(tmp_path / "rows.parquet")
+    pieces = list(stream_table(tmp_path / "rows.parquet", size=10_000))
+    assert max(len(piece.frame) for piece in pieces) < 20
+    assert [text for piece in pieces for text in piece.frame["text"]] == texts
+    assert [row for piece in pieces for row in piece.frame[ROW]] == list(range(1, 101))
 
 
 def test_where_no_row_can_be_read_the_error_says_why(tmp_path):

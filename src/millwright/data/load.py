@@ -82,7 +82,7 @@ def stream_table(
     if not any(block.strip() for block in file_blocks(path, size, ignore)):
         raise NoRows(f"{path} is empty; it needs a header line and rows")
     if ending == ".parquet":
-        encoding, pieces = "parquet", _parquet_pieces(path)
+        encoding, pieces = "parquet", _parquet_pieces(path, size)
     elif ending in (*JSON_ENDINGS, ".csv", ".tsv", ".txt", ""):
         found = find_encoding(lambda: file_blocks(path, size, ignore))
         encoding, blocks = found.name, utf8_blocks(file_blocks(path, size, seen), found)
@@ -111,7 +111,7 @@ def ending_of(path: Path) -> str:
     return next((suffix for suffix in reversed(suffixes) if suffix != ".gz"), "")
 
 
-def _parquet_pieces(path: Path) -> Iterator[Piece]:
+def _parquet_pieces(path: Path, size: int) -> Iterator[Piece]:
     with path.open("rb") as file:
         is_packed = file.read(2) == _GZIP_MARK
     # Parquet is read from its end: a gzipped one is unpacked in memory.
@@ -119,10 +119,12 @@ def _parquet_pieces(path: Path) -> Iterator[Piece]:
     source = io.BytesIO(b"".join(packed)) if is_packed else path
     number = 0
     try:
-        for frame in pl.scan_parquet(source, glob=False).collect_batches(chunk_size=PIECE_ROWS):
-            check_names(path, frame.columns)
-            yield _strings(frame, number), []
-            number += len(frame)
+        for batch in pl.scan_parquet(source, glob=False).collect_batches(chunk_size=PIECE_ROWS):
+            check_names(path, batch.columns)
+            bytes_a_row = 1 + batch.estimated_size() // max(1, len(batch))
+            for frame in batch.iter_slices(max(1, size // bytes_a_row)):
+                yield _strings(frame, number), []
+                number += len(frame)
     except pl.exceptions.PolarsError as error:
         raise BadInput(f"{path} is not a Parquet file: {error}; write it again") from None
 
