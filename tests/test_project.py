@@ -31,20 +31,6 @@ def test_opens_the_nearest_project_above(tmp_path):
     assert open_project(inner / "a" / "b").settings.train.seed == 2
 
 
-def test_a_backbone_in_the_project_is_found_from_anywhere(tmp_path, monkeypatch):
-    (tmp_path / "desk" / "models" / "own").mkdir(parents=True)
-    (tmp_path / "desk" / "minilm").mkdir()
-    settings = tmp_path / "desk" / "millwright.toml"
-    monkeypatch.chdir(tmp_path)
-    for name, found in (
-        ("models/own", str(tmp_path / "desk" / "models" / "own")),
-        ("google/electra-small-discriminator", "google/electra-small-discriminator"),
-        ("minilm", "minilm"),
-    ):
-        settings.write_text(f'[backbone]\nname = "{name}"\n')
-        assert open_project(tmp_path / "desk").settings.backbone.name == found
-
-
 def test_where_no_project_is_the_error_names_the_folder_that_was_asked_for(tmp_path):
     with pytest.raises(NotFound, match="millwright new") as raised:
         open_project(tmp_path / "nowhere")

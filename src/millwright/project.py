@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from os.path import isdir
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from sqlalchemy import Engine
 
 from millwright.errors import Busy
-from millwright.settings import FILENAME, MINILM, Settings, change_settings, read_settings
+from millwright.settings import FILENAME, Settings, read_settings
 from millwright.store.database import open_database
 from millwright.store.files import make_folder, storing
 
@@ -82,13 +81,5 @@ def open_project(folder: Path | str = ".") -> Project:
     start = Path(folder).resolve()
     for candidate in (start, *start.parents):
         if (candidate / FILENAME).exists():
-            return Project(candidate, _located(read_settings(candidate / FILENAME), candidate))
+            return Project(candidate, read_settings(candidate / FILENAME))
     return Project(start, read_settings(start / FILENAME))
-
-
-def _located(settings: Settings, folder: Path) -> Settings:
-    """The settings with a backbone that is a folder in the project named by its whole path."""
-    name = settings.backbone.name
-    if name == MINILM or not isdir(folder / name):
-        return settings
-    return change_settings(settings, "backbone", name=str(folder / name))

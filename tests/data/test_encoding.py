@@ -34,10 +34,17 @@ def test_whether_there_is_a_line_feed_is_found(encoding, end):
     assert found.has_line_feed == ("\n" in end)
 
 
-@pytest.mark.parametrize("short", ["谢谢", "是的", "你好，谢谢"])
-def test_a_short_line_that_happens_to_be_utf_8_turns_no_chinese_file_into_western_text(short):
-    content = (CHINESE + short + "\n").encode("gb18030")
-    assert decode(content) == (CHINESE + short + "\n", "gb18030")
+def test_a_short_line_that_happens_to_be_utf_8_turns_no_chinese_file_into_western_text():
+    assert "谢谢".encode("gb18030").decode("utf-8") != "谢谢"
+    text = CHINESE + "谢谢\n"
+    assert decode(text.encode("gb18030")) == (text, "gb18030")
+
+
+@pytest.mark.parametrize(("ours", "foreign"), [(60, 40), (40, 60), (6, 4), (4, 6)])
+def test_scandinavian_lines_of_two_encodings_are_both_read(ours, foreign):
+    one, other = "Når kommer mitt kort på posten?\n", "Kortet är borta, hjälp!\n"
+    content = one.encode() * ours + other.encode("cp1252") * foreign
+    assert decode(content)[0] == one * ours + other * foreign
 
 
 def test_western_lines_among_more_of_utf_8_are_read_as_such_whatever_they_resemble():

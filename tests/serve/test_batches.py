@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from millwright.serve.batches import BatchQueue, like_length
+from millwright.serve.batches import Batch, BatchQueue, like_length
 
 
 @dataclass(eq=False)
@@ -80,11 +80,11 @@ def test_nobody_is_woken_for_a_body_that_is_busy(monkeypatch):
 
 def test_nobody_takes_what_is_held_before_the_next_put():
     queue: BatchQueue[One] = BatchQueue(9)
-    first, second, third = One("1"), One("2"), One("3")
+    first, second, third = (One(text, "a", 2) for text in "123")
     queue.put([first])
     done, got = queue.take(), []
     queue.put([second])
-    queue.hold()
+    queue.hold(done)
     waiting = threading.Thread(target=lambda: got.append(queue.take(done)), daemon=True)
     waiting.start()
     while not queue._idle:
@@ -97,16 +97,24 @@ def test_nobody_takes_what_is_held_before_the_next_put():
 
 def test_a_whole_batch_is_not_held():
     queue: BatchQueue[One] = BatchQueue(2)
-    queue.put([One("1"), One("2")])
-    queue.hold()
+    two = [One("1", "a", 2), One("2", "a", 2)]
+    queue.put(two)
+    queue.hold(Batch("a", two))
     assert len(queue.take().items) == 2
+
+
+def test_what_feeds_a_body_of_one_stream_is_not_held():
+    queue: BatchQueue[One] = BatchQueue(9)
+    queue.put([One("1", "a", 1)])
+    queue.hold(Batch("a", [One("0", "a", 1)]))
+    assert len(queue.take().items) == 1
 
 
 def test_what_is_held_is_handed_out_once_the_queue_is_closed():
     queue: BatchQueue[One] = BatchQueue(9)
-    kept = One("1")
+    kept = One("1", "a", 2)
     queue.put([kept])
-    queue.hold()
+    queue.hold(Batch("a", [kept]))
     queue.close()
     assert queue.take().items == [kept]
 

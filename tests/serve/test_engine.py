@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -107,7 +107,7 @@ def test_what_waits_goes_through_together():
 
 
 def test_who_asks_again_at_once_shares_a_batch_with_what_waited():
-    model = Gated()
+    model = Gated(streams=2)
 
     async def scenario(engine: Engine) -> None:
         async def ask_twice() -> None:
@@ -121,6 +121,29 @@ def test_who_asks_again_at_once_shares_a_batch_with_what_waited():
         await asyncio.gather(asking, *waiting)
 
     assert run(scenario) == [1, 2]
+
+
+class Stopping(Gated):
+    """Raises what no future takes, once it is let go."""
+
+    def features(self, texts: Sequence[str]) -> np.ndarray:
+        super().features(texts)
+        if texts == ["card 0"]:
+            raise StopIteration
+        return np.eye(3)[: len(texts)]
+
+
+def test_what_cannot_be_handed_out_keeps_nobody_else_waiting():
+    model = Stopping(streams=2)
+
+    async def scenario(engine: Engine) -> None:
+        first = await busy(engine, model)
+        (waiting,) = await queued(engine, model, ["pin"])
+        model.gate.set()
+        assert (await asyncio.wait_for(waiting, 10)).shape == (1, 3)
+        first.cancel()
+
+    run(scenario)
 
 
 def test_versions_of_different_bodies_never_share_a_batch():

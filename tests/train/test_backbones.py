@@ -1,5 +1,6 @@
 """Backbones by name: the built-in one is the original, others load from a folder, the rest is refused."""
 
+import shutil
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from millwright.errors import BadInput, Corrupt, NotFound
+from millwright.settings import FILENAME
 from millwright.train import backbones
 from millwright.train.backbones import MINILM_SHA256, load_backbone, weights_sha256, wrap
 from tests.desk import save_encoder
@@ -102,6 +104,19 @@ def test_inputs_are_cut_at_what_the_encoder_can_take():
 @pytest.fixture
 def folder(tmp_path) -> Path:
     return save_encoder(tmp_path / "encoder")
+
+
+def test_a_folder_is_seen_from_the_project_before_the_current_one(tmp_path, folder, monkeypatch):
+    (tmp_path / "desk" / "models").mkdir(parents=True)
+    (tmp_path / "desk" / FILENAME).touch()
+    shutil.copytree(folder, tmp_path / "desk" / "models" / "own")
+    monkeypatch.chdir(tmp_path)
+    kept = tmp_path / "desk" / ".millwright" / "versions" / "v1"
+    assert load_backbone("models/own", 32, kept).name == "models/own"
+    with pytest.raises(NotFound, match="no backbone 'models/own'"):
+        load_backbone("models/own", 32, tmp_path)
+    monkeypatch.chdir(tmp_path / "desk")
+    assert load_backbone("models/own", 32).name == "models/own"
 
 
 def test_a_backbone_without_a_saved_pooler_is_the_same_each_time(folder):

@@ -128,7 +128,11 @@ def seal_dataset(
             made.rename(standing)
         elif not is_whole(standing) or _what_may_differ(standing) != _what_may_differ(made):
             standing.rename(aside)
-            made.rename(standing)
+            try:
+                made.rename(standing)
+            except OSError:
+                aside.rename(standing)
+                raise
             shutil.rmtree(aside)
     return Dataset(name, folder / name, report, key)
 

@@ -70,7 +70,7 @@ def find_encoding(blocks: Blocks) -> Encoding:
 
     Returns:
         The encoding: what a byte-order mark says, else UTF-8, else UTF-8 with lines of cp1252 where those
-        look Western or are the fewer, else the one that fits the lines which are not UTF-8.
+        look Western or many are not, else the one that fits the lines which are not UTF-8.
     """
     head = b""
     for block in blocks():
@@ -93,8 +93,8 @@ def find_encoding(blocks: Blocks) -> Encoding:
             if len(sample) < SAMPLE_BYTES:
                 sample += line if line.endswith(b"\n") else line + b"\n"
     name = _encoding_of(bytes(sample[:SAMPLE_BYTES]))
-    # Short lines of other encodings happen to be UTF-8, as 谢谢 in GBK; most lines do not.
-    if ours and (name == "cp1252" or ours >= foreign):
+    # A short line of another encoding may happen to be UTF-8, as 谢谢 in GBK; not one in ten is so.
+    if ours and (name == "cp1252" or 10 * ours > foreign):
         return Encoding(f"utf-8 with {foreign} lines of cp1252", None, has_line_feed)
     return Encoding(name, name, has_line_feed)
 

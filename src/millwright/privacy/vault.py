@@ -116,6 +116,11 @@ def keep_vault(project: Project) -> Vault:
     return open_vault(project)
 
 
+def forget_vault(project: Project) -> None:
+    """Let `open_vault` open one each time again."""
+    vars(project).pop(_KEPT, None)
+
+
 def key_file(project: Project) -> Path:
     """Where the project's key store stands."""
     return project.folder / Path(project.settings.privacy.key_store).expanduser()

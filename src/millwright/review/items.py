@@ -111,8 +111,9 @@ def _item(vault: Vault, row: Row[Any]) -> Item:
 def label_names(project: Project) -> list[str]:
     """The labels that may be given: the champion's, whose files are checked when it is first asked."""
     name = resolve(project, CHAMPION)
-    if (project.kept, name) not in _labels:
+    found = _labels.get((project.kept, name))
+    if found is None:
         found = list(version_manifest(project, name)["labels"])
         _labels.clear()
         _labels[project.kept, name] = found
-    return list(_labels[project.kept, name])
+    return list(found)

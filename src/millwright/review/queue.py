@@ -193,7 +193,7 @@ def _has_drifted(project: Project) -> bool:
 
 def _frozen_features(project: Project, texts: Sequence[str]) -> np.ndarray:
     about = project.settings.backbone
-    backbone = load_backbone(about.name, about.max_tokens)
+    backbone = load_backbone(about.name, about.max_tokens, project.folder)
     precision = checked_precision(backbone, texts)
     cache, most_bytes = project.kept / "cache", project.settings.train.cache_bytes
     found, _ = cached_features(backbone, texts, precision, cache, lambda done: None, most_bytes)

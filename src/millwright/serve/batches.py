@@ -61,10 +61,15 @@ class BatchQueue(Generic[Item]):
             self._is_held = False
             self._wake_next()
 
-    def hold(self) -> None:
-        """Let nobody take before the next `put`, which may be of nothing, unless a whole batch waits."""
+    def hold(self, done: Batch[Item]) -> None:
+        """Let nobody take before the next `put`, which may be of nothing: who was answered may ask again.
+
+        Not where a whole batch waits, nor where the body runs one batch at a time: that should not wait
+        for an event loop with which it shares no core.
+        """
         with self._changed:
-            self._is_held |= len(self._items) < self.max_batch
+            is_short = len(self._items) < self.max_batch
+            self._is_held |= is_short and done.items[0].streams > 1 and not self._is_closed
 
     def discard(self, items: Sequence[Item]) -> None:
         """Take inputs out that nobody waits for any more; those in a batch are left there."""

@@ -229,6 +229,7 @@ class Engine:
         finally:
             timer.cancel()
             if request.left:  # nobody waits any more, of whom a worker may still have a batch
+                self._arrived = [item for item in self._arrived if item.request is not request]
                 self._queue.discard(missing)
                 self._workers.suspect(lambda item: item.request is request, self.limits.deadline_s)
             self._leave(len(missing))
@@ -304,8 +305,10 @@ class Engine:
             self._on_batch(inputs)
             newest = seconds / inputs / at_once
             self._seconds_an_input += RECENT * (newest - self._seconds_an_input)
-        _deliver(outcomes)
-        self._queue_soon()
+        try:
+            _deliver(outcomes)
+        finally:  # else nobody would take before somebody asks
+            self._queue_soon()
 
 
 def _passed(seconds: float) -> DeadlinePassed:

@@ -132,7 +132,7 @@ class Workers(Generic[Item]):
                 break
             seconds = time.monotonic() - worker.since
             worker.batch = None
-            self._queue.hold()  # who gets these answers may ask again at once
+            self._queue.hold(batch)
             loop.call_soon_threadsafe(deliver, seconds)
         if batch is not None:  # it was given up for lost just as it was done
             self._queue.release(batch)

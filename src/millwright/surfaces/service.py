@@ -20,7 +20,7 @@ from millwright.opinions.keys import kept_under_key
 from millwright.opinions.surveys import Survey, asked_with, next_survey
 from millwright.privacy.mask import masker, read_in
 from millwright.privacy.sealed import owner_of
-from millwright.privacy.vault import keep_vault
+from millwright.privacy.vault import forget_vault, keep_vault
 from millwright.privacy.vault_tokens import VaultToken
 from millwright.project import Project
 from millwright.records import Failure, Opinion, Prediction
@@ -105,6 +105,7 @@ class Service:
         await self.engine.stop()
         if self._journal is not None:
             await asyncio.to_thread(self._journal.close)
+        forget_vault(self.project)
         take_back()
 
     async def refresh(self) -> None:

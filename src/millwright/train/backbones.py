@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
+from os.path import isdir
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
 from millwright.errors import BadInput, Corrupt, MissingExtra, NotFound
-from millwright.settings import MINILM
+from millwright.settings import FILENAME, MINILM
 from millwright.store.files import sha256_file
 from millwright.store.hub import read_model
 
@@ -71,12 +72,13 @@ class Backbone:
         return hashlib.sha256(repr(about).encode()).hexdigest()
 
 
-def load_backbone(name: str, max_tokens: int) -> Backbone:
+def load_backbone(name: str, max_tokens: int, near: Path | None = None) -> Backbone:
     """Load an encoder with its tokenizer, in float32, for evaluation.
 
     Args:
         name: "minilm", an id on the Hugging Face Hub, or a local folder in the Hub's layout.
         max_tokens: where inputs will be cut; lowered to what the encoder can take.
+        near: a folder of the project from which a local folder is seen, before the current one.
 
     Returns:
         The backbone; weights come from safetensors only.
@@ -86,7 +88,7 @@ def load_backbone(name: str, max_tokens: int) -> Backbone:
         BadInput: its architecture is not one of FAMILIES.
         Corrupt: weights are damaged or lacking, or the built-in ones are not those of the release.
     """
-    source = _minilm_folder() if name == MINILM else name
+    source = _minilm_folder() if name == MINILM else _seen_from(near, name)
     try:
         model, missing, tokenizer = read_model(source, lambda is_local: _read(source, is_local))
     except (OSError, ValueError) as error:
@@ -102,6 +104,14 @@ def load_backbone(name: str, max_tokens: int) -> Backbone:
     # Elsewhere `wrap` takes the digest, of what is used: a pooler that was not saved is random each time.
     sha256 = MINILM_SHA256 if name == MINILM else None
     return wrap(name, model, tokenizer.backend_tokenizer, tokenizer.pad_token_id or 0, max_tokens, sha256)
+
+
+def _seen_from(near: Path | None, name: str) -> str:
+    """The folder that `name` means in the project to which `near` belongs; `name` itself if there is none."""
+    for folder in () if near is None else (near.resolve(), *near.resolve().parents):
+        if (folder / FILENAME).exists():
+            return str(folder / name) if isdir(folder / name) else name
+    return name
 
 
 def _read(source: str, is_local: bool) -> tuple[Any, Iterable[str], Any]:

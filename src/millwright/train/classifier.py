@@ -189,7 +189,7 @@ def backbone_of(about: JsonObject, folder: Path) -> Backbone:
 
     NotFound if it is gone, Corrupt if its weights have changed.
     """
-    backbone = load_backbone(about["backbone"]["name"], about["backbone"]["max_tokens"])
+    backbone = load_backbone(about["backbone"]["name"], about["backbone"]["max_tokens"], folder)
     if backbone.sha256 != about["backbone"]["sha256"]:
         raise Corrupt(
             f"backbone {backbone.name!r} has other weights than those {folder.name} was trained on; "

@@ -78,7 +78,7 @@ def fit(
     check_labels(labels := labels_of(rows))
     clock = Clock()
     with clock.stage("backbone", 1):
-        backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens)
+        backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens, kept)
     work = Work(dataset.id, rows, settings, backbone, labels, kept, progress, clock)
     method, why = str(settings.train.method), "the settings name it"
     weak, work, run_before = _use_of_weak_rows(work)
@@ -99,7 +99,7 @@ def _fit_spans(dataset: Dataset, settings: Settings, kept: Path, progress: Progr
     rows = dataset.split("train", "validation")
     labels, clock = span_labels(rows), Clock()
     with clock.stage("backbone", 1):
-        backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens)
+        backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens, kept)
     model, facts = fit_spans(Work(dataset.id, rows, settings, backbone, labels, kept, progress, clock))
     facts |= {"stages": clock.stages, "peak_memory_bytes": clock.peak_memory_bytes()}
     return Fitted(model, model.method, f"{SPANS} has a head over words of the frozen backbone alone", facts)
@@ -126,7 +126,7 @@ def weigh_weak_rows(
     is_settled = not any(row.is_weak for row in rows) or settings.train.method in PRIVATE
     if is_settled or len(labels := labels_of(rows)) < 2:
         return None
-    backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens)
+    backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens, kept)
     work = Work("weighed", tuple(rows), settings, backbone, labels, kept, progress, Clock())
     known = work.known_rows("train") + work.known_rows("validation")
     clean, weak = ([row for row in known if row.is_weak is is_weak] for is_weak in (False, True))

@@ -54,7 +54,7 @@ def search(
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=settings.train.seed))
     start = _start(settings.train, len(train))
     study.enqueue_trial(start)
-    done = kept / "runs" / f"search-{_key(dataset, settings)}.json"
+    done = kept / "runs" / f"search-{_key(dataset, settings, kept)}.json"
     losses: dict[str, float] = read_json(done) if done.exists() else {}
 
     def objective(trial: "Trial") -> float:
@@ -114,7 +114,7 @@ def _suggest(trial: "Trial", start: dict[str, Any]) -> dict[str, Any]:
     return suggested
 
 
-def _key(dataset: Dataset, settings: Settings) -> str:
-    backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens)
+def _key(dataset: Dataset, settings: Settings, kept: Path) -> str:
+    backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens, kept)
     about = [dataset.id, backbone.reading_sha256, settings.train.model_dump()]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
