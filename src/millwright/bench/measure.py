@@ -130,8 +130,8 @@ def _copy(project: Project) -> Iterator[Path]:
             copied.commit()
         kind, _, rest = project.settings.privacy.master_key.partition(":")
         master = f"file:{project.folder / Path(rest).expanduser()}" if kind == "file" else f"{kind}:{rest}"
-        own = {"key_store": str(kept / "keys.db"), "master_key": master, "names": names_of(project)}
-        settings = change_settings(project.settings, "privacy", **own)
+        keys = {"key_store": str(kept / "keys.db"), "master_key": master}
+        settings = change_settings(project.settings, "privacy", **keys, names=names_of(project))
         settings = change_settings(settings, "serve", cache_answers=0)
         write_text(folder / FILENAME, dump_settings(settings))
         yield folder

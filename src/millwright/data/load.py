@@ -121,7 +121,7 @@ def _parquet_pieces(path: Path, size: int) -> Iterator[Piece]:
     try:
         for batch in pl.scan_parquet(source, glob=False).collect_batches(chunk_size=PIECE_ROWS):
             check_names(path, batch.columns)
-            bytes_a_row = 1 + batch.estimated_size() // max(1, len(batch))
+            bytes_a_row = 1 + int(batch.estimated_size()) // max(1, len(batch))
             for frame in batch.iter_slices(max(1, size // bytes_a_row)):
                 yield _strings(frame, number), []
                 number += len(frame)
