@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 from millwright import membership
 from millwright.data.dataset import read_dataset
 from millwright.data.prepare import dataset_folder, prepare
+from millwright.erase import erased_data
 from millwright.erase.erasure import STEPS, erase, plan_erasure
 from millwright.erase.export import export_subject
 from millwright.erase.found import all_datasets
@@ -25,11 +26,12 @@ from millwright.loop import turn
 from millwright.membership import audit_membership
 from millwright.privacy.audit import audit_file, read_audit, verify_chain
 from millwright.privacy.consent import HELD, restrict
-from millwright.privacy.receipts import check_receipt, receipt_folder
+from millwright.privacy.receipts import check_receipt, make_tombstone, receipt_folder
 from millwright.privacy.sealed import read_predictions
 from millwright.privacy.signing import public_text
 from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
+from millwright.records import Prediction
 from millwright.registry.signatures import BODIES, sign
 from millwright.registry.traffic import current_traffic
 from millwright.registry.versions import (
@@ -49,11 +51,12 @@ from millwright.serve.runtime_record import RuntimeRecord, processor, read_runti
 from millwright.serve.torch_body import open_torch_body, read_body_key
 from millwright.settings import change_settings
 from millwright.steps import train
+from millwright.store.database import now
 from millwright.store.files import sealed_folder, sha256_file, write_json
 from millwright.store.tables import annotations, erasures, opinions, predictions, review_items
 from millwright.train import states
 from millwright.train.cache import _open, text_key
-from tests.conftest import contents, csv_of
+from tests.conftest import contents, csv_of, keep
 from tests.desk import copy_desk, opine
 from tests.erase.people import (
     HEADER,
@@ -608,6 +611,28 @@ def test_texts_of_an_erased_persons_cut_off_write_are_deleted_when_the_vault_ope
     vault = open_vault(desk)
     assert {row.subject for row in read_predictions(vault)} == {"bob"}
     assert [line.action for line in read_audit(desk)][-1] == "tombstone replayed"
+
+
+def test_what_is_written_while_keys_are_destroyed_is_never_left_without_its_key(desk, monkeypatch):
+    """An answer that a server gives and stores between the hour of the tombstone and the end of the key."""
+    server, waiting = open_project(desk.folder), list[Prediction]()
+    with server.database.connect() as connection:  # the pool hands the same connection to whoever comes next
+        connection.exec_driver_sql("PRAGMA busy_timeout=10")
+
+    def answer_meanwhile(keys, person, hour):
+        while now() <= hour:
+            pass
+        late = Prediction("late", "v1", "a late text", "card", 0.5, "alma", False, now())
+        try:
+            keep(server, late)
+        except Busy:  # then the journal tries again
+            waiting.append(late)
+        return make_tombstone(keys, person, hour)
+
+    monkeypatch.setattr(erased_data, "make_tombstone", answer_meanwhile)
+    erase(desk, "alma")
+    keep(server, *waiting)
+    assert {row.id for row in read_predictions(open_vault(desk)) if row.subject == "alma"} == {"late"}
 
 
 def test_csv_of_every_shape_is_cut_by_rows_and_not_by_lines(tmp_path, encoder):

@@ -20,6 +20,7 @@ from millwright.erase.work import Case, Work
 from millwright.privacy.receipts import make_tombstone
 from millwright.privacy.tombstones import delete_said
 from millwright.project import Project
+from millwright.records import JsonObject
 from millwright.registry.signatures import BODIES, RUNTIMES, drop_signature
 from millwright.registry.versions import DATASET, note_retired
 from millwright.store.database import now
@@ -33,17 +34,27 @@ def erase_rows(work: Work) -> None:
     The keys go first: a server that writes at this moment either wrote before the rows are deleted, or
     sees that the key is gone and makes a new one, for what is said from now on.
     """
-    keys, hour = work.people.keys, now()
-    stones = {
-        case.pseudonym: make_tombstone(keys, case.pseudonym, hour)
-        for case in work.cases
-        if "tombstone" not in case.record
-    }
-    if stones:
-        keys.destroy_all(list(stones.values()))
+    stones = _destroy_keys(work, [case for case in work.cases if "tombstone" not in case.record])
     for case in work.cases:
         case.record.setdefault("tombstone", stones.get(case.pseudonym))
         delete_said(work.project.database, case.pseudonym, case.record["tombstone"]["erased_at"])
+
+
+def _destroy_keys(work: Work, cases: Sequence[Case]) -> dict[str, JsonObject]:
+    """Destroy the keys of some people; the tombstones by pseudonym.
+
+    Nobody seals a row meanwhile: one that a key sealed which is gone after the hour of the tombstone would
+    be neither deleted nor readable.
+    """
+    keys = work.people.keys
+    if not cases:
+        return {}
+    with work.project.database.begin() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        hour = now()
+        stones = {case.pseudonym: make_tombstone(keys, case.pseudonym, hour) for case in cases}
+        keys.destroy_all(list(stones.values()))
+    return stones
 
 
 def erase_files(work: Work) -> None:
