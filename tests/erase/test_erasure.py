@@ -200,6 +200,7 @@ def test_a_dry_run_finds_what_the_erasure_erases_and_changes_nothing(desk):
         "not_owned": [],
         "bodies": [],
         "unknown_versions": [],
+        "unreadable": {},
         "exports": {},
     }
 
@@ -265,6 +266,22 @@ def test_a_file_that_cannot_be_cut_surely_is_left_to_the_user_and_the_receipt_sa
     assert (project.folder / "more.tsv").read_text() == tsv
     assert "alma" not in people_in(project)
     assert alias(project, CHAMPION) == "v2"
+
+
+def test_rows_that_cannot_be_read_are_named_in_plan_and_receipt_and_left_to_the_user(tmp_path, encoder):
+    project = desk_of(tmp_path / "desk", encoder, owned_rows(30))
+    with (project.folder / "rows.csv").open("a") as file:
+        file.write("please help, with a canary,card,alma\n")
+    train(project)
+    assert plan_erasure(project, "alma").unreadable == {"rows.csv": 1}
+    receipt = erase(project, "alma").receipt
+    (left,) = receipt["left_to_you"].items()
+    assert left[0] == "unreadable rows of rows.csv"
+    assert left[1].startswith("1 rows that cannot be read, so nobody can tell whose they are; look for")
+    assert receipt["found_afterwards"]["unreadable"] == {"rows.csv": 1}
+    assert files_with(project.folder, b"canary") == ["rows.csv"]
+    with pytest.raises(NotFound, match=r"check how .*; rows\.csv has 1 rows that cannot be read"):
+        erase(project, "adda")
 
 
 def test_the_receipt_is_checked_without_the_project_and_names_what_was_and_what_is(desk, tmp_path):

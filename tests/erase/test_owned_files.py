@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from millwright.data.load import read_table
 from millwright.data.table import ROW
-from millwright.erase.owned_files import Rewritten, rows_by_owner, rows_of_subject, without_subjects
+from millwright.erase.owned_files import Holders, Rewritten, rows_by_owner, rows_of_subject, without_subjects
 from millwright.errors import NoRows
 
 ROWS = [(f"text {n}", f"who{n % 3}", "x") for n in range(12)]
@@ -127,7 +127,7 @@ def test_of_a_file_with_rows_of_the_person_alone_the_header_stays(tmp_path, name
     else:
         path.write_bytes(CONTENTS[name])
     assert without_subjects(path, "who", lambda who: who.startswith("who")) == Rewritten(12, True)
-    assert rows_by_owner(path, "who", str) == {}
+    assert rows_by_owner(path, "who", str) == Holders({}, 0)
     if name == "a.parquet":
         assert pl.read_parquet(path).columns == list(NAMES)
     elif name == "a.csv":
@@ -141,6 +141,25 @@ def test_a_file_without_the_column_has_no_row_of_anybody(tmp_path):
     path.write_bytes(CONTENTS["a.csv"])
     assert without_subjects(path, "customer", "who1".__eq__).rows == 0
     assert path.read_bytes() == CONTENTS["a.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "rows"),
+    [
+        ("a.csv", b"a text, unquoted,who1,x\n", {"who1": 4}),
+        ("a.jsonl", b'{"text": "a text", "who": "who1"\n', {"who1": 4}),
+        ("broken.csv", b"text,who,other\na text, unquoted,who1,x\n", {}),
+    ],
+)
+def test_rows_that_cannot_be_read_are_counted_and_stay(tmp_path, name, broken, rows):
+    path = tmp_path / name
+    path.write_bytes(CONTENTS.get(name, b"") + broken)
+    owner_of = {"who1": "who1"}.get
+    assert rows_by_owner(path, "who", owner_of) == Holders(rows, 1)
+    if rows:
+        assert without_subjects(path, "who", "who1".__eq__) == Rewritten(4, True)
+        assert rows_by_owner(path, "who", owner_of) == Holders({}, 1)
+    assert path.read_bytes().endswith(broken)
 
 
 CELLS = st.text(st.sampled_from('ab ",;\t|\n\ré国'), max_size=6)

@@ -197,6 +197,7 @@ def test_of_a_person_who_is_nowhere_every_count_is_shown_as_none():
         "exports": {},
         "not_owned": [],
         "unknown_versions": [],
+        "unreadable": {},
     }
     found = {**nothing, "rows": {"proposed_rows": 0}, "has_key": False}
     assert screen.found_lines(found).splitlines() == ["proposed rows: 0", "a key of its own: no"]

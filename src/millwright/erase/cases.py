@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from sqlalchemy import insert, select, update
 
-from millwright.erase.found import Found
+from millwright.erase.found import UNREADABLE, Found
 from millwright.erase.work import Case, Work
 from millwright.privacy.audit import record as note
 from millwright.privacy.receipts import write_receipt
@@ -24,6 +24,7 @@ LIMITS = (
     "Deleted files are unlinked; what a disk keeps of unlinked blocks is the disk's: encrypt it.",
     "Hashes after are those of what is there now; more than the person's rows may have gone from it.",
 )
+LOOK_YOURSELF = f"{UNREADABLE}; look for the person's and delete them there"
 EXPORTED = "a copy of rows of the person that was written to a file; delete it where it is"
 UNKNOWN = "a version whose dataset is not here, so nobody can tell whom it saw; train another and delete it"
 
@@ -118,6 +119,10 @@ def close(work: Work, case: Case, after: Found) -> str:
             "left_to_you": {
                 **record["left_to_you"],
                 **{name: UNKNOWN for name in after.unknown_versions},
+                **{
+                    f"unreadable rows of {name}": f"{count} {LOOK_YOURSELF}"
+                    for name, count in after.unreadable.items()
+                },
                 **{f"export of {hour}": f"{told}; {EXPORTED}" for hour, told in after.exports.items()},
             },
             "limits": list(LIMITS),

@@ -19,10 +19,10 @@ from millwright.erase.erased_data import (
     erase_rows,
 )
 from millwright.erase.erased_models import erase_versions, make_successor_dataset, train_successors
-from millwright.erase.found import NOBODY, Found, find
+from millwright.erase.found import Found, find, not_found
 from millwright.erase.people import People
 from millwright.erase.work import Case, Work
-from millwright.errors import BadInput, Busy, Corrupt, MillwrightError, NotFound
+from millwright.errors import BadInput, Busy, Corrupt, MillwrightError
 from millwright.privacy.consent import HELD, restrictions_of
 from millwright.privacy.receipts import receipt_folder
 from millwright.privacy.tombstones import delete_said
@@ -194,9 +194,9 @@ def erase_pseudonyms(
         rest = tuple(person for person in pseudonyms if person not in erased and person not in refused)
         found = find(project, People(vault.keys, rest)) if rest else {}
         for person in [person for person, about in found.items() if about.is_nothing]:
-            del found[person]
+            about = found.pop(person)
             if (last := _last(project, person)) is None:
-                refused[person] = NotFound(NOBODY)
+                refused[person] = not_found(about)
             else:
                 erased[person] = last
         if found:

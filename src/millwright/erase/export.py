@@ -9,10 +9,10 @@ from sqlalchemy import select
 
 from millwright.data.load import read_table
 from millwright.data.table import ROW
-from millwright.erase.found import NOBODY, Found, all_datasets, find
+from millwright.erase.found import Found, all_datasets, find, not_found
 from millwright.erase.owned_files import rows_of_subject
 from millwright.erase.people import People
-from millwright.errors import BadInput, NotFound
+from millwright.errors import BadInput
 from millwright.privacy.audit import Details
 from millwright.privacy.consent import consents_of, restrictions_of
 from millwright.privacy.exported import note_export
@@ -49,7 +49,7 @@ def gather(project: Project, subject: str, *, vault: Vault | None = None) -> Jso
     consents = [vars(one) for one in consents_of(project, pseudonym)]
     restrictions = restrictions_of(project, pseudonym)
     if found.is_nothing and not (found.files or consents or restrictions):
-        raise NotFound(NOBODY)
+        raise not_found(found)
     return {
         **_table_rows(vault, pseudonym),
         "file_rows": _file_rows(project, person, found),

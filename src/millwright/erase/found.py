@@ -30,7 +30,8 @@ class Found:
     `rows` counts sealed rows by table. `files` has rows and sha256 by the file's name in the settings,
     `datasets` by dataset. `versions` were made of those datasets: dataset, method, sha256 of the weights, how
     many of the person's rows taught each, and which shards saw one, if it has any. `unknown_versions` are
-    those whose dataset is not here. `exports` says what was written out of the project, by the hour.
+    those whose dataset is not here. `unreadable` counts by file the rows that cannot be read: they may be
+    anybody's. `exports` says what was written out of the project, by the hour.
     """
 
     rows: dict[str, int]
@@ -41,6 +42,7 @@ class Found:
     versions: dict[str, JsonObject]
     bodies: tuple[str, ...]
     unknown_versions: tuple[str, ...]
+    unreadable: dict[str, int]
     exports: dict[str, str]
 
     @property
@@ -59,7 +61,14 @@ class Found:
         return asdict(self)
 
 
+UNREADABLE = "rows that cannot be read, so nobody can tell whose they are"
 NOBODY = "nothing in this project belongs to that person; check how files and requests name the person"
+
+
+def not_found(about: Found) -> NotFound:
+    """The error that says that nothing is known of a person, but for rows that may be anybody's."""
+    files = "".join(f"; {name} has {count} {UNREADABLE}" for name, count in about.unreadable.items())
+    return NotFound(f"{NOBODY}{files}")
 
 
 def find(project: Project, people: People, until: Mapping[str, str] | None = None) -> dict[str, Found]:
@@ -77,7 +86,8 @@ def find(project: Project, people: People, until: Mapping[str, str] | None = Non
     Raises:
         Corrupt: a dataset was changed, so that nobody can tell whose rows it has.
     """
-    files, datasets_there, hours = _files(project, people), all_datasets(project), until or {}
+    files, unreadable = _files(project, people)
+    datasets_there, hours = all_datasets(project), until or {}
     made_at = _made_at(project) if until else {}
     own = {one.id: people.rows_of(one.rows) for one in datasets_there}
     hashes = {name: sha256_file(dataset_folder(project) / name / ROWS) for name, rows in own.items() if rows}
@@ -101,6 +111,7 @@ def find(project: Project, people: People, until: Mapping[str, str] | None = Non
             versions=versions,
             bodies=holders.of({row.id for rows in mine.values() for row in rows}, list(versions)),
             unknown_versions=tuple(one.name for one in made if one.dataset not in own),
+            unreadable=unreadable,
             exports=exports.get(person, {}),
         )
     return found
@@ -202,17 +213,21 @@ def is_owned(project: Project, path: Path) -> bool:
     return path.resolve().is_relative_to(project.folder.resolve())
 
 
-def _files(project: Project, people: People) -> dict[str, dict[str, JsonObject]]:
-    """Rows and sha256 of each file that holds one of them, by file and pseudonym."""
-    data, found = project.settings.data, dict[str, dict[str, JsonObject]]()
+def _files(project: Project, people: People) -> tuple[dict[str, dict[str, JsonObject]], dict[str, int]]:
+    """Rows and sha256 of each file that holds one of them, by file and pseudonym; unreadable rows by file."""
+    data, found, unreadable = project.settings.data, dict[str, dict[str, JsonObject]](), dict[str, int]()
     for name in (*data.files, *data.test_files, *weak_files(project)):
         if data.subject is None:
             break
         try:
-            counts = rows_by_owner(project.folder / name, data.subject, people.owner)
+            holders = rows_by_owner(project.folder / name, data.subject, people.owner)
         except NotFound:
             continue  # a file that is not there holds nobody
-        if counts:
+        if holders.unreadable:
+            unreadable[name] = holders.unreadable
+        if holders.rows:
             sha256 = sha256_file(project.folder / name)
-            found[name] = {person: {"rows": count, "sha256": sha256} for person, count in counts.items()}
-    return found
+            found[name] = {
+                person: {"rows": count, "sha256": sha256} for person, count in holders.rows.items()
+            }
+    return found, unreadable

@@ -8,6 +8,7 @@ import gzip
 import io
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,7 @@ import polars as pl
 
 from millwright.data.delimited import lines_of_rows
 from millwright.data.encoding import Encoding, file_blocks, find_encoding, utf8_blocks
-from millwright.data.load import JSON_ENDINGS, ending_of, ignore, read_table
+from millwright.data.load import JSON_ENDINGS, ending_of, ignore, read_table, stream_table
 from millwright.data.table import ROW, Table
 from millwright.errors import BadInput, NoRows
 from millwright.store.files import write_bytes
@@ -34,6 +35,14 @@ class Rewritten:
     is_done: bool
 
 
+@dataclass(frozen=True)
+class Holders:
+    """How many rows of a file each of some people has, and how many cannot be read, so may be anybody's."""
+
+    rows: dict[str, int]
+    unreadable: int
+
+
 def rows_of_subject(path: Path, column: str, is_whose: IsWhose) -> list[int]:
     """The numbers of a person's rows in a file, from 1.
 
@@ -48,8 +57,8 @@ def rows_of_subject(path: Path, column: str, is_whose: IsWhose) -> list[int]:
     return _numbers(read_table(path), column, is_whose)
 
 
-def rows_by_owner(path: Path, column: str, owner_of: Callable[[str], str | None]) -> dict[str, int]:
-    """How many rows of a file each of some people has; the file is read once.
+def rows_by_owner(path: Path, column: str, owner_of: Callable[[str], str | None]) -> Holders:
+    """Whose rows a file has; it is read once.
 
     Args:
         path: a labelled file.
@@ -57,18 +66,19 @@ def rows_by_owner(path: Path, column: str, owner_of: Callable[[str], str | None]
         owner_of: whom of them a cell of it names, None for others.
 
     Returns:
-        Counts by person, of those who have rows; empty if the file has no row or no such column.
+        Counts by person, of those who have rows; nobody's if the file has no such column.
     """
-    try:
-        table, found = read_table(path), Counter[str]()
-    except NoRows:
-        return {}
-    if column not in table.columns:
-        return {}
-    for name, count in table.frame[column].value_counts().iter_rows():
-        if name and (owner := owner_of(name)) is not None:
-            found[owner] += count
-    return dict(found)
+    found, unreadable, has_column = Counter[str](), 0, False
+    with suppress(NoRows):  # which is known after what cannot be read
+        for table in stream_table(path):
+            unreadable += len(table.unreadable)
+            if column not in table.columns:
+                continue
+            has_column = True
+            for name, count in table.frame[column].value_counts().iter_rows():
+                if name and (owner := owner_of(name)) is not None:
+                    found[owner] += count
+    return Holders(dict(found), unreadable if has_column else 0)
 
 
 def without_subjects(path: Path, column: str, is_whose: IsWhose) -> Rewritten:
@@ -81,7 +91,8 @@ def without_subjects(path: Path, column: str, is_whose: IsWhose) -> Rewritten:
         is_whose: whether a cell of it names one of those who are to go.
 
     Returns:
-        How many rows there were, and whether they are gone.
+        How many rows there were, and whether they are gone. Rows that cannot be read stay: nobody can tell
+        whose they are.
 
     Raises:
         CannotStore: the disk is full or read-only; the file is as it was.

@@ -414,6 +414,10 @@ def found_lines(found: JsonObject) -> str:
     lines += [
         f"version {name}: its dataset is not here, nobody can tell" for name in found["unknown_versions"]
     ]
+    lines += [
+        f"file {name}: {count} rows that cannot be read, nobody can tell whose  (left to you)"
+        for name, count in found["unreadable"].items()
+    ]
     lines += [f"export of {hour}: {told}  (left to you)" for hour, told in found["exports"].items()]
     return "\n".join(lines)
 
