@@ -582,6 +582,18 @@ def test_a_version_whose_dataset_is_gone_is_named_since_nobody_can_tell_whom_it_
     assert receipt["versions"] == {}
 
 
+def test_a_version_whose_folder_is_gone_is_retired_with_its_dataset_and_left_to_the_user(desk):
+    (dataset,) = all_datasets(desk)
+    shutil.rmtree(desk.kept / "versions" / "v1")
+    receipt = erase(desk, "alma").receipt
+    assert list(receipt["datasets"]) == [dataset.id]
+    assert "whose folder is not here" in receipt["left_to_you"]["v1"]
+    assert (alias(desk, CHAMPION), list_versions(desk)) == (None, [])
+    assert is_clean(desk)
+    assert "withdrawn" in [line.action for line in read_audit(desk)]
+    assert train(desk).name == "v2"
+
+
 def test_a_legal_hold_keeps_the_data(desk):
     restrict(desk, "alma", HELD)
     with pytest.raises(BadInput, match="a legal hold keeps this person's data since .* --lift"):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from glob import escape
 from pathlib import Path
 
-from sqlalchemy import delete
+from sqlalchemy import Connection, delete, select
 
 from millwright.data.prepare import dataset_folder
 from millwright.data.spill import spilling
@@ -22,10 +22,12 @@ from millwright.privacy.tombstones import delete_said
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.signatures import BODIES, RUNTIMES, drop_signature
-from millwright.registry.versions import DATASET, note_retired
+from millwright.registry.versions import DATASET, note_retired, retire, withdraw
 from millwright.store.database import now
 from millwright.store.files import read_json, sha256_file, storing
-from millwright.store.tables import datasets
+from millwright.store.tables import aliases, datasets, versions
+
+LOST = "a version that rows of the person taught, whose folder is not here; delete it where it is"
 
 
 def erase_rows(work: Work) -> None:
@@ -145,12 +147,25 @@ def erase_datasets(work: Work) -> None:
     for name, cases in work.names("datasets").items():
         successor = cases[0].successor_dataset
         with work.project.database.begin() as connection:
+            _retire_lost(work, connection, name, cases)
             connection.execute(delete(datasets).where(datasets.c.id == name))
             note_retired(connection, DATASET, name, successor, cases[0].id)
         remove(dataset_folder(work.project) / name)
         _remove_report(work, f"data-{name}.html", cases)
         for case in cases:
             case.record["datasets"][name] = {**case.found("datasets")[name], "successor": successor}
+
+
+def _retire_lost(work: Work, connection: Connection, dataset: str, cases: Sequence[Case]) -> None:
+    """Strike versions of a dataset off the list whose folders somebody took away: nothing else finds them."""
+    made = select(versions.c.name).where(versions.c.dataset == dataset).order_by(versions.c.number)
+    for version in connection.scalars(made).all():
+        meaning = select(aliases.c.alias).where(aliases.c.version == version)
+        for alias_name in connection.scalars(meaning).all():
+            withdraw(work.project, connection, alias_name, "a person was erased, its folder was not there")
+        retire(connection, version, None, cases[0].id)
+        for case in cases:
+            case.record["left_to_you"][version] = LOST
 
 
 def erase_reports_of(work: Work, version: str, cases: Sequence[Case]) -> None:
