@@ -1,9 +1,11 @@
 """Retention: what is over its time goes, a dry run only counts, a legal hold keeps, nothing stays behind."""
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
+from millwright.errors import NotFound
 from millwright.feedback import propose_rows
+from millwright.opinions.surveys import next_survey
 from millwright.privacy.consent import HELD, restrict
 from millwright.privacy.retention import expire
 from millwright.privacy.sealed import read_opinions, read_predictions, read_proposed
@@ -11,7 +13,7 @@ from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import Failure, Opinion, Prediction, ProposedRow, Shadow
 from millwright.settings import change_settings
-from millwright.store.tables import failures, opinions, predictions, shadows
+from millwright.store.tables import failures, opinions, predictions, shadows, survey_asks
 from tests.conftest import csv_of, desk_rows, keep
 
 NOW = "2026-06-30T00:00:00.000+00:00"
@@ -65,6 +67,25 @@ def test_each_purpose_has_its_own_time(project):
         for table in (shadows, failures):
             assert sorted(connection.scalars(select(table.c.id))) == june
     assert expire(project, hour=NOW).predictions == 0
+
+
+def test_a_survey_of_a_prediction_whose_time_is_over_is_refused(project):
+    expire(project, hour=NOW)
+    with pytest.raises(NotFound, match="no prediction 'ada4'"):
+        next_survey(project, "ada4", "csat")
+    assert next_survey(project, "ada6", "csat").prediction == "ada6"
+
+
+def test_what_came_to_an_emptied_prediction_goes_with_it(project):
+    """An earlier release asked after such predictions, and then nothing expired any more."""
+    expire(project, hour=NOW)
+    with project.database.begin() as connection:
+        late = {"survey": "csat", "probability": 0.2, "is_asked": True, "created_at": NOW}
+        connection.execute(insert(survey_asks).values(id="a", prediction="ada4", **late))
+    assert expire(project, hour="2026-07-30T00:00:00.000+00:00").proposed_rows == 2
+    with project.database.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(survey_asks)) == 0
+        assert "ada4" not in connection.scalars(select(predictions.c.id)).all()
 
 
 def test_a_legal_hold_keeps_everything_of_a_person(project):

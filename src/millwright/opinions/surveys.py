@@ -46,12 +46,12 @@ def next_survey(project: Project, prediction: str, survey: Survey) -> Ask:
         The draw. The probability is 0 for who was asked within `feedback.survey_days`.
 
     Raises:
-        NotFound: no prediction has this id.
+        NotFound: no prediction has this id, or its time is over.
     """
     with project.database.begin() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # two that ask at once get one draw
         about = connection.execute(select(predictions).where(predictions.c.id == prediction)).first()
-        if about is None:
+        if about is None or about.sealed is None:
             raise no_prediction(prediction)
         kept = connection.execute(
             select(survey_asks).where(survey_asks.c.prediction == prediction, survey_asks.c.survey == survey)

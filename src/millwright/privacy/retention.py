@@ -81,9 +81,7 @@ def expire(project: Project, *, dry_run: bool = False, hour: str | None = None) 
             update(opinions).where(old_opinions, _free(opinions.c.subject)).values(sealed=None)
         )
         expired = old_predictions & _free(predictions.c.subject)
-        for table, which in hanging_on(select(predictions.c.id).where(expired)):
-            if table not in (opinions, proposed_rows):
-                connection.execute(delete(table).where(which))
+        _delete_about(connection, expired)
         connection.execute(delete(failures).where(failures.c.created_at < service, _free(failures.c.subject)))
         connection.execute(update(predictions).where(expired).values(sealed=None))
         _drop_empty(connection)
@@ -152,6 +150,13 @@ def _drop_empty(connection: Connection) -> None:
     rows_of = select(proposed_rows.c.opinion)
     connection.execute(delete(opinions).where(opinions.c.sealed.is_(None), opinions.c.id.not_in(rows_of)))
     hanging = select(opinions.c.prediction).union(select(proposed_rows.c.prediction))
-    connection.execute(
-        delete(predictions).where(predictions.c.sealed.is_(None), predictions.c.id.not_in(hanging))
-    )
+    empty = predictions.c.sealed.is_(None) & predictions.c.id.not_in(hanging)
+    _delete_about(connection, empty)  # what was asked or answered after it was emptied
+    connection.execute(delete(predictions).where(empty))
+
+
+def _delete_about(connection: Connection, which: ColumnElement[bool]) -> None:
+    """Delete what is about predictions, but for opinions and proposed rows, which have times of their own."""
+    for table, about in hanging_on(select(predictions.c.id).where(which)):
+        if table not in (opinions, proposed_rows):
+            connection.execute(delete(table).where(about))
