@@ -212,13 +212,17 @@ def test_the_file_in_the_project_loses_the_persons_lines_and_no_other_byte(desk)
     assert path.read_bytes() == b"".join(kept)
 
 
-def test_a_file_outside_of_the_project_is_left_and_named_and_its_rows_enter_no_dataset(tmp_path, encoder):
-    project = desk_of(tmp_path / "desk", encoder, owned_rows())
-    outside = tmp_path / "rows.csv"
-    (project.folder / "rows.csv").rename(outside)
+def desk_outside(folder: Path, encoder: Path) -> Project:
+    """A desk whose rows lie beside its own folder."""
+    project = desk_of(folder / "desk", encoder, owned_rows())
+    (project.folder / "rows.csv").rename(folder / "rows.csv")
     text = (project.folder / "millwright.toml").read_text().replace('"rows.csv"', '"../rows.csv"')
     (project.folder / "millwright.toml").write_text(text)
-    project = open_project(project.folder)
+    return open_project(project.folder)
+
+
+def test_a_file_outside_of_the_project_is_left_and_named_and_its_rows_enter_no_dataset(tmp_path, encoder):
+    project, outside = desk_outside(tmp_path, encoder), tmp_path / "rows.csv"
     train(project)
     before = outside.read_bytes()
     erased = erase(project, "alma")
@@ -229,6 +233,16 @@ def test_a_file_outside_of_the_project_is_left_and_named_and_its_rows_enter_no_d
     lines = (dataset_folder(project) / dataset.id / "excluded.jsonl").read_text().splitlines()
     assert [json.loads(line)["reason"] for line in lines] == ["the person was erased"] * 18
     assert erase(project, "alma").path == erased.path
+
+
+def test_somebody_whose_rows_lie_outside_of_the_project_alone_is_erased_before_any_dataset(tmp_path, encoder):
+    project = desk_outside(tmp_path, encoder)
+    erased = erase(project, "alma")
+    assert "18 rows in a file outside" in erased.receipt["left_to_you"]["../rows.csv"]
+    assert "alma" not in {row.subject for row in prepare(project).rows}
+    assert erase(project, "alma").path == erased.path
+    with pytest.raises(NotFound, match="nothing in this project"):
+        erase(project, "adda")
 
 
 def test_a_file_of_one_person_alone_is_emptied_and_the_next_training_goes_on_without_it(tmp_path, encoder):

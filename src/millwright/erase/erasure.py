@@ -193,12 +193,13 @@ def erase_pseudonyms(
         refused = _held(project, [person for person in pseudonyms if person not in erased])
         rest = tuple(person for person in pseudonyms if person not in erased and person not in refused)
         found = find(project, People(vault.keys, rest)) if rest else {}
-        for person in [person for person, about in found.items() if about.is_nothing]:
-            about = found.pop(person)
-            if (last := _last(project, person)) is None:
-                refused[person] = not_found(about)
-            else:
+        for person, about in list(found.items()):
+            if about.is_nothing and (last := _last(project, person)) is not None:
                 erased[person] = last
+                del found[person]
+            elif about.is_nothing and not about.files:  # those outside: a tombstone bars their rows
+                refused[person] = not_found(about)
+                del found[person]
         if found:
             _check_packages(project, found.values(), withdraw_only)
             erased |= _walk(work_on(begin(project, found)))
