@@ -11,13 +11,14 @@ from millwright.erase.found import all_datasets
 from millwright.erase.replay import replay
 from millwright.errors import BadInput, Corrupt, NotFound
 from millwright.privacy.audit import read_audit
-from millwright.privacy.consent import HELD, restrict
+from millwright.privacy.consent import HELD, ConsentGiven, grant, restrict, withdraw
 from millwright.privacy.receipts import make_tombstone, write_receipt
 from millwright.privacy.sealed import read_predictions
 from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
 from millwright.registry.versions import CHAMPION, alias, list_versions
 from millwright.settings import Settings
+from millwright.store.database import now
 from tests.desk import opine
 
 KEYS = ("keys.db", "keys.db-wal", "keys.db-shm")
@@ -74,6 +75,24 @@ def test_all_who_came_back_are_erased_in_one_walk(desk, served_folder):
     assert [info.name for info in list_versions(again)] == ["v2"]
     assert found(again).is_nothing
     assert found(again, "bob").is_nothing
+
+
+def test_who_consented_anew_after_the_erasure_had_not_come_back_by_a_backup(desk, served_folder):
+    erase(desk, "alma")
+    grant(desk, "alma", ConsentGiven("training", "consent", "web", now()))
+    rows = desk.folder / "rows.csv"
+    rows.write_text(f"{rows.read_text()}please help a new card,card,alma\n")
+    assert replay(desk) == {}
+    assert found(desk).files["rows.csv"]["rows"] == 1
+    withdraw(desk, "alma", "training")
+    assert list(replay(desk)) == [open_vault(desk).keys.pseudonym("alma")]
+
+
+def test_a_file_that_was_left_to_the_user_is_no_reason_to_erase_again(desk, tmp_path):
+    (tmp_path / "copy.csv").hardlink_to(desk.folder / "rows.csv")
+    assert "rows.csv" in erase(desk, "alma").receipt["left_to_you"]
+    assert replay(desk) == {}
+    assert found(desk).files
 
 
 def test_whom_a_hold_keeps_is_named_after_the_others_were_erased_again(desk, served_folder):

@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from millwright.erase.cases import finished
 from millwright.erase.erasure import Erased, erase_pseudonyms
-from millwright.erase.found import find
+from millwright.erase.found import Found, find
 from millwright.erase.people import People
 from millwright.errors import BadInput
+from millwright.privacy.consent import consents_since
 from millwright.privacy.keys import KeyStore
-from millwright.privacy.receipts import check_receipt
+from millwright.privacy.receipts import check_receipt, receipt_folder
 from millwright.privacy.signing import is_signed, public_text
 from millwright.privacy.vault import open_vault
 from millwright.progress import Progress, quiet
 from millwright.project import Project
+from millwright.store.files import read_json
 
 
 def replay(
@@ -20,8 +23,9 @@ def replay(
 ) -> dict[str, Erased]:
     """Erase everyone who has a tombstone and of whom something from before it is here.
 
-    Rows of predictions are deleted by themselves whenever the vault is opened; this reaches datasets,
-    versions and files too.
+    Rows in files have no hour: they count, but for those of people who consented to training after they were
+    erased, and for files that the last receipt left to the user. Rows of predictions are deleted by
+    themselves whenever the vault is opened; this reaches datasets, versions and files too.
 
     Args:
         project: an open project.
@@ -40,13 +44,32 @@ def replay(
         _take_over(vault.keys, path)
     stones = vault.keys.tombstones()
     found = find(project, People(vault.keys, tuple(stones)), until=stones)
-    back = [person for person, about in found.items() if any(about.rows.values()) or about.is_in_data]
+    back = [person for person, about in found.items() if _is_back(project, person, about, stones[person])]
     if not back:
         return {}
     erased, refused = erase_pseudonyms(project, vault, back, progress=progress)
     for error in refused.values():  # under a legal hold, since the others are here
         raise error
     return {person: erased[person] for person in back}
+
+
+def _is_back(project: Project, person: str, about: Found, hour: str) -> bool:
+    """True if something of a person is here that was erased at an hour."""
+    if any(about.rows.values()) or about.datasets or about.versions:
+        return True
+    files = about.files.keys() - set(about.not_owned)
+    if not files or consents_since(project, person, hour):
+        return False
+    return bool(files - _left_to_user(project, person))
+
+
+def _left_to_user(project: Project, person: str) -> set[str]:
+    """What the last receipt of a person left to the user, if it is here."""
+    for name in finished(project, person)[-1:]:
+        path = receipt_folder(project) / f"{name}.json"
+        if path.exists():
+            return set(read_json(path)["left_to_you"])
+    return set()
 
 
 def _take_over(keys: KeyStore, path: Path) -> None:

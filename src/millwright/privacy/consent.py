@@ -140,6 +140,12 @@ def consents_of(project: Project, pseudonym: str) -> list[ConsentGiven]:
         return [_consent(row) for row in connection.execute(chosen)]
 
 
+def consents_since(project: Project, pseudonym: str, hour: str) -> bool:
+    """True if a person consents to training, and said so after an hour, as `now` writes it."""
+    given = [one for one in consents_of(project, pseudonym) if one.purpose == TRAINING]
+    return bool(given) and given[-1].withdrawn_at is None and given[-1].granted_at > hour
+
+
 def restrictions_of(project: Project, pseudonym: str) -> dict[str, str]:
     """Since when each kind of restriction holds for a person."""
     with project.database.connect() as connection:
