@@ -12,11 +12,13 @@ from millwright.errors import CannotStore, Corrupt
 from millwright.store.files import (
     make_folder,
     read_json,
+    read_secret,
     sealed_folder,
     sha256_file,
     verify,
     write_bytes,
     write_json,
+    write_secret,
     write_text,
 )
 
@@ -25,13 +27,15 @@ WRITE_TOO_MUCH = """
 import resource, signal, sys
 from pathlib import Path
 from millwright.errors import CannotStore
-from millwright.store.files import sealed_folder, write_bytes
+from millwright.store.files import sealed_folder, write_bytes, write_secret
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 path = Path(sys.argv[1])
 try:
     if sys.argv[2] == "file":
         write_bytes(path, b"x" * 100_000)
+    elif sys.argv[2] == "secret":
+        write_secret(path, "x" * 100_000)
     else:
         with sealed_folder(path) as folder:
             (folder / "rows.jsonl").write_bytes(b"x" * 100_000)
@@ -43,6 +47,22 @@ except CannotStore as error:
 def run_on_full_disk(path, what):
     command = [sys.executable, "-c", WRITE_TOO_MUCH, str(path), what]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs RLIMIT_FSIZE")
+def test_a_full_disk_leaves_no_part_of_a_secret(tmp_path):
+    assert "cannot write" in run_on_full_disk(tmp_path / "master.key", "secret")
+    assert names(tmp_path) == []
+
+
+def test_a_secret_is_its_owners_alone_and_never_replaced(tmp_path):
+    path = tmp_path / "master.key"
+    write_secret(path, "first")
+    with pytest.raises(CannotStore, match="exists"):
+        write_secret(path, "second")
+    content, mode = read_secret(path)
+    assert (content, mode & 0o777) == (b"first\n", 0o600)
+    assert names(tmp_path) == ["master.key"]
 
 
 def sealed(folder):

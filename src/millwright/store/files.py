@@ -60,15 +60,20 @@ def write_secret(path: Path, text: str) -> None:
         text: the secret, without the end of its line.
 
     Raises:
-        CannotStore: the file is there, or the disk is full or read-only.
+        CannotStore: the file is there, or the disk is full or read-only; nothing new stands there then.
     """
     make_folder(path.parent)
     with storing(path):
-        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(number, "w") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+        try:
+            number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(number, "w") as file:
+                file.write(text + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, path)  # unlike a rename, it replaces nothing
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def read_secret(path: Path) -> tuple[bytes, int]:
