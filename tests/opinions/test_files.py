@@ -1,11 +1,14 @@
 """Files of opinions: what is kept, what is refused and why, and that a file may come again."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
 from millwright.errors import BadInput
 from millwright.opinions.files import import_opinions
+from millwright.privacy.mask import Masker
 from millwright.privacy.sealed import read_opinions
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
@@ -83,6 +86,23 @@ def test_the_verbs_import_and_show(project, capsys):
     assert run("feedback", "status", "--json", "--project", project.folder) == 0
     assert json.loads(capsys.readouterr().out)["kinds"]["csat"] == 1
     assert "no file" in wrong(capsys, "feedback", "import", "nowhere.csv", "--project", project.folder)
+
+
+def test_a_slice_of_comments_is_masked_at_once_while_others_may_write(project, monkeypatch):
+    masked, real = list[int](), Masker.mask_all
+
+    def mask_all(self, texts, **options):
+        with closing(sqlite3.connect(project.database.url.database, timeout=0)) as server:
+            server.execute("BEGIN IMMEDIATE")
+        masked.append(len(texts))
+        return real(self, texts, **options)
+
+    monkeypatch.setattr(Masker, "mask_all", mask_all)
+    file = project.folder / "said.csv"
+    rows = [("p1", "mail ada@example.com"), ("p2", "mail bob@example.com"), ("p9", "nowhere"), ("p2", "")]
+    file.write_text(csv_of(rows, ("prediction", "comment")))
+    assert import_opinions(project, file).new == 2
+    assert masked == [3]
 
 
 def test_comments_are_masked_and_still_kept_once(project):

@@ -1,6 +1,7 @@
 """Opinions from a file, as a call centre or a survey tool exports them: checked row by row, kept once."""
 
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,13 +74,15 @@ def import_opinions(project: Project, path: Path) -> Imported:
     own = vault.keys.derived_key(PURPOSE)
     new, repeated, refused = 0, 0, list(table.unreadable)
     for part in table.frame.iter_slices(AT_ONCE):  # a server that runs writes between them
+        rows = list(part.iter_rows(named=True))
+        masked = _mask(project, rows, masking)
         with project.database.begin() as connection:
             take_write_lock(connection, vault)
-            for row in part.iter_rows(named=True):
+            for row in rows:
                 number = row.pop(ROW)
                 try:
                     opinion = _checked(connection, row, labels, own)
-                    opinion, tokens = _masked(connection, opinion, masking)
+                    opinion, tokens = _masked(connection, opinion, masked, masking)
                     if kept_under_key(connection, vault, opinion) is not None:
                         repeated += 1
                         continue
@@ -100,7 +103,7 @@ def _checked(connection: Connection, row: dict[str, str], labels: set[str] | Non
     What a row says, before anything in it is masked, is its name: another policy, or a better detector, does
     not make the same row another one. The hash is keyed, else one could try values until it fits.
     """
-    given = {name: (row.get(name) or "").strip() or None for name in COLUMNS}
+    given = {name: _given(row, name) for name in COLUMNS}
     numbers = {name: _number(name, given[name]) for name in NUMBERS}
     opinion = Opinion(
         id="",
@@ -131,15 +134,45 @@ def _checked(connection: Connection, row: dict[str, str], labels: set[str] | Non
     )
 
 
-def _masked(connection: Connection, opinion: Opinion, masking: Masker) -> tuple[Opinion, list[VaultToken]]:
+@dataclass(frozen=True)
+class _Masked:
+    """Masked comments by owner's pseudonym and what was written, and the tokens that all of them need."""
+
+    comments: dict[tuple[str | None, str], str]
+    tokens: tuple[VaultToken, ...]
+
+
+def _mask(project: Project, rows: Sequence[dict[str, str]], masking: Masker) -> _Masked:
+    """Mask the comments of rows all at once, before the lock is taken: servers write meanwhile."""
+    said = [(_given(row, "prediction"), comment) for row in rows if (comment := _given(row, "comment"))]
+    with project.database.connect() as connection:
+        pairs = list(dict.fromkeys((owner_of(connection, name or ""), text) for name, text in said))
+    return _mask_pairs(pairs, masking)
+
+
+def _mask_pairs(pairs: Sequence[tuple[str | None, str]], masking: Masker) -> _Masked:
+    taken: dict[str, VaultToken] = {}
+    texts, owners = [text for _, text in pairs], [owner for owner, _ in pairs]
+    masked = masking.mask_all(texts, owners=owners, taken=taken)
+    return _Masked(dict(zip(pairs, masked, strict=True)), tuple(taken.values()))
+
+
+def _masked(
+    connection: Connection, opinion: Opinion, masked: _Masked, masking: Masker
+) -> tuple[Opinion, list[VaultToken]]:
     """The opinion with personal data replaced in its comment, and the tokens that this needs."""
     if opinion.comment is None:
         return opinion, []
-    taken: dict[str, VaultToken] = {}
-    owners = [owner_of(connection, opinion.prediction)]
-    (comment,) = masking.mask_all([opinion.comment], owners=owners, taken=taken)
-    used = [replace(token, created_at=opinion.created_at) for token in taken.values()]
+    pair = owner_of(connection, opinion.prediction), opinion.comment
+    if pair not in masked.comments:  # the prediction was stored after the owners were looked up
+        masked = _mask_pairs([pair], masking)
+    comment = masked.comments[pair]
+    used = [replace(one, created_at=opinion.created_at) for one in masked.tokens if one.token in comment]
     return replace(opinion, comment=comment), used
+
+
+def _given(row: dict[str, str], name: str) -> str | None:
+    return (row.get(name) or "").strip() or None
 
 
 def _number(name: str, text: str | None) -> int | None:
