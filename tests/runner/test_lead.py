@@ -7,21 +7,22 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
 from millwright.drift.records import DriftRecord, DriftTest
 from millwright.experiment.plans import running
+from millwright.experiment.rollout import stop
 from millwright.feedback import count_waiting, propose_rows
 from millwright.loop import turn
 from millwright.project import Project, open_project
 from millwright.records import Prediction
-from millwright.registry.versions import CHAMPION, alias, promote
+from millwright.registry.versions import CHAMPION, alias, promote, retire
 from millwright.runner.due import awaits_users
 from millwright.runner.lead import Leading, lead, meet_users, run_verb
 from millwright.serve.engine import Engine, Limits
 from millwright.settings import change_settings
 from millwright.steps import train
-from millwright.store.tables import drifts
+from millwright.store.tables import aliases, drifts
 from millwright.surfaces.metrics import Metrics
 from millwright.turns import list_turns
 from millwright.webhooks import PING, announce
@@ -127,6 +128,38 @@ def test_a_challenger_of_another_champion_meets_nobody(project):
     turn(project, decide_by="users")
     promote(project, "v2", "by hand")
     assert meet_users(project, awaits_users(project)) is None
+
+
+def test_a_challenger_that_an_erasure_retired_meets_nobody(project):
+    turn(project, decide_by="users")
+    retired(project, "v2")
+    assert meet_users(project, awaits_users(project)) is None
+
+
+def test_the_wheel_turns_on_after_an_erasure_of_a_challenger_that_met_users(project):
+    turn(project, decide_by="users")
+    assert meet_users(project, awaits_users(project)) == "turn-2"
+    stop(project, "its champion goes on")
+    retired(project, "v2")
+    opine(project, telling_rows(30, seed=9))
+    assert led(project, Verbs(), lambda state: state.turns == 1).failures == 0
+
+
+def test_the_wheel_turns_on_where_a_challenger_is_damaged(project, caplog):
+    turn(project, decide_by="users")
+    (project.kept / "versions" / "v2" / "manifest.json").write_text("{}")
+    opine(project, telling_rows(30, seed=9))
+    led(project, Verbs(), lambda state: state.turns == 1)
+    told = [line.message for line in caplog.records if "a turn's challenger meets no users" in line.message]
+    assert len(told) == 1
+    assert "v2" in told[0]
+
+
+def retired(project: Project, name: str) -> None:
+    """Strike a version off the list, as an erasure does that leaves no successor."""
+    with project.database.begin() as connection:
+        connection.execute(delete(aliases).where(aliases.c.version == name))
+        retire(connection, name, None, "e-1")
 
 
 def test_a_turn_that_was_killed_after_it_took_its_labels_starts_again(project):

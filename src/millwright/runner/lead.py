@@ -20,6 +20,7 @@ from millwright.errors import Busy, loggable
 from millwright.experiment.plans import list_experiments, plan_of, start
 from millwright.project import Project
 from millwright.records import TurnRecord
+from millwright.registry.versions import CHAMPION, alias, retired_versions
 from millwright.review.annotations import apply_reviews
 from millwright.runner.due import awaits_users, is_drift_check_due, standing, why_turn
 from millwright.turns import list_turns
@@ -103,7 +104,9 @@ async def run_verb(project: Project, words: list[str]) -> int:
 
 
 def meet_users(project: Project, finished: TurnRecord) -> str | None:
-    """Begin the experiment on a turn's challenger, unless it was begun before or another champion serves.
+    """Begin the experiment on a turn's challenger, unless it was begun before or cannot be held any more.
+
+    It cannot where another champion serves by now, or where an erasure retired the challenger.
 
     Args:
         project: an open project.
@@ -114,21 +117,44 @@ def meet_users(project: Project, finished: TurnRecord) -> str | None:
 
     Raises:
         Busy: another experiment runs.
+        Corrupt: the challenger is damaged.
     """
     name = f"turn-{finished.number}"
-    plan = plan_of(project, [finished.challenger])
-    if plan.champion != finished.champion or any(one.name == name for one in list_experiments(project)):
+    if any(one.name == name for one in list_experiments(project)):
         return None
-    return start(project, plan, name).name
+    if alias(project, CHAMPION) != finished.champion or finished.challenger in retired_versions(project):
+        return None
+    return start(project, plan_of(project, [finished.challenger]), name).name
+
+
+@dataclass
+class _Trouble:
+    """Something that goes wrong look after look: a line of the log when it begins, and when it changes."""
+
+    about: str
+    told: str = ""
+
+    def tell(self, error: Exception) -> None:
+        """Log an error, unless it is the one of the last look."""
+        reason = loggable(error)
+        if reason != self.told:
+            log.error("%s: %s", self.about, reason)
+        self.told = reason
+
+    def is_over(self) -> None:
+        """Let the same error be told again when it comes back."""
+        self.told = ""
 
 
 async def _keep_turning(project: Project, state: Leading, run: Run, max_membership: float | None) -> None:
-    settings, told, least = project.settings, "", 0  # as many rows must wait after a turn that failed
+    settings, least = project.settings, 0  # as many rows must wait after a turn that failed
+    stands, unmet = _Trouble("the wheel stands"), _Trouble("a turn's challenger meets no users")
     audit = [] if max_membership is None else ["--max-membership", str(max_membership)]
     looked_at = -math.inf
     while True:
         try:
-            await asyncio.to_thread(_housekeeping, project)
+            await asyncio.to_thread(apply_reviews, project, settings.review.annotators)
+            await _meet_users(project, unmet)
             found = await asyncio.to_thread(standing, project)
             if is_drift_check_due(found) and time.monotonic() - looked_at >= LOOK_AGAIN_S:
                 looked_at = time.monotonic()
@@ -150,15 +176,25 @@ async def _keep_turning(project: Project, state: Leading, run: Run, max_membersh
                 else:
                     done = (await asyncio.to_thread(list_turns, project))[-1]
                     log.info("turn %d made %s: %s", done.number, done.challenger, done.reason)
-            told = ""
+            stands.is_over()
         except Exception as error:  # whatever a step met, the server goes on serving
-            reason = loggable(error)
-            if reason != told:
-                log.error("the wheel stands: %s", reason)
-            told = reason
+            stands.tell(error)
         finally:
             state.is_turning = False
         await asyncio.sleep(settings.run.check_seconds)
+
+
+async def _meet_users(project: Project, unmet: _Trouble) -> None:
+    """Let the last turn's challenger meet users; that it cannot keeps nobody from the next turn."""
+    try:
+        finished = await asyncio.to_thread(awaits_users, project)
+        if finished is not None and (name := await asyncio.to_thread(meet_users, project, finished)):
+            log.info("experiment %s began: %s against %s", name, finished.challenger, finished.champion)
+        unmet.is_over()
+    except Busy:
+        pass  # another experiment runs
+    except Exception as error:  # of one version; a later turn makes another
+        unmet.tell(error)
 
 
 def _is_held(project: Project) -> bool:
@@ -189,27 +225,15 @@ async def _look_for_drift(project: Project, state: Leading, run: Run) -> None:
 
 async def _keep_telling(project: Project) -> None:
     """Send messages to webhooks when they are due, also while a turn runs."""
-    told = ""
+    unsent = _Trouble("no message reaches webhooks")
     while project.settings.webhooks.urls:
         try:
             made = await asyncio.to_thread(deliver, project)
             if made.given_up:
                 log.error("%d messages to webhooks were given up", made.given_up)
-            told = ""
+            unsent.is_over()
         except Busy:
             pass  # another process sends them
         except Exception as error:  # whatever a message met, the wheel goes on
-            reason = loggable(error)
-            if reason != told:
-                log.error("no message reaches webhooks: %s", reason)
-            told = reason
+            unsent.tell(error)
         await asyncio.sleep(project.settings.run.check_seconds)
-
-
-def _housekeeping(project: Project) -> None:
-    """What takes no process: reviews become opinions, and a turn's challenger meets users."""
-    apply_reviews(project, project.settings.review.annotators)
-    if (finished := awaits_users(project)) is not None:
-        with contextlib.suppress(Busy):
-            if (name := meet_users(project, finished)) is not None:
-                log.info("experiment %s began: %s against %s", name, finished.challenger, finished.champion)
