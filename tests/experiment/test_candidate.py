@@ -92,7 +92,7 @@ def test_answers_that_nobody_could_get_are_counted(project):
     records = []
     for number in range(150):
         name, word = f"p{number}", "code" if number % 5 == 0 else "card"
-        given = Prediction(name, "v1", f"{word} {number}", "card", 0.8, None, False, hour(0), unit=name)
+        given = Prediction(name, "v1", f"{word} {number}", "card", 0.8, None, False, hour(0))
         records += [given, opinion(name, 0.1, label=RIGHT[word])]
     keep(project, *records)
     found = estimated(project)
@@ -104,7 +104,7 @@ def test_requests_that_may_have_taught_it_do_not_judge_it(project):
     told, records = {"rating": None, "comment": None, "created_at": LONG_AGO}, []
     for number in range(30):
         name = f"p{number}"
-        given = Prediction(name, "v1", f"card {number}", "card", 0.8, None, False, LONG_AGO, unit=name)
+        given = Prediction(name, "v1", f"card {number}", "card", 0.8, None, False, LONG_AGO)
         records += [given, Opinion(f"o{number}", name, "card", **told)]
     keep(project, *records)
     held_out = {"data": project.settings.data.model_copy(update={"validation_share": 0.0, "test_share": 0.0})}

@@ -256,7 +256,9 @@ def read_requests(
 
 
 def _unit_of(row: Row[Any]) -> str:
-    return f"s{row.subject}" if row.unit is None else f"u{row.unit}"
+    if row.unit is None and row.subject is not None:
+        return f"s{row.subject}"
+    return f"u{row.unit or row.id}"  # outside an experiment nothing was drawn, so no unit was noted
 
 
 def _unit(
