@@ -139,6 +139,21 @@ def test_failures_are_users_too_and_count_as_errors(project):
     assert np.isnan(found.outcomes["accepted"]).all()
 
 
+def test_a_user_whom_a_version_failed_is_no_good_news_in_any_metric(project):
+    failed(project, "f", 0, "v2", subject="ada")
+    exposed(project, "p", 0.1, subject="bob", arm="v2", seconds=0.25)
+    failed(project, "g", 0.2, "v2", subject="bob")
+    said(project, "p", 0.3, outcome="resolved")
+    found = units(project, *METRICS).outcomes
+    silent = [name for name, metric in METRICS.items() if not metric.needs_answer]
+    assert {name: found[name][0] for name in silent} == {name: 1.0 - METRICS[name].is_good for name in silent}
+    assert all(np.isnan(found[name][0]) for name in METRICS if name not in silent)
+    halves = ("resolved", "not_corrected", "complaints", "escalations")
+    assert {name: found[name][1] for name in halves} == dict.fromkeys(halves, 0.5)
+    assert found["bought"][1] == 0.0
+    assert [found[name][1] for name in ("errors", "slow", "cost")] == [0.0, 0.0, 0.25]  # of the first request
+
+
 def test_what_the_server_knows_at_once_is_that_of_the_first_request_and_never_changes(project):
     exposed(project, "p", 0, subject="ada", arm="v2", seconds=0.25)
     before = units(project, "errors", "slow", "cost", at=0.01).outcomes

@@ -46,8 +46,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Metric:
-    """What a request counts, in [0, 1] or None where nothing is known; `is_good` tells which way is up.
+    """What an answer counts, in [0, 1] or None where nothing is known; `is_good` tells which way is up.
 
+    Where `needs_answer` is false silence counts too, and a request that failed counts as the worst there is:
+    left out, its users would make the version that failed look better.
     `is_instant` metrics are known with the answer: a user's first request counts, and nothing is waited for.
     """
 
@@ -287,7 +289,7 @@ def _means(
     events: Sequence[Event], said: Mapping[str, Sequence[Opinion]], metrics: Sequence[str],
     slow_s: float, only_asked: bool,
 ) -> list[float]:  # fmt: skip
-    """The mean of each metric over requests; nan where nothing is known."""
+    """The mean of each metric over requests, those that failed at their worst; nan where nothing is known."""
     answered, found = [event for event in events if not event.has_failed], []
     for name in metrics:
         metric = METRICS[name]
@@ -297,8 +299,8 @@ def _means(
             told = said.get(event.id, ())
             values.append(metric.value(event, asked_for(event, told) if is_limited else told, slow_s))
         known = [value for value in values if value is not None]
-        if name == "errors":
-            known += [1.0] * (len(events) - len(answered))
+        if not metric.needs_answer:
+            known += [0.0 if metric.is_good else 1.0] * (len(events) - len(answered))
         found.append(sum(known) / len(known) if known else float("nan"))
     return found
 
