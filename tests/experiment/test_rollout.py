@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from millwright.errors import BadInput, Busy, NotFound
-from millwright.experiment import rollout
+from millwright.experiment import plans, rollout
 from millwright.experiment.analysis import Analysis, ArmFigures, Effect, Unseen
-from millwright.experiment.plans import Plan, champion_of, find, running
+from millwright.experiment.plans import Plan, champion_of, find, list_experiments, running, start
 from millwright.experiment.rollout import approve, decide, list_decisions, review, stop
 from millwright.experiment.status import status
 from millwright.experiment.thompson import thompson_shares
@@ -19,7 +19,7 @@ from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import Shadow
 from millwright.registry.traffic import current_traffic
-from millwright.registry.versions import promote
+from millwright.registry.versions import CHALLENGER, alias, promote
 from millwright.settings import change_settings
 from millwright.webhooks import DECISION, list_messages
 from tests.conftest import csv_of, desk_rows, keep
@@ -327,6 +327,22 @@ def test_a_second_experiment_waits_for_the_first(project):
     begun(project)
     with pytest.raises(Busy, match="'x' runs"):
         begun(project)
+
+
+def test_of_two_experiments_that_start_at_once_one_runs(project, monkeypatch):
+    begin = plans.measure
+
+    def meanwhile(project: Project, version: str) -> None:
+        monkeypatch.undo()
+        begin(project, version)
+        begun(project)
+
+    monkeypatch.setattr(plans, "measure", meanwhile)
+    with pytest.raises(Busy, match="'x' runs"):
+        start(project, replace(PLAN, challengers=("v3",)), "y")
+    assert [one.name for one in list_experiments(project)] == ["x"]
+    assert current_traffic(project).experiment == "x"
+    assert alias(project, CHALLENGER) == "v2"
 
 
 @pytest.mark.parametrize(

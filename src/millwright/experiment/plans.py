@@ -13,8 +13,8 @@ from millwright.experiment.outcomes import METRICS
 from millwright.project import Project
 from millwright.registry.signatures import verify_version
 from millwright.registry.traffic import CHAMPION_ARM, Arm, start_traffic
-from millwright.registry.versions import CHALLENGER, CHAMPION, resolve
-from millwright.serve.promotion import promote
+from millwright.registry.versions import CHALLENGER, CHAMPION, point, resolve
+from millwright.serve.promotion import measure
 from millwright.settings import refuse_spans
 from millwright.store.database import now
 from millwright.store.tables import experiments
@@ -121,23 +121,33 @@ def start(project: Project, plan: Plan, name: str | None = None) -> Experiment:
     """
     refuse_spans(project.settings, "an experiment")
     check_plan(plan)
-    for version in plan.challengers:
-        verify_version(project, resolve(project, version))
-    if (other := running(project)) is not None:
-        raise Busy(f"the experiment {other.name!r} runs; `millwright experiment stop` ends it")
     name = name or f"{'-'.join(plan.challengers)}-{now()[:10]}"
-    if any(known.name == name for known in list_experiments(project)):
-        raise BadInput(f"there was an experiment {name!r} before; give another --name", "name")
-    if plan.champion != champion_of(project):
-        raise BadInput(f"{plan.champion} is not champion now, {champion_of(project)} is; compare with that")
-    for version in reversed(plan.challengers):
-        promote(project, version, f"challenger of experiment {name}", CHALLENGER)
+    _check_free(project, plan, name)
+    for version in plan.challengers:
+        verify_version(project, version)
+        measure(project, version)
     with project.database.begin() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        _check_free(project, plan, name)  # measuring takes its time, and others start experiments and promote
+        for version in reversed(plan.challengers):
+            point(project, connection, version, f"challenger of experiment {name}", CHALLENGER)
         connection.execute(
             insert(experiments).values(name=name, plan=asdict(plan), state=RUNNING, started_at=now())
         )
         share_out(connection, plan, name, salt=token_hex(16), shares=shares_of_step(plan, plan.steps[0]))
     return find(project, name)
+
+
+def _check_free(project: Project, plan: Plan, name: str) -> None:
+    """Raise unless an experiment of this plan and name may start now."""
+    for version in plan.challengers:
+        resolve(project, version)
+    if (other := running(project)) is not None:
+        raise Busy(f"the experiment {other.name!r} runs; `millwright experiment stop` ends it")
+    if any(known.name == name for known in list_experiments(project)):
+        raise BadInput(f"there was an experiment {name!r} before; give another --name", "name")
+    if plan.champion != champion_of(project):
+        raise BadInput(f"{plan.champion} is not champion now, {champion_of(project)} is; compare with that")
 
 
 def shares_of_step(plan: Plan, step: float) -> dict[str, float]:

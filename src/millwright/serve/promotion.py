@@ -35,9 +35,25 @@ def promote(
         Busy: another process trains or erases somebody, and the version was not measured yet.
     """
     version = resolve(project, name)
+    measure(project, version, progress)
+    return point(project, version, reason, alias_name)
+
+
+def measure(project: Project, version: str, progress: Progress = quiet) -> None:
+    """Choose a version's runtime, unless it was measured on this processor before.
+
+    Args:
+        project: an open project.
+        version: the version's name.
+        progress: called with "runtime" and the fraction done.
+
+    Raises:
+        BadInput: `serve.runtime` names a runtime that may not serve this version.
+        Corrupt: the version is damaged.
+        Busy: another process trains or erases somebody.
+    """
     if not is_measured(project, version):
         from millwright.serve.runtimes import choose_runtime  # PyTorch, only where it must be
 
         with project.lock("train", WAIT_S):  # an erasure holds it: what it takes away must not come back
             choose_runtime(project, version, progress)
-    return point(project, version, reason, alias_name)
