@@ -356,7 +356,10 @@ def test_of_two_experiments_that_start_at_once_one_runs(project, monkeypatch):
         ({"metric": "errors"}, BadInput, "must count what is good, got 'errors'"),
         ({"guardrails": ("accepted",)}, BadInput, "counts what is bad, got 'accepted'"),
         ({"steps": (0.5, 0.1)}, BadInput, "rising shares"),
-        ({"steps": (1.0,)}, BadInput, "end between 0 and 1"),
+        ({"steps": (0.1, 0.99)}, BadInput, "at 0.98 at most, got"),
+        ({"steps": (-0.1, 0.5)}, BadInput, "0 at least"),
+        ({"steps": (0.0,)}, BadInput, "end over 0"),
+        ({"steps": ()}, BadInput, "as in 0.01 0.1 0.5"),
         ({"window_hours": 0.0}, BadInput, "window_hours must be over 0, got 0.0"),
         ({"min_effect": 5.0}, BadInput, "min_effect must be at least 0 and below 1, got 5.0"),
         ({"alpha": 0.0}, BadInput, "alpha must be between 0 and 1, got 0.0"),
@@ -367,6 +370,12 @@ def test_a_plan_that_cannot_be_used_is_refused_before_anything_changes(project, 
         begun(project, **changes)
     assert running(project) is None
     assert current_traffic(project) is None
+    assert alias(project, CHALLENGER) is None
+
+
+def test_the_largest_step_that_is_taken_can_be_shared_out(project):
+    begun(project, challengers=("v2", "v3"), steps=(0.98,))
+    assert current_traffic(project).arms[0].share == pytest.approx(0.02)
 
 
 def test_the_status_has_figures_decisions_and_what_each_version_would_bring_alone(project):

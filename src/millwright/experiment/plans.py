@@ -12,7 +12,7 @@ from millwright.experiment.confidence_sequences import check_alpha
 from millwright.experiment.outcomes import METRICS
 from millwright.project import Project
 from millwright.registry.signatures import verify_version
-from millwright.registry.traffic import CHAMPION_ARM, Arm, start_traffic
+from millwright.registry.traffic import CHAMPION_ARM, MIN_CHAMPION, Arm, start_traffic
 from millwright.registry.versions import CHALLENGER, CHAMPION, point, resolve
 from millwright.serve.promotion import measure
 from millwright.settings import refuse_spans
@@ -88,9 +88,10 @@ def check_plan(plan: Plan) -> None:
             f"{', '.join(plan.challengers) or 'none'}; name the versions to try",
             "challengers",
         )
-    if not plan.steps or list(plan.steps) != sorted(set(plan.steps)) or not 0 < plan.steps[-1] < 1:
+    if not _can_step(plan):
         raise BadInput(
-            f"steps must be rising shares that end between 0 and 1, got {plan.steps}; as in 0.01 0.1 0.5",
+            f"steps must be rising shares, 0 at least, that end over 0 and at {1 - MIN_CHAMPION:g} at most, "
+            f"got {plan.steps}; as in 0.01 0.1 0.5",
             "steps",
         )
     if not 0 <= plan.min_effect < 1:
@@ -100,6 +101,14 @@ def check_plan(plan: Plan) -> None:
     for field in ("step_units", "window_hours", "max_days", "slow_s", "margin"):
         if getattr(plan, field) <= 0:
             raise BadInput(f"{field} must be over 0, got {getattr(plan, field)}; raise it", field)
+
+
+def _can_step(plan: Plan) -> bool:
+    """True if the steps rise and every one of them can be shared out."""
+    if not plan.steps or list(plan.steps) != sorted(set(plan.steps)):
+        return False
+    left = 1 - sum(shares_of_step(plan, plan.steps[-1]).values())
+    return plan.steps[0] >= 0 and plan.steps[-1] > 0 and left >= MIN_CHAMPION
 
 
 def start(project: Project, plan: Plan, name: str | None = None) -> Experiment:
