@@ -11,6 +11,9 @@ from sqlalchemy import insert, select, update
 from millwright.errors import BadInput, NotFound
 from millwright.feedback import propose_rows
 from millwright.privacy import vault
+
+
+from millwright.feedback import count_waiting, propose_rows
 from millwright.privacy.sealed import read_opinions, read_proposed
 from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
@@ -166,6 +169,26 @@ def test_what_was_agreed_on_about_predictions_becomes_rows_of_the_next_turn(proj
         (item.id, "transfer", "train") for item in mine
     }
     assert sum(one.key is not None for one in read_opinions(vault)) == 5
+
+
+def test_a_label_that_was_taken_back_teaches_only_what_a_turn_took(project):
+    queue = build_queue(project, 30)
+    mine = next(item for item in queue if item.id.startswith("prediction:")).id
+    for label in ("pin", "transfer"):
+        annotate(project, mine, "ada", label)
+        assert apply_reviews(project) == 1
+    undo(project, "ada")
+    assert apply_reviews(project) == 0
+    assert read_opinions(open_vault(project)) == []
+    assert count_waiting(project) == propose_rows(project, 2) == 0
+    annotate(project, mine, "ada", "card")
+    apply_reviews(project)
+    assert propose_rows(project, 3) == 1
+    annotate(project, mine, "ada", "pin")
+    apply_reviews(project)
+    undo(project, "ada")
+    apply_reviews(project)
+    assert [one.label for one in read_opinions(open_vault(project))] == ["card"]
 
 
 def test_gold_rows_are_masked(project):

@@ -23,7 +23,7 @@ from millwright.review.agreement import adjudicated, krippendorff_alpha, weight_
 from millwright.review.items import CHANCE, NO_QUEUE, Item, label_names, read_queue
 from millwright.settings import refuse_spans
 from millwright.store.database import now
-from millwright.store.tables import annotations, gold, opinions, predictions, review_items
+from millwright.store.tables import annotations, gold, opinions, predictions, proposed_rows, review_items
 
 GOLD = "gold:"  # begins the item of a row whose label is known
 GOLD_EVERY = 10  # rows; then one whose label is known, if there are any
@@ -249,6 +249,8 @@ def _verdicts(project: Project, done: Sequence[Annotation], needed: int) -> dict
 def apply_reviews(project: Project, needed: int = 1) -> int:
     """Make opinions of what was agreed on about predictions, so that the next turn learns it.
 
+    What is agreed on no more, as after a label was taken back, is no opinion any more, unless a turn took it.
+
     Args:
         project: an open project.
         needed: how many annotators a row should have.
@@ -256,33 +258,56 @@ def apply_reviews(project: Project, needed: int = 1) -> int:
     Returns:
         How many are new. Rows on which annotators differ wait; rows of files are never changed.
     """
-    fresh, vault = 0, open_vault(project)
-    for item, label in verdicts(project, needed).items():
+    fresh, vault, found = 0, open_vault(project), verdicts(project, needed)
+    _take_back(vault, found)
+    for item, label in found.items():
         if not item.startswith(PREDICTION) or label is None:
             continue
         name = item.removeprefix(PREDICTION)
         with project.database.begin() as connection:
             take_write_lock(connection, vault)
-            earlier = _reviewed(connection, vault, name)
+            rows = _reviewed(connection, vault, name)
             if connection.scalar(select(predictions.c.id).where(predictions.c.id == name)) is None:
                 continue  # erased meanwhile
-            if not earlier or earlier[-1] != label:
-                key = f"{REVIEWED}{name}:{len(earlier)}"
+            if not rows or rows[-1].sealed is None or open_opinion(vault, rows[-1]).label != label:
+                key = f"{REVIEWED}{name}:{len(rows)}"
                 opinion = Opinion(token_hex(16), name, label, None, None, now(), key=key)
                 store_opinions(connection, vault, [opinion])
                 fresh += 1
     return fresh
 
 
-def _reviewed(connection: Connection, vault: Vault, prediction: str) -> list[str | None]:
-    """The labels that reviews gave a prediction, oldest first; None where one is past its time."""
-    labels: list[str | None] = []
+def _take_back(vault: Vault, found: Mapping[str, str | None]) -> None:
+    """Delete what reviews said of predictions that have no verdict now, but for what a turn took."""
+    begun = select(annotations.c.item).where(annotations.c.item.startswith(PREDICTION)).distinct()
+    with vault.project.database.connect() as connection:
+        open_ = [item for item in connection.scalars(begun).all() if found.get(item) is None]
+        names = [item.removeprefix(PREDICTION) for item in open_]
+        names = [name for name in names if _untaken(connection, vault, name)]
+    for name in names:
+        with vault.project.database.begin() as connection:
+            take_write_lock(connection, vault)
+            untaken = [row.id for row in _untaken(connection, vault, name)]
+            connection.execute(delete(opinions).where(opinions.c.id.in_(untaken)))
+
+
+def _untaken(connection: Connection, vault: Vault, prediction: str) -> list[Row[Any]]:
+    """What reviews said of a prediction after the last of it that a turn took."""
+    rows = _reviewed(connection, vault, prediction)
+    taken = connection.scalar(select(proposed_rows.c.opinion).where(proposed_rows.c.prediction == prediction))
+    ids = [row.id for row in rows]
+    return rows[ids.index(taken) + 1 :] if taken in ids else rows
+
+
+def _reviewed(connection: Connection, vault: Vault, prediction: str) -> list[Row[Any]]:
+    """What reviews said of a prediction, oldest first."""
+    rows: list[Row[Any]] = []
     while True:
-        key = hidden_key(vault, f"{REVIEWED}{prediction}:{len(labels)}")
+        key = hidden_key(vault, f"{REVIEWED}{prediction}:{len(rows)}")
         row = connection.execute(select(opinions).where(opinions.c.key == key)).first()
         if row is None:
-            return labels
-        labels.append(None if row.sealed is None else open_opinion(vault, row).label)
+            return rows
+        rows.append(row)
 
 
 def review_status(project: Project, needed: int = 1) -> JsonObject:
