@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from millwright import membership
 from millwright.data.dataset import open_dataset
 from millwright.erase.erasure import erase
 from millwright.errors import BadInput
@@ -86,6 +87,15 @@ def test_too_few_test_rows_are_refused(tmp_path, encoder):
     project = desk(tmp_path / "desk", encoder, telling_rows(60), method="head")
     with pytest.raises(BadInput, match=r"an audit needs 100 test rows .* there are \d+; raise"):
         audit_membership(project)
+
+
+def test_of_many_rows_those_that_taught_nothing_stay_enough(tmp_path, encoder, monkeypatch):
+    monkeypatch.setattr(membership, "MOST_ROWS", 240)
+    data = {"test_share": 0.3, "validation_share": 0.05}
+    project = make_desk(tmp_path / "desk", encoder, telling_rows(480), data=data, train={"method": "head"})
+    train(project)
+    audit, _ = audit_membership(project, shadows=8)
+    assert (audit.members, audit.others) == (120, 120)
 
 
 def test_an_erasure_takes_the_record_and_the_card_along(by_heart, tmp_path):

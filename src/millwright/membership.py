@@ -184,16 +184,21 @@ def attacked(scores: Mapping[str, np.ndarray], members: int) -> tuple[Attack, ..
 
 
 def _rows(project: Project, manifest: JsonObject) -> tuple[Sequence[Row], Sequence[Row]]:
-    """Rows that taught and rows that did not, at most MOST_ROWS of both in their proportion."""
+    """Rows that taught and rows that did not, at most MOST_ROWS of both and half as many of the latter.
+
+    Those that did not are mostly fewer, and on them hangs how small a rate can be told.
+    """
     dataset = open_dataset(project, manifest["dataset"]["id"])
     taught = ("train",) if manifest["method"] in PRIVATE else ("train", "validation")
     members, others = members_and_outsiders(dataset, manifest["labels"], taught)
-    share = min(1.0, MOST_ROWS / max(1, len(members) + len(others)))
     chance = np.random.default_rng(0)
-    return tuple(
-        [rows[place] for place in sorted(chance.permutation(len(rows))[: round(share * len(rows))])]
-        for rows in (members, others)
-    )  # type: ignore[return-value]
+    drawn = _draw(others, MOST_ROWS // 2, chance)
+    return _draw(members, MOST_ROWS - len(drawn), chance), drawn
+
+
+def _draw(rows: Sequence[Row], most: int, chance: np.random.Generator) -> Sequence[Row]:
+    """At most so many rows, by chance, in their order."""
+    return [rows[place] for place in sorted(chance.permutation(len(rows))[:most])]
 
 
 def _logits(classifier: Trained, feature_ND: np.ndarray, texts: Sequence[str]) -> np.ndarray:
