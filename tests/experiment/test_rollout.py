@@ -9,7 +9,7 @@ import pytest
 from millwright.errors import BadInput, Busy, NotFound
 from millwright.experiment import plans, rollout
 from millwright.experiment.analysis import Analysis, ArmFigures, Effect, Unseen
-from millwright.experiment.plans import Plan, champion_of, find, list_experiments, running, start
+from millwright.experiment.plans import Plan, champion_of, find, list_experiments, running, share_out, start
 from millwright.experiment.rollout import approve, decide, list_decisions, review, stop
 from millwright.experiment.status import status
 from millwright.experiment.thompson import thompson_shares
@@ -389,6 +389,20 @@ def test_the_status_has_figures_decisions_and_what_each_version_would_bring_alon
     assert challenger["accepted"] == pytest.approx(0.6, abs=4 * challenger["error"])
     early = status(project, find(project, None), hour(0.05))["if_everybody_got"]
     assert "at least 100 are needed" in early[0]["refused"]
+
+
+def test_a_step_too_small_to_be_weighed_refuses_no_value_of_later_ones(project):
+    begun(project, steps=(0.01, 0.5))
+    keep(project, exposure(project, "early", 0, arm="v2"), opinion("early", 0.1, label="pin"))
+    experiment, current = find(project, None), current_traffic(project)
+    early = status(project, experiment, hour(10))["if_everybody_got"]
+    assert ["worth 0 decisions" in one["refused"] for one in early] == [True, True]
+    with project.database.begin() as connection:
+        share_out(connection, experiment.plan, "x", current.salt, {"v2": 0.5})
+    simulate(project, 300, {"champion": 0.5, "v2": 0.6})
+    champion, challenger = status(project, experiment, hour(10))["if_everybody_got"]
+    assert champion["accepted"] == pytest.approx(0.5, abs=4 * champion["error"])
+    assert challenger["accepted"] == pytest.approx(0.6, abs=4 * challenger["error"])
 
 
 def test_shares_that_thompson_lowered_are_not_raised_by_steps_that_were_taken():

@@ -8,7 +8,7 @@ from sqlalchemy import Row, select
 
 from millwright.errors import BadInput
 from millwright.experiment.analysis import analyse
-from millwright.experiment.off_policy import policy_value
+from millwright.experiment.off_policy import FLOOR, policy_value
 from millwright.experiment.outcomes import read_units
 from millwright.experiment.plans import RUNNING, Experiment, list_experiments
 from millwright.experiment.rollout import list_decisions
@@ -98,7 +98,10 @@ def shadow_figures(project: Project, experiment: str) -> list[JsonObject]:
 
 
 def _values(project: Project, experiment: Experiment, at: str) -> list[JsonObject]:
-    """Off-policy values of giving everybody one version, as of the primary metric."""
+    """Off-policy values of giving everybody one version, as of the primary metric.
+
+    Users of steps that gave a version hardly anybody are left out: one of them would weigh for hundreds.
+    """
     plan = experiment.plan
     units = read_units(
         project, experiment.name, [plan.metric], at,
@@ -108,8 +111,10 @@ def _values(project: Project, experiment: Experiment, at: str) -> list[JsonObjec
     history = {
         number: {arm.name: arm.share for arm in one.arms}
         for number, one in traffic_history(project, experiment.name).items()
+        if min(arm.share for arm in one.arms if arm.share) >= FLOOR
     }
     keep_N = units.is_closed_N & ~np.isnan(units.outcomes[plan.metric])
+    keep_N &= np.isin(units.traffic_N, list(history))
     arm_N, traffic_N = units.arm_N[keep_N], units.traffic_N[keep_N]
     propensity_N = np.array([history[at_][arm] for at_, arm in zip(traffic_N, arm_N, strict=True)])
     action_N = np.array([names.index(arm) for arm in arm_N], dtype=int)
