@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
-from millwright.experiment.analysis import effect_of
+from millwright.experiment.analysis import analyse, effect_of
 from millwright.experiment.outcomes import Units
+from millwright.experiment.sample_ratio import is_mismatched
 from millwright.registry.traffic import Arm, Traffic
+from tests.conftest import csv_of, desk_rows
+from tests.experiment.logs import begun, exposed, hour, with_versions
 
 HISTORY = {1: Traffic(1, "x", "salt", (Arm("champion", "v1", 0.5), Arm("v2", "v2", 0.5)), ())}
 
@@ -71,3 +74,16 @@ def test_without_a_difference_the_interval_misses_no_more_often_than_promised():
         found = effect_of(users(rng, 300, told=0.8), HISTORY, "v2", "accepted", alpha)
         missed += not found.low <= 0 <= found.high
     assert missed / runs <= alpha + 2 * (alpha * (1 - alpha) / runs) ** 0.5
+
+
+def test_all_challengers_together_spend_what_the_alarm_of_the_ratio_may_be_wrong(make_project):
+    project = with_versions(make_project(csv_of(desk_rows(30))), 3)
+    two = begun(project, challengers=("v2", "v3"))
+    third = np.full(100, 1 / 3)  # v2 has a quarter of the users, the champion half
+    alone = next(n for n in range(1, 100) if is_mismatched(np.ones(n), third[:n], 0.001))
+    both = next(n for n in range(1, 100) if is_mismatched(np.ones(n), third[:n], 0.0005))
+    assert alone < both
+    for number in range(both):
+        exposed(project, f"u{number:03}", number, arm="v2")
+    assert not analyse(project, two, hour(both - 2)).is_mismatched
+    assert analyse(project, two, hour(both - 1)).is_mismatched

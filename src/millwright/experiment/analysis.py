@@ -14,7 +14,7 @@ from millwright.experiment.confidence_sequences import MIN_PER_ARM, asymptotic, 
 from millwright.experiment.eprocess import betting
 from millwright.experiment.outcomes import METRICS, RESPONSE, Units, read_units
 from millwright.experiment.plans import Experiment
-from millwright.experiment.sample_ratio import is_mismatched
+from millwright.experiment.sample_ratio import ALPHA, is_mismatched
 from millwright.experiment.scores import Scores, effect_scores
 from millwright.project import Project
 from millwright.registry.traffic import CHAMPION_ARM, Traffic, traffic_history
@@ -123,7 +123,9 @@ def analyse(project: Project, experiment: Experiment, at: str) -> Analysis:
             for arm in plan.challengers
             if METRICS[plan.metric].needs_answer and plan.heard == "everyone"
         ),
-        is_mismatched=any(_is_mismatched(units, history, arm) for arm in plan.challengers),
+        is_mismatched=any(
+            _is_mismatched(units, history, arm, ALPHA / len(plan.challengers)) for arm in plan.challengers
+        ),
         step_users={
             arm: int((is_new_N & units.is_closed_N & (units.arm_N == arm)).sum()) for arm in plan.challengers
         },
@@ -204,10 +206,10 @@ def _shares(units: Units, history: dict[int, Traffic], arm: str) -> np.ndarray:
     return np.array([by_traffic[number] for number in units.traffic_N])
 
 
-def _is_mismatched(units: Units, history: dict[int, Traffic], arm: str) -> bool:
+def _is_mismatched(units: Units, history: dict[int, Traffic], arm: str, alpha: float) -> bool:
     share_N = _shares(units, history, arm)
     use_N = (share_N > 0) & (share_N < 1) & ((units.arm_N == arm) | (units.arm_N == CHAMPION_ARM))
-    return is_mismatched(units.arm_N[use_N] == arm, share_N[use_N])
+    return is_mismatched(units.arm_N[use_N] == arm, share_N[use_N], alpha)
 
 
 def _mean(outcome_T: np.ndarray) -> float | None:
