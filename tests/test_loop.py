@@ -24,6 +24,7 @@ from millwright.registry.versions import (
     CHAMPION,
     alias,
     list_versions,
+    promote,
     roll_back,
     version_manifest,
 )
@@ -378,6 +379,23 @@ def test_a_decision_and_its_row_come_together_or_not_at_all(wrong):
         connection.exec_driver_sql("DROP TRIGGER refuse")
     record = turn(wrong)
     assert (record.promoted, alias(wrong, CHAMPION), len(list_turns(wrong))) == (True, "v2", 2)
+
+
+@pytest.mark.parametrize("chosen", ["v2", "v3"])
+def test_a_turn_does_not_undo_a_promotion_that_was_made_while_it_ran(wrong, chosen):
+    train(wrong)
+
+    def meanwhile(stage: str, done: float) -> None:
+        if stage == "runtime" and alias(wrong, CHAMPION) == "v1":
+            promote(wrong, chosen, "by hand")
+
+    record = turn(wrong, progress=meanwhile)
+    assert (record.champion, record.challenger, record.promoted) == ("v1", "v3", False)
+    assert record.reason == (
+        f"kept the champion: {chosen} became champion since this turn began, and v3 was compared with v1"
+    )
+    assert (alias(wrong, CHAMPION), list_turns(wrong)[-1]) == (chosen, record)
+    assert alias(wrong, CHALLENGER) == (None if chosen == "v3" else "v3")
 
 
 def test_a_damaged_champion_is_found_before_anything_is_trained(wrong):

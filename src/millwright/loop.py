@@ -6,7 +6,7 @@ goes on from there.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sqlalchemy import select
@@ -135,12 +135,29 @@ def turn(
             blocked=verdict.blocked,
         )
         _draw(project, [*list_turns(project), record])
-        with project.database.begin() as connection:  # the table and the aliases agree, whatever happens
-            point(project, connection, challenger.name, f"challenger of turn {number}", CHALLENGER)
-            if verdict.promotes:
-                point(project, connection, challenger.name, record.reason)
-            announce(project, connection, TURN, store_turn(connection, record))
-        return record
+        return _settle(project, record)
+
+
+def _settle(project: Project, record: TurnRecord) -> TurnRecord:
+    """Store a turn and do what it decided, unless another version became champion while it ran."""
+    with project.database.begin() as connection:  # the table and the aliases agree, whatever happens
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # from here on nobody promotes
+        if (serving := alias(project, CHAMPION)) != record.champion:
+            record = replace(record, promoted=False, reason=_overtaken(record, serving))
+            _draw(project, [*list_turns(project), record])
+        if record.challenger != serving:
+            point(project, connection, record.challenger, f"challenger of turn {record.number}", CHALLENGER)
+        if record.promoted:
+            point(project, connection, record.challenger, record.reason)
+        announce(project, connection, TURN, store_turn(connection, record))
+    return record
+
+
+def _overtaken(record: TurnRecord, serving: str | None) -> str:
+    stays = "promoted nothing: no version is" if serving is None else f"kept the champion: {serving} became"
+    return (
+        f"{stays} champion since this turn began, and {record.challenger} was compared with {record.champion}"
+    )
 
 
 def _members_found(project: Project, version: str, most: float | None, progress: Progress) -> float | None:
