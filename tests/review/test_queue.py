@@ -32,7 +32,7 @@ from millwright.review.items import read_queue
 from millwright.review.queue import build_queue
 from millwright.settings import FILENAME, change_settings, dump_settings
 from millwright.steps import train
-from millwright.store.tables import drifts, gold, review_items
+from millwright.store.tables import drifts, gold, opinions, predictions, review_items
 from millwright.surfaces import pressed
 from millwright.surfaces.review_session import review_rows
 from tests.conftest import csv_of, keep
@@ -124,6 +124,16 @@ def test_who_does_well_on_gold_rows_outvotes_who_does_not(project):
     assert verdicts(project, 2) == {queue[0].id: "transfer"}
     people = review_status(project, 2)["annotators"]
     assert people["ada"]["weight"] > 2 > people["bob"]["weight"] == 0
+
+
+def test_only_what_may_be_in_the_queue_is_opened(project):
+    say(project, "p0", 1, label="pin")  # by a user who is always asked
+    say(project, "p9", 1, rating=1)
+    with project.database.begin() as connection:
+        damaged = update(predictions).where(predictions.c.id == "p0")
+        connection.execute(damaged.values(sealed=b"\x01damaged"))
+        connection.execute(update(opinions).values(sealed=b"\x01damaged"))
+    assert build_queue(project, 20)
 
 
 def strange_text(number: int) -> str:

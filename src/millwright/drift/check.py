@@ -19,7 +19,7 @@ from millwright.drift.records import DriftRecord, DriftTest
 from millwright.drift.samples import LEAST, WINDOW, Reference, find_samples
 from millwright.drift.two_samples import classifier_test, confidence_test, label_test, mmd_test
 from millwright.errors import BadInput
-from millwright.privacy.sealed import open_prediction
+from millwright.privacy.sealed import stream_named
 from millwright.privacy.vault import Vault, open_vault
 from millwright.project import Project
 from millwright.records import Interval, Row
@@ -77,7 +77,7 @@ def check_drift(project: Project, window: int = WINDOW, reference: Reference = "
         for name, (statistic, p_value) in made.items()
     )
     record = DriftRecord(
-        version, reference, len(texts), len(current), current[-1].id, number, spent, tests,
+        version, reference, len(texts), len(window_texts), current[-1].id, number, spent, tests,
         any(test.is_drifting for test in tests), now(), measured, estimated,
     )  # fmt: skip
     with project.database.begin() as connection:
@@ -123,7 +123,7 @@ def _accuracies(
 
 
 def _texts(vault: Vault, rows: Sequence[Any]) -> list[str]:
-    return [open_prediction(vault, row).text for row in rows]
+    return [given.text for given in stream_named(vault, [row.id for row in rows])]
 
 
 def _held_out(project: Project, version: str) -> list[Row]:

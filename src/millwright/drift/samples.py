@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Column, select
+from sqlalchemy import select
 
 from millwright.drift.records import DriftRecord, list_drifts
 from millwright.errors import BadInput
@@ -13,14 +13,13 @@ from millwright.registry.versions import CHAMPION, resolve
 from millwright.store.tables import alias_changes, predictions
 
 Reference = Literal["traffic", "data"]
-WHOSE = (predictions.c.id, predictions.c.subject, predictions.c.created_at)  # of each prediction
 WINDOW = 500
 LEAST = 100  # users of either sample
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Predictions to compare, one of each subject a day, oldest first.
+    """Predictions to compare, one of each subject a day, oldest first: id, subject and hour of each.
 
     `before` is empty where held-out rows are the reference. `earlier` are the checks of this champion against
     the same reference; `is_new` tells that half a window came since the last of them.
@@ -33,19 +32,13 @@ class Samples:
     is_new: bool
 
 
-def find_samples(
-    project: Project,
-    window: int = WINDOW,
-    reference: Reference = "traffic",
-    columns: Sequence[Column[Any]] = tuple(predictions.c),
-) -> Samples:
-    """The first users after the champion's promotion, and the newest.
+def find_samples(project: Project, window: int = WINDOW, reference: Reference = "traffic") -> Samples:
+    """The first users after the champion's promotion, and the newest; what they said stays on the disk.
 
     Args:
         project: a project with a champion.
         window: how many users make a sample, at most.
         reference: "traffic" takes the first users as reference, "data" none.
-        columns: what is read of each prediction, WHOSE at least.
 
     Returns:
         Their predictions.
@@ -55,7 +48,7 @@ def find_samples(
         NotFound: there is no champion.
     """
     version = resolve(project, CHAMPION)
-    rows = _since_promotion(project, version, columns)
+    rows = _since_promotion(project, version)
     earlier = [one for one in list_drifts(project) if (one.version, one.reference) == (version, reference)]
     behind = window if reference == "traffic" else 0
     if len(rows) < behind + LEAST:
@@ -78,7 +71,7 @@ def why_no_check(project: Project) -> str | None:
         The reason, in words.
     """
     try:
-        found = find_samples(project, columns=WHOSE)  # a server asks: what people said stays on the disk
+        found = find_samples(project)
     except BadInput as refused:
         return str(refused)
     return None if found.is_new else "less than half a window of users is new since the last check"
@@ -95,7 +88,7 @@ def rows_of_subjects(rows: Sequence[Any]) -> list[Any]:
     return kept
 
 
-def _since_promotion(project: Project, version: str, columns: Sequence[Column[Any]]) -> list[Any]:
+def _since_promotion(project: Project, version: str) -> list[Any]:
     """Predictions since the version became champion, the first of each subject, oldest first."""
     promoted = (
         select(alias_changes.c.changed_at)
@@ -105,8 +98,12 @@ def _since_promotion(project: Project, version: str, columns: Sequence[Column[An
     )
     with project.database.connect() as connection:
         since = connection.scalar(promoted) or ""
-        wanted = select(*columns).where(predictions.c.created_at >= since, predictions.c.sealed.is_not(None))
-        rows = connection.execute(wanted.order_by(predictions.c.created_at, predictions.c.id)).all()
+        wanted = (
+            select(predictions.c.id, predictions.c.subject, predictions.c.created_at)
+            .where(predictions.c.created_at >= since, predictions.c.sealed.is_not(None))
+            .order_by(predictions.c.created_at, predictions.c.id)
+        )
+        rows = connection.execute(wanted).all()
     return rows_of_subjects(rows)
 
 

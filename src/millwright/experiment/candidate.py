@@ -3,7 +3,7 @@
 Shape suffixes: N logged requests, A labels.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from millwright.experiment.off_policy import FLOOR, PolicyValue, policy_value
 from millwright.experiment.outcomes import METRICS, Event, asked_for, read_requests
 from millwright.experiment.plans import Heard
 from millwright.feedback import is_measuring
-from millwright.privacy.sealed import open_prediction
+from millwright.privacy.sealed import stream_named
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import Opinion, Prediction
@@ -173,7 +173,7 @@ def _logged(
         if outcome is not None:
             judged[event.id] = event, outcome
     found, lost, seen = list[_Logged](), list[frozenset[str]](), set[str]()
-    for given in _opened(project, list(judged)):
+    for given in stream_named(open_vault(project), list(judged)):
         event, outcome = judged[given.id]
         arms = {given.version: 1.0} if given.traffic is None else shares.get(given.traffic, {})
         is_new = given.created_at > since or is_measuring(data, given.text, given.subject)
@@ -209,17 +209,6 @@ def _may_judge(metric: str, since: str, closed: str) -> ColumnElement[bool]:
         or_(predictions.c.created_at > since, predictions.c.ask),
         predictions.c.id.in_(judged) if METRICS[metric].needs_answer else true(),
     )
-
-
-def _opened(project: Project, names: Sequence[str]) -> Iterator[Prediction]:
-    """Predictions by id, in this order, few of them in memory at once."""
-    vault = open_vault(project)
-    for start in range(0, len(names), BATCH):
-        part = names[start : start + BATCH]
-        with project.database.connect() as connection:
-            found = connection.execute(select(predictions).where(predictions.c.id.in_(part))).all()
-        rows = {row.id: row for row in found if row.sealed is not None}
-        yield from (open_prediction(vault, rows[name]) for name in part if name in rows)
 
 
 def _timely(event: Event, said: Sequence[Opinion], window: timedelta) -> list[Opinion]:

@@ -64,8 +64,11 @@ def shadow_figures(project: Project, experiment: str) -> list[JsonObject]:
     _ = vault.keys  # before anything is read
     with project.database.connect() as connection:
         given = connection.execute(
-            select(predictions).where(predictions.c.traffic.in_(ids), predictions.c.sealed.is_not(None))
-        ).all()
+            select(predictions).where(
+                predictions.c.traffic.in_(ids), predictions.c.sealed.is_not(None),
+                predictions.c.id.in_(select(shadows.c.prediction)),
+            )
+        ).all()  # fmt: skip
         unseen = connection.execute(
             select(shadows)
             .join(predictions, predictions.c.id == shadows.c.prediction)

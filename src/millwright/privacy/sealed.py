@@ -199,6 +199,17 @@ def stream_proposed(vault: Vault) -> Iterator[ProposedRow]:
     return (open_proposed(vault, row) for row in _streamed(vault, proposed_rows))
 
 
+def stream_named(vault: Vault, names: Sequence[str]) -> Iterator[Prediction]:
+    """Predictions by id, in this order and without those that are gone; few are in memory at once."""
+    _ = vault.keys  # before anything is read
+    for start in range(0, len(names), STREAMED_ROWS):
+        part = names[start : start + STREAMED_ROWS]
+        with vault.project.database.connect() as connection:
+            found = connection.execute(select(predictions).where(predictions.c.id.in_(part))).all()
+        rows = {row.id: row for row in found if row.sealed is not None}
+        yield from (open_prediction(vault, rows[name]) for name in part if name in rows)
+
+
 def _streamed(vault: Vault, table: Any) -> Iterator[Row[Any]]:
     _ = vault.keys  # before anything is read: it seals what an older Millwright left
     chosen = select(table).where(table.c.sealed.is_not(None))

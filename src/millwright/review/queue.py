@@ -9,7 +9,7 @@ from sqlalchemy import select
 from millwright.data.dataset import open_dataset
 from millwright.feedback import REVIEWED
 from millwright.privacy.holdings import PREDICTION
-from millwright.privacy.sealed import open_prediction, read_opinions, read_predictions
+from millwright.privacy.sealed import open_opinion, open_prediction, stream_named
 from millwright.privacy.vault import Vault, open_vault
 from millwright.progress import Progress, quiet
 from millwright.project import Project
@@ -121,16 +121,28 @@ def _disagreements(vault: Vault, count: int) -> list[Item]:
     Users who are always asked are left out: looking again only where the model differs would bend what
     is measured on them in its favour.
     """
-    newest = {one.prediction: one for one in read_opinions(vault) if one.label is not None}
-    differing = [
-        (given, newest[given.id].label)
-        for given in read_predictions(vault)
-        if given.id in newest and not given.ask and given.probability >= SURE
-    ]
+    labelled = (
+        select(opinions)
+        .join(predictions, predictions.c.id == opinions.c.prediction)
+        .where(
+            opinions.c.has_label, opinions.c.sealed.is_not(None),
+            predictions.c.ask.is_(False), predictions.c.sealed.is_not(None),
+        )
+        .order_by(opinions.c.created_at)
+    )  # fmt: skip
+    _ = vault.keys  # before anything is read
+    with vault.project.database.connect() as connection:
+        newest = {row.prediction: row for row in connection.execute(labelled)}
+    said = {name: open_opinion(vault, row) for name, row in newest.items()}
+    labels = {
+        name: one.label
+        for name, one in said.items()
+        if one.label is not None and not (one.key or "").startswith(REVIEWED)
+    }
     open_ = [
-        (given, said)
-        for given, said in differing
-        if said != given.label and not (newest[given.id].key or "").startswith(REVIEWED)
+        (given, labels[given.id])
+        for given in stream_named(vault, list(labels))
+        if given.probability >= SURE and labels[given.id] != given.label
     ]
     open_.sort(key=lambda pair: (-pair[0].probability, pair[0].id))
     return [
