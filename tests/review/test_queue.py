@@ -163,6 +163,14 @@ def test_what_is_drawn_by_chance_keeps_its_share_at_any_length_of_the_queue(proj
     assert [reasons[: 5 * part].count("chance") for part in range(11)] == list(range(11))
 
 
+def test_a_text_that_many_users_sent_is_drawn_for_each_of_them(project):
+    keep(project, *(prediction(f"s{at}", "send my money please") for at in range(665)))
+    drawn = [item for item in build_queue(project, 30) if item.reason == "chance"]
+    assert len({item.id for item in drawn}) == len(drawn) == 6
+    assert sum(item.text == "send my money please" for item in drawn) >= 4  # 95 % of 700 requests are
+    assert [item for item in read_queue(project) if item.reason == "chance"] == drawn
+
+
 def test_what_was_agreed_on_about_predictions_becomes_rows_of_the_next_turn(project):
     queue = build_queue(project, 30)
     mine = [item for item in queue if item.id.startswith("prediction:")][:3]

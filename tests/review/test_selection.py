@@ -189,3 +189,13 @@ def test_what_is_unlike_all_known_rows_is_found_by_a_brute_force_over_pairs():
     assert set(expected[:3]) == {40, 41, 42}
     assert list(unlike(feature_ND, known_MD, 2)) == expected[:2]
     assert not len(unlike(feature_ND, known_MD[:19], 9))
+
+
+def test_chance_draws_requests_however_many_have_the_same_text():
+    rng, times_N = np.random.default_rng(0), np.array([900] + [1] * 100)
+    feature_ND, probability_NC = rng.normal(size=(101, 4)), rng.dirichlet(np.ones(3), size=101)
+    chosen, why = worth_labelling(feature_ND, probability_NC, feature_ND, 101, 0, times_N)
+    drawn = chosen[np.array(why) == "chance"]
+    assert len(drawn) == 20
+    assert (drawn == 0).mean() == pytest.approx(0.9, abs=4 * (0.9 * 0.1 / 20) ** 0.5)
+    assert not set(drawn) & set(chosen[np.array(why) != "chance"])

@@ -313,8 +313,9 @@ def _reviewed(connection: Connection, vault: Vault, prediction: str) -> list[Row
 def review_status(project: Project, needed: int = 1) -> JsonObject:
     """How far the review is: rows done, agreement, each annotator on gold rows, what differs.
 
-    `by_chance` tells how often the model is right on requests that no user labelled, by the rows of the queue
-    that were drawn by chance; `accuracy` has Wilson's 95 % interval (doi:10.1080/01621459.1927.10502953).
+    `by_chance` tells how often the model is right on requests that nobody had labelled when the queue was
+    built, by its rows that were drawn by chance; reviews of earlier queues took mostly close calls from among
+    these. `accuracy` has Wilson's 95 % interval (doi:10.1080/01621459.1927.10502953).
     """
     done, queue = list_annotations(project), read_queue(project)
     labels, found = _labels(done), _verdicts(project, done, needed)

@@ -156,11 +156,40 @@ def _unlabelled(
 ) -> tuple[list[Item], list[Item], list[Item]]:
     """Predictions that nobody labelled: unlike all that taught, worth it otherwise, and drawn by chance.
 
-    What was drawn by chance stays so, whatever it is like, so that it remains a fair sample.
+    What was drawn by chance stays so, whatever it is like, and it is drawn from requests, not from texts, so
+    that it is a fair sample of requests that nobody labelled.
 
     Users who are always asked are left out: were their rows chosen by how unsure the model is, what is
     measured on them would no longer be a fair sample.
     """
+    by_text = _open_requests(vault)
+    texts = list(by_text)
+    if not texts:
+        return [], [], []
+    feature_ND = _features(model, texts, progress, 0.5)
+    probability_NC = model.probabilities(feature_ND)
+    times_N = np.array([len(names) for names in by_text.values()])
+    chosen = worth_labelling(feature_ND, probability_NC, known_MD, count, len(texts), times_N)
+    reasons = [(int(at), reason) for at, reason in zip(*chosen, strict=True)]
+    drawn = [at for at, reason in reasons if reason == CHANCE]
+    share = DRIFT_SHARE if _has_drifted(vault.project) else OTHERS_SHARE
+    unusual = [int(at) for at in unlike(feature_ND, known_MD, len(texts)) if at not in drawn]
+
+    def item(at: int, reason: str, name: str) -> Item:
+        """A prediction as a row of the queue."""
+        return Item(PREDICTION + name, texts[at], reason, None, _choices(model.labels, probability_NC[at]))
+
+    oldest = [names[-1] for names in by_text.values()]
+    names = {at: iter(by_text[texts[at]]) for at in drawn}
+    return (
+        [item(at, "new", oldest[at]) for at in unusual[: round(share * count)]],
+        [item(at, reason, oldest[at]) for at, reason in reasons if reason != CHANCE],
+        [item(at, CHANCE, next(names[at])) for at in drawn],
+    )
+
+
+def _open_requests(vault: Vault) -> dict[str, list[str]]:
+    """Texts that nobody labelled, of users who are not always asked, each with its predictions."""
     labelled = select(opinions.c.prediction).where(opinions.c.has_label)
     wanted = (
         select(predictions)
@@ -170,28 +199,11 @@ def _unlabelled(
         .order_by(predictions.c.created_at.desc(), predictions.c.id)
         .limit(MOST_CANDIDATES)
     )
+    by_text: dict[str, list[str]] = {}
     with vault.project.database.connect() as connection:
-        by_text = {open_prediction(vault, row).text: row.id for row in connection.execute(wanted)}
-    texts = list(by_text)
-    if not texts:
-        return [], [], []
-    feature_ND = _features(model, texts, progress, 0.5)
-    probability_NC = model.probabilities(feature_ND)
-    chosen_N, why = worth_labelling(feature_ND, probability_NC, known_MD, count, seed=len(texts))
-    reasons = {int(at): reason for at, reason in zip(chosen_N, why, strict=True)}
-    share = DRIFT_SHARE if _has_drifted(vault.project) else OTHERS_SHARE
-    unusual = [int(at) for at in unlike(feature_ND, known_MD, len(texts)) if reasons.get(int(at)) != CHANCE]
-
-    def item(at: int, reason: str) -> Item:
-        """A prediction as a row of the queue."""
-        choices = _choices(model.labels, probability_NC[at])
-        return Item(PREDICTION + by_text[texts[at]], texts[at], reason, None, choices)
-
-    return (
-        [item(at, "new") for at in unusual[: round(share * count)]],
-        [item(at, reason) for at, reason in reasons.items() if reason != CHANCE],
-        [item(at, CHANCE) for at, reason in reasons.items() if reason == CHANCE],
-    )
+        for row in connection.execute(wanted):
+            by_text.setdefault(open_prediction(vault, row).text, []).append(row.id)
+    return by_text
 
 
 def _has_drifted(project: Project) -> bool:

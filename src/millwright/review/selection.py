@@ -1,6 +1,6 @@
 """Which unlabelled rows are worth a person's time: those unlike what is known, later the close calls.
 
-Shape suffixes: N candidates, M labelled rows, D features, C labels.
+Shape suffixes: N candidates, R requests, M labelled rows, D features, C labels.
 """
 
 import numpy as np
@@ -83,7 +83,12 @@ def unlike(feature_ND: np.ndarray, known_MD: np.ndarray, count: int, seed: int =
 
 
 def worth_labelling(
-    feature_ND: np.ndarray, probability_NC: np.ndarray, known_MD: np.ndarray, count: int, seed: int
+    feature_ND: np.ndarray,
+    probability_NC: np.ndarray,
+    known_MD: np.ndarray,
+    count: int,
+    seed: int,
+    times_N: np.ndarray | None = None,
 ) -> tuple[np.ndarray, list[str]]:
     """Candidates by value of information, a fifth of them by chance so that something stays unbiased.
 
@@ -94,12 +99,15 @@ def worth_labelling(
             space are taken, later the close calls.
         count: how many to take at most.
         seed: of the chance.
+        times_N: how many requests each candidate stands for, which chance draws alike; one when not given.
 
     Returns:
-        Places of candidates, and why each was taken: "coverage", "margin" or "chance".
+        Places of candidates, and why each was taken: "coverage", "margin" or "chance". One of whose requests
+        several were drawn comes as often.
     """
     count = min(count, len(feature_ND))
-    drawn = np.random.default_rng(seed).permutation(len(feature_ND))[: round(RANDOM_SHARE * count)]
+    request_R = np.repeat(np.arange(len(feature_ND)), 1 if times_N is None else times_N)
+    drawn = np.random.default_rng(seed).permutation(request_R)[: round(RANDOM_SHARE * count)]
     rest = np.setdiff1d(np.arange(len(feature_ND)), drawn)
     is_early = len(known_MD) < ROWS_A_CLASS * probability_NC.shape[1]
     wanted = count - len(drawn)

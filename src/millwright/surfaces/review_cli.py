@@ -154,7 +154,7 @@ def status(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
     if (fair := found["by_chance"]["accuracy"]) is not None:
         lines.append(
             f"of {found['by_chance']['rows']} rows drawn by chance the model was right on "
-            f"{fair['value']:.1%} [{fair['low']:.1%}, {fair['high']:.1%}]: requests that no user labelled"
+            f"{fair['value']:.1%} [{fair['low']:.1%}, {fair['high']:.1%}]: requests that nobody had labelled"
         )
     screen.out.print("\n".join(lines), markup=False, soft_wrap=True)
 
