@@ -9,11 +9,8 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from millwright.errors import BadInput, NotFound
-from millwright.feedback import propose_rows
-from millwright.privacy import vault
-
-
 from millwright.feedback import count_waiting, propose_rows
+from millwright.privacy import vault
 from millwright.privacy.sealed import read_opinions, read_proposed
 from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
