@@ -63,7 +63,7 @@ def test_stray_quotes_and_ragged_rows_are_read_alike_in_pieces_of_any_size(tmp_p
         usable = [(n, *[*row, "", ""][:2]) for n, row in numbered if not any(row[2:])]
         for size in SIZES:
             if not usable:
-                with pytest.raises(BadInput, match="no rows"):
+                with pytest.raises(BadInput, match="no rows|none of its rows"):
                     read(path, size)
                 continue
             found, unreadable = read(path, size)

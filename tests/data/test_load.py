@@ -212,7 +212,7 @@ def test_long_rows_of_parquet_come_in_pieces_of_like_size(tmp_path):
 
 
 def test_where_no_row_can_be_read_the_error_says_why(tmp_path):
-    with pytest.raises(BadInput, match=r"2 rows of which none could be read \(row 1: has 3 fields.*\)"):
+    with pytest.raises(BadInput, match=r"none of its rows could be read, 2 in all \(row 1: has 3 fields.*\)"):
         read(tmp_path, '"text","label"\n"1","a","x"\n"2","b","y"\n')
 
 

@@ -100,7 +100,7 @@ def stream_table(
         first = first or next((f"row {one.row}: {one.reason}" for one in unreadable), "")
         yield Table(path, frame, encoding, tuple(unreadable))
     if not rows and lost:
-        raise NoRows(f"{path} has {lost:,} rows of which none could be read ({first}); mend them")
+        raise NoRows(f"{path}: none of its rows could be read, {lost:,} in all ({first}); mend them")
     if not rows:
         raise NoRows(f"{path} has a header and no rows; add rows")
 
