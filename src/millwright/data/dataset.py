@@ -15,11 +15,11 @@ from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import SPLITS, JsonObject, Row
 from millwright.store.files import (
+    SEAL,
     is_whole,
     make_folder,
     read_json,
     sealed_folder,
-    sha256_file,
     storing,
     verify,
     write_json,
@@ -172,7 +172,8 @@ def _what_may_differ(folder: Path) -> tuple[bool, list[str]]:
     """Of datasets of the same rows: whether those are sealed, and the hashes of what stands beside them."""
     with (folder / ROWS).open("rb") as file:
         is_sealed = file.read(len(MARK)) == MARK
-    return is_sealed, [sha256_file(folder / name) for name in (REPORT, EXCLUDED)]
+    sha256 = read_json(folder / SEAL)["sha256"]
+    return is_sealed, [sha256[name] for name in (REPORT, EXCLUDED)]
 
 
 def _name_of(sha256: str) -> str:

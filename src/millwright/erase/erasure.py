@@ -258,7 +258,7 @@ def _finish(work: Work) -> dict[str, Erased]:
 
 def _is_back(case: Case, after: Found) -> bool:
     """True if something of the person is there that is not left to the user."""
-    files = after.files.keys() - set(after.not_owned) - case.record["left_to_you"].keys()
+    files = after.owned_files - case.record["left_to_you"].keys()
     return bool(files or after.datasets or after.versions)
 
 

@@ -46,10 +46,14 @@ class Found:
     exports: dict[str, str]
 
     @property
+    def owned_files(self) -> set[str]:
+        """The files that lie in the project, so that an erasure may write them anew."""
+        return self.files.keys() - set(self.not_owned)
+
+    @property
     def is_in_data(self) -> bool:
         """True if a file of the project, a dataset or a version holds something of the person."""
-        owned = self.files.keys() - set(self.not_owned)
-        return bool(owned or self.datasets or self.versions)
+        return bool(self.owned_files or self.datasets or self.versions)
 
     @property
     def is_nothing(self) -> bool:

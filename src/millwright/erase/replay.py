@@ -57,10 +57,9 @@ def _is_back(project: Project, person: str, about: Found, hour: str) -> bool:
     """True if something of a person is here that was erased at an hour."""
     if any(about.rows.values()) or about.datasets or about.versions:
         return True
-    files = about.files.keys() - set(about.not_owned)
-    if not files or consents_since(project, person, hour):
+    if not about.owned_files or consents_since(project, person, hour):
         return False
-    return bool(files - _left_to_user(project, person))
+    return bool(about.owned_files - _left_to_user(project, person))
 
 
 def _left_to_user(project: Project, person: str) -> set[str]:

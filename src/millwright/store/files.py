@@ -38,18 +38,24 @@ def write_bytes(path: Path, content: bytes) -> None:
         CannotStore: the disk is full or the folder is read-only; the old file still stands.
     """
     make_folder(path.parent)
-    with storing(path):
-        temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
-        try:
-            with temporary.open("wb") as file:
-                if path.exists():
-                    os.chmod(file.fileno(), path.stat().st_mode & 0o777)
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with storing(path), _part_of(path) as temporary:
+        with temporary.open("wb") as file:
+            if path.exists():
+                os.chmod(file.fileno(), path.stat().st_mode & 0o777)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+@contextmanager
+def _part_of(path: Path) -> Iterator[Path]:
+    """The temporary name of a file that is being written; nothing stands there afterwards."""
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_secret(path: Path, text: str) -> None:
@@ -63,17 +69,13 @@ def write_secret(path: Path, text: str) -> None:
         CannotStore: the file is there, or the disk is full or read-only; nothing new stands there then.
     """
     make_folder(path.parent)
-    with storing(path):
-        temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
-        try:
-            number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(number, "w") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, path)  # unlike a rename, it replaces nothing
-        finally:
-            temporary.unlink(missing_ok=True)
+    with storing(path), _part_of(path) as temporary:
+        number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(number, "w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)  # unlike a rename, it replaces nothing
 
 
 def read_secret(path: Path) -> tuple[bytes, int]:
