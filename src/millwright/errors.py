@@ -20,7 +20,9 @@ MillwrightError                500, exit 1
 └── Corrupt                    500, exit 1   an artefact is not what was written
 """
 
+import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 
@@ -151,6 +153,26 @@ def loggable(error: BaseException) -> str:
         The message or the name of the type.
     """
     return str(error) if isinstance(error, MillwrightError) else type(error).__name__
+
+
+@dataclass
+class Trouble:
+    """What goes wrong time after time: a line of the log when it begins, and when it changes."""
+
+    log: logging.Logger
+    about: str
+    told: str = ""
+
+    def tell(self, error: Exception) -> None:
+        """Log an error, unless it is the one of the last time."""
+        reason = loggable(error)
+        if reason != self.told:
+            self.log.error("%s: %s", self.about, reason)
+        self.told = reason
+
+    def is_over(self) -> None:
+        """Let the same error be told again when it comes back."""
+        self.told = ""
 
 
 def one_of(kind: str, name: str, known: Iterable[str]) -> str:

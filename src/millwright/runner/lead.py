@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from millwright.drift.records import list_drifts
 from millwright.drift.samples import why_no_check
-from millwright.errors import Busy, loggable
+from millwright.errors import Busy, Trouble
 from millwright.experiment.plans import list_experiments, plan_of, start
 from millwright.project import Project
 from millwright.records import TurnRecord
@@ -127,28 +127,9 @@ def meet_users(project: Project, finished: TurnRecord) -> str | None:
     return start(project, plan_of(project, [finished.challenger]), name).name
 
 
-@dataclass
-class _Trouble:
-    """Something that goes wrong look after look: a line of the log when it begins, and when it changes."""
-
-    about: str
-    told: str = ""
-
-    def tell(self, error: Exception) -> None:
-        """Log an error, unless it is the one of the last look."""
-        reason = loggable(error)
-        if reason != self.told:
-            log.error("%s: %s", self.about, reason)
-        self.told = reason
-
-    def is_over(self) -> None:
-        """Let the same error be told again when it comes back."""
-        self.told = ""
-
-
 async def _keep_turning(project: Project, state: Leading, run: Run, max_membership: float | None) -> None:
     settings, least = project.settings, 0  # as many rows must wait after a turn that failed
-    stands, unmet = _Trouble("the wheel stands"), _Trouble("a turn's challenger meets no users")
+    stands, unmet = Trouble(log, "the wheel stands"), Trouble(log, "a turn's challenger meets no users")
     audit = [] if max_membership is None else ["--max-membership", str(max_membership)]
     looked_at = -math.inf
     while True:
@@ -184,7 +165,7 @@ async def _keep_turning(project: Project, state: Leading, run: Run, max_membersh
         await asyncio.sleep(settings.run.check_seconds)
 
 
-async def _meet_users(project: Project, unmet: _Trouble) -> None:
+async def _meet_users(project: Project, unmet: Trouble) -> None:
     """Let the last turn's challenger meet users; that it cannot keeps nobody from the next turn."""
     try:
         finished = await asyncio.to_thread(awaits_users, project)
@@ -225,7 +206,7 @@ async def _look_for_drift(project: Project, state: Leading, run: Run) -> None:
 
 async def _keep_telling(project: Project) -> None:
     """Send messages to webhooks when they are due, also while a turn runs."""
-    unsent = _Trouble("no message reaches webhooks")
+    unsent = Trouble(log, "no message reaches webhooks")
     while project.settings.webhooks.urls:
         try:
             made = await asyncio.to_thread(deliver, project)

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from millwright.errors import BadInput, CannotStore, QueueFull, TooLarge, loggable
+from millwright.errors import BadInput, CannotStore, QueueFull, TooLarge, Trouble, loggable
 from millwright.feedback import SAYS, check_opinion, check_prediction, is_asked
 from millwright.machine import cores
 from millwright.modalities.places import Round
@@ -294,17 +294,14 @@ class Service:
             return None
 
     async def _watch(self) -> None:
-        told = ""
+        trouble = Trouble(log, "what is served cannot be brought up to date and stays as it is")
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             try:
                 await self.refresh()
-                told = ""
+                trouble.is_over()
             except Exception as error:  # whatever a version does when it loads, the old one goes on serving
-                reason = loggable(error)
-                if reason != told:
-                    log.error("what is served cannot be brought up to date and stays as it is: %s", reason)
-                told = reason
+                trouble.tell(error)
 
     def _draw(self, request: PredictionRequest) -> Exposure:
         if request.version != CHAMPION or self._traffic is None:

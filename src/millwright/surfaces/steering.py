@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 
-from millwright.errors import Busy, loggable
+from millwright.errors import Busy, Trouble
 from millwright.experiment.plans import running
 from millwright.experiment.rollout import HOLD, DecisionRecord, review
 from millwright.project import Project
@@ -20,7 +20,7 @@ async def steer(project: Project) -> None:
     Args:
         project: the project that is served.
     """
-    told, took, before = "", 0.0, None
+    trouble, took, before = Trouble(log, "the experiment could not be reviewed"), 0.0, None
     while True:
         await asyncio.sleep(max(project.settings.run.check_seconds, took / MOST_SHARE))
         start = time.monotonic()
@@ -31,14 +31,12 @@ async def steer(project: Project) -> None:
             if (news := news_of(made, before)) is not None:
                 log.info("%s", news)
             before = made
-            told, took = "", time.monotonic() - start
+            took = time.monotonic() - start
+            trouble.is_over()
         except Busy:
             continue  # another process decides, which is as good
         except Exception as error:  # whatever a review met, the server goes on serving
-            reason = loggable(error)
-            if reason != told:
-                log.error("the experiment could not be reviewed: %s", reason)
-            told = reason
+            trouble.tell(error)
 
 
 def news_of(made: DecisionRecord | None, before: DecisionRecord | None) -> str | None:
