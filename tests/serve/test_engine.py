@@ -418,6 +418,44 @@ def test_a_worker_that_dies_fails_its_request_and_is_replaced():
     run(scenario)
 
 
+def test_a_worker_that_cannot_be_replaced_yet_is_missed_and_replaced_once_it_can(monkeypatch):
+    model, start, refused = Deadly(), threading.Thread.start, []
+
+    def refuse(thread: threading.Thread) -> None:
+        refused.append(thread.name)
+        raise RuntimeError("can't start new thread")
+
+    async def scenario(engine: Engine) -> None:
+        engine.swap({"v1": model}, {})
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(Unavailable, match="lost the worker"):
+            await engine.answer(model, ["die"])
+        await until(lambda: len(refused) >= 2)
+        assert not engine.is_ready
+        assert engine.workers_replaced == 0
+        monkeypatch.setattr(threading.Thread, "start", start)
+        await until(lambda: engine.is_ready)
+        assert engine.workers_replaced == 1
+        assert (await engine.answer(model, ["pin"])).argmax() == 1
+
+    run(scenario)
+
+
+def test_an_engine_that_could_hire_nobody_is_not_ready(monkeypatch):
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def scenario() -> None:
+        engine = Engine(ONE)
+        engine.swap({"v1": Tiny()}, {})
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await engine.start()
+        assert not engine.is_ready
+
+    asyncio.run(scenario())
+
+
 def test_what_waits_behind_a_worker_that_died_is_answered_by_the_next():
     model = Deadly()
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic
 
+from millwright.errors import Trouble
 from millwright.serve.batches import Batch, BatchQueue, Item
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,8 @@ class Worker(Generic[Item]):
 class Workers(Generic[Item]):
     """Takes batches from a queue, runs them, and hands what came of each to the event loop.
 
-    Invariant: `count` workers live, but for those that died or hang and are replaced in a moment. Use
-    from one event loop; `run` alone is called in the threads.
+    Invariant: `count` workers live, but for those that died or hang and are replaced as soon as a thread
+    can be started. Use from one event loop; `run` alone is called in the threads.
     """
 
     def __init__(
@@ -52,18 +53,20 @@ class Workers(Generic[Item]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_loss: Callable[[Batch[Item]], None] = lambda _: None
         self._replace_after_s = 1.0
+        self._trouble = Trouble(log, "a worker that was lost cannot be replaced yet")
 
     @property
     def is_whole(self) -> bool:
-        """True while nobody died or hangs."""
-        return self._loop is not None and not any(worker.is_lost for worker in self._workers)
+        """True while everybody was hired, and nobody died or hangs."""
+        return len(self._workers) == self._count and not any(worker.is_lost for worker in self._workers)
 
     def start(self, on_loss: Callable[[Batch[Item]], None], replace_after_s: float) -> None:
         """Hire everybody.
 
         Args:
             on_loss: called in the event loop with the batch that a lost worker had in hand.
-            replace_after_s: how long after a loss the next is hired: who dies again must not spin.
+            replace_after_s: how long after a loss the next is hired, and is tried again where that fails:
+                who dies again must not spin.
         """
         self._loop = asyncio.get_running_loop()
         self._on_loss, self._replace_after_s = on_loss, replace_after_s
@@ -103,8 +106,15 @@ class Workers(Generic[Item]):
         self._loop.call_later(self._replace_after_s, self._replace, worker)
 
     def _replace(self, worker: Worker[Item]) -> None:
-        self._workers.remove(worker)
-        self._workers.append(self._hire())
+        assert self._loop is not None
+        try:
+            hired = self._hire()
+        except RuntimeError as error:  # as many threads run as the system lets
+            self._trouble.tell(error)
+            self._loop.call_later(self._replace_after_s, self._replace, worker)
+            return
+        self._trouble.is_over()
+        self._workers[self._workers.index(worker)] = hired
         self.replaced += 1
 
     def _hire(self) -> Worker[Item]:
