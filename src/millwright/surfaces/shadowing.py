@@ -37,8 +37,8 @@ class Shadowing:
         task.add_done_callback(self._tasks.discard)
 
     async def finish(self) -> None:
-        """Wait for what is under way."""
-        await asyncio.gather(*self._tasks)
+        """Wait for what is under way; what fails, as where the journal has ended, is lost alone."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _answer(
         self, name: str, model: Answering, records: Sequence[Prediction], journal: Journal
