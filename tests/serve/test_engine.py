@@ -123,25 +123,47 @@ def test_who_asks_again_at_once_shares_a_batch_with_what_waited():
     assert run(scenario) == [1, 2]
 
 
-class Stopping(Gated):
-    """Raises what no future takes, once it is let go."""
+class Stopping(Tiny):
+    """Raises what no future takes where it reads "stop"."""
 
     def features(self, texts: Sequence[str]) -> np.ndarray:
-        super().features(texts)
-        if texts == ["card 0"]:
+        if "stop" in texts:
             raise StopIteration
-        return np.eye(3)[: len(texts)]
+        return super().features(texts)
 
 
-def test_what_cannot_be_handed_out_keeps_nobody_else_waiting():
-    model = Stopping(streams=2)
+class Short(Tiny):
+    """Says nothing of the last text of a batch of many."""
+
+    def probabilities(self, feature_ND: np.ndarray) -> np.ndarray:
+        return super().probabilities(feature_ND)[: max(1, len(feature_ND) - 1)]
+
+
+@pytest.mark.parametrize(
+    ("model", "bad", "error"),
+    [(Stopping(), "stop", RuntimeError), (Short(), "longest", IndexError)],
+    ids=["an error that no future takes", "a row too few"],
+)
+def test_what_cannot_be_handed_out_fails_its_own_request_alone_and_is_not_logged(model, bad, error, caplog):
+    gate = Gated()
 
     async def scenario(engine: Engine) -> None:
-        first = await busy(engine, model)
-        (waiting,) = await queued(engine, model, ["pin"])
-        model.gate.set()
-        assert (await asyncio.wait_for(waiting, 10)).shape == (1, 3)
-        first.cancel()
+        first = await busy(engine, gate)
+        failing, waiting = await queued(engine, model, [bad], ["pin"])
+        gate.gate.set()
+        await first
+        with pytest.raises(error):
+            await failing
+        assert (await waiting).argmax() == 1
+
+    run(scenario)
+    assert not caplog.records
+
+
+def test_what_the_event_loop_logs_of_an_input_is_not_its_text():
+    async def scenario(engine: Engine) -> None:
+        request = _Request(Tiny(), asyncio.get_running_loop().create_future(), [None])
+        assert "Ada" not in repr(_Input(request, 0, "transfer to Ada"))
 
     run(scenario)
 

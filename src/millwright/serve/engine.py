@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -87,7 +87,7 @@ class _Input:
 
     request: _Request
     place: int
-    text: str
+    text: str = field(repr=False)  # of a person, and what fails in the event loop is logged
 
     @property
     def body(self) -> Body:
@@ -305,10 +305,8 @@ class Engine:
             self._on_batch(inputs)
             newest = seconds / inputs / at_once
             self._seconds_an_input += RECENT * (newest - self._seconds_an_input)
-        try:
-            _deliver(outcomes)
-        finally:  # else nobody would take before somebody asks
-            self._queue_soon()
+        _deliver(outcomes)
+        self._queue_soon()  # else nobody would take before somebody asks
 
 
 def _passed(seconds: float) -> DeadlinePassed:
@@ -330,6 +328,8 @@ def _outcomes(items: list[_Input]) -> list[_Outcome]:
     except Exception as error:  # whatever the model raised belongs to the requests that caused it
         requests = {id(item.request): item.request for item in items}
         if len(requests) == 1:
+            if isinstance(error, StopIteration):  # which no future takes
+                error = RuntimeError("the model raised StopIteration")
             return [_Outcome(items, error=error)]
         alone = ([item for item in items if item.request is request] for request in requests.values())
         return [outcome for same in alone for outcome in _outcomes(same)]
@@ -339,13 +339,20 @@ def _deliver(outcomes: list[_Outcome]) -> None:
     """Hand answers and errors to who waits for them; runs in the event loop."""
     for outcome in outcomes:
         for place, item in enumerate(outcome.items):
-            request = item.request
-            if outcome.probability_NC is not None:
-                request.rows[item.place] = outcome.probability_NC[place]
-                request.left -= 1
-            if request.answer.done():
-                continue
-            if outcome.error is not None:
-                request.answer.set_exception(outcome.error)
-            elif not request.left:
-                request.answer.set_result(None)
+            try:
+                _hand_out(outcome, place, item.request, item.place)
+            except Exception as error:  # what cannot be handed out fails its own request alone
+                if not item.request.answer.done():
+                    item.request.answer.set_exception(error)
+
+
+def _hand_out(outcome: _Outcome, place: int, request: _Request, row: int) -> None:
+    if outcome.probability_NC is not None:
+        request.rows[row] = outcome.probability_NC[place]
+        request.left -= 1
+    if request.answer.done():
+        return
+    if outcome.error is not None:
+        request.answer.set_exception(outcome.error)
+    elif not request.left:
+        request.answer.set_result(None)
