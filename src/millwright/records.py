@@ -76,7 +76,8 @@ class Prediction:
     `ask` tells that the user is one of those who are always asked for the right label: the held-out
     ones, so that what is measured on their answers is not biased towards the model's mistakes. During an
     experiment `traffic` names the shares in force, `arm` which of them answered and `propensity` with
-    which probability; `unit` is set where no subject was named. `seconds` is how long it took.
+    which probability; `unit` is set where no subject was named. `seconds` is how long the
+    request took, None where any of its inputs was answered from memory.
     """
 
     id: str
@@ -96,7 +97,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Shadow:
-    """What a version that nobody saw would have answered; `failure` instead, where it could not."""
+    """What a version that nobody saw would have answered; `failure` instead, where it could not.
+
+    `seconds` is as of `Prediction`.
+    """
 
     id: str
     prediction: str

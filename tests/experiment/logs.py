@@ -40,7 +40,8 @@ def hour(hours: float) -> str:
 
 
 def exposure(project: Project, name: str, at: float, *, arm: str | None = None, label: str = "card",
-             subject: str | None = None, ask: bool = False, seconds: float = 0.1) -> Prediction:  # fmt: skip
+             subject: str | None = None, ask: bool = False,
+             seconds: float | None = 0.1) -> Prediction:  # fmt: skip
     """A prediction for a user as the service would log it; `arm` overrides the draw."""
     current = current_traffic(project)
     assert current is not None

@@ -68,6 +68,13 @@ def test_every_metric_says_something_or_nothing_of_a_silent_user(project):
     assert found.outcomes[RESPONSE][0] == 0.0
 
 
+def test_an_answer_from_memory_says_nothing_of_how_long_a_version_takes(project):
+    exposed(project, "p", 0, seconds=None)
+    found = units(project, "slow", "cost").outcomes
+    assert np.isnan(found["slow"][0])
+    assert np.isnan(found["cost"][0])
+
+
 def test_the_newest_opinion_replaces_what_it_contradicts(project):
     exposed(project, "p", 0)
     said(project, "p", 0.1, label="pin")

@@ -391,6 +391,16 @@ def test_the_status_has_figures_decisions_and_what_each_version_would_bring_alon
     assert "at least 100 are needed" in early[0]["refused"]
 
 
+def test_the_status_says_how_long_a_shadow_and_the_champion_took_where_nothing_came_from_memory(project):
+    begun(project, steps=(0.0, 0.5))
+    for name, seconds, unseen_seconds in (("p", 0.4, None), ("q", None, 0.2), ("r", None, None)):
+        shadow = Shadow(f"s-{name}", name, "v2", "card", 0.9, unseen_seconds, None, hour(0))
+        keep(project, exposure(project, name, 0, seconds=seconds), shadow)
+    (found,) = status(project, find(project, None), hour(1))["shadows"]
+    assert (found["answers"], found["agreement"]) == (3, 1.0)
+    assert (found["median_seconds"], found["champion_median_seconds"]) == (0.2, 0.4)
+
+
 def test_a_step_too_small_to_be_weighed_refuses_no_value_of_later_ones(project):
     begun(project, steps=(0.01, 0.5))
     keep(project, exposure(project, "early", 0, arm="v2"), opinion("early", 0.1, label="pin"))

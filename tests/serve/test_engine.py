@@ -93,6 +93,16 @@ def test_what_comes_at_once_goes_through_together_also_where_the_engine_is_idle(
     assert run(scenario) == [3]
 
 
+def test_a_batch_counts_what_went_through_the_body():
+    model = Tiny()
+
+    async def scenario(engine: Engine) -> None:
+        await engine.answer(model, ["card", "card", "pin"])
+
+    assert run(scenario) == [2]
+    assert len(model.batches[0]) == 2
+
+
 def test_what_waits_goes_through_together():
     model = Gated()
 

@@ -521,6 +521,22 @@ def test_answers_from_memory_are_counted_and_each_is_a_prediction_of_its_own(pro
     assert len(stored(project, predictions)) == 2
 
 
+def test_a_request_with_an_input_from_memory_has_no_time_of_its_own(project):
+    cached = Project(project.folder, change_settings(project.settings, "serve", cache_answers=10))
+    ids = []
+
+    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
+        for texts in (["card"], ["pin", "card"], ["transfer"]):
+            ids.append([one["id"] for one in await predict(client, *texts)])
+
+    run(cached, scenario)
+    seconds = {row.id: row.seconds for row in stored(project, predictions)}
+    (first,), half_known, (new,) = ids
+    assert [seconds[id] for id in half_known] == [None, None]
+    assert seconds[first] > 0
+    assert seconds[new] > 0
+
+
 def test_a_disk_that_refuses_is_answered_with_507_and_predictions_go_on(project):
     async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
         (one,) = await predict(client, "card")

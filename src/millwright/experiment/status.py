@@ -59,7 +59,7 @@ def status(project: Project, experiment: Experiment, at: str | None = None) -> J
 
 
 def shadow_figures(project: Project, experiment: str) -> list[JsonObject]:
-    """How often each shadow agreed with what users got, failed, and how long it took."""
+    """How often each shadow agreed with what users got, failed, and how long it took but from memory."""
     ids, vault = select(traffic.c.id).where(traffic.c.experiment == experiment), open_vault(project)
     _ = vault.keys  # before anything is read
     with project.database.connect() as connection:
@@ -140,5 +140,6 @@ def _mean(values: list[bool]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _median(values: list[float]) -> float | None:
-    return float(np.median(values)) if values else None
+def _median(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None

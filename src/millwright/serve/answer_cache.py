@@ -29,6 +29,10 @@ class AnswerCache:
         self.hits = 0
         self._known: OrderedDict[tuple[int, str], Any] = OrderedDict()
 
+    def knows_any(self, model: object, texts: Iterable[str]) -> bool:
+        """True if `fill` would answer one of these texts."""
+        return any((id(model), text) in self._known for text in texts)
+
     def fill(self, model: object, items: Sequence[Item], rows: list[Any]) -> list[Item]:
         """Write the answers that are known into their places of `rows`; return the other items."""
         missing = []

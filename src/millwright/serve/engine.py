@@ -117,6 +117,12 @@ class Engine:
     """
 
     def __init__(self, limits: Limits, on_batch: Callable[[int], None] = lambda _: None) -> None:
+        """Take nothing yet.
+
+        Args:
+            limits: what it bears.
+            on_batch: called in the event loop with how many distinct texts went through a body together.
+        """
         self.limits = limits
         self.waiting_inputs = 0
         self.cache = AnswerCache(limits.cache_answers)
@@ -298,12 +304,12 @@ class Engine:
         """Run a batch in a worker's thread; what it returns is called in the event loop."""
         items = [item for item in batch.items if not item.request.answer.done()]
         at_once = min(self.limits.workers, batch.items[0].streams)
-        return partial(self._finish, _outcomes(items) if items else [], len(items), at_once)
+        return partial(self._finish, items, _outcomes(items) if items else [], at_once)
 
-    def _finish(self, outcomes: list[_Outcome], inputs: int, at_once: int, seconds: float) -> None:
-        if inputs:
-            self._on_batch(inputs)
-            newest = seconds / inputs / at_once
+    def _finish(self, items: list[_Input], outcomes: list[_Outcome], at_once: int, seconds: float) -> None:
+        if items:
+            self._on_batch(len({item.text for item in items}))
+            newest = seconds / len(items) / at_once
             self._seconds_an_input += RECENT * (newest - self._seconds_an_input)
         _deliver(outcomes)
         self._queue_soon()  # else nobody would take before somebody asks

@@ -19,14 +19,14 @@ class Metrics:
         )
         self.seconds = Histogram(
             "millwright_request_duration_seconds",
-            "Time to answer.",
+            "Time to answer, also from memory.",
             ["route"],
             buckets=SECONDS_BUCKETS,
             registry=own,
         )
         self.batch = Histogram(
             "millwright_batch_inputs",
-            "Inputs that went through the network together.",
+            "Distinct inputs that went through the network together.",
             buckets=BATCH_BUCKETS,
             registry=own,
         )

@@ -43,9 +43,10 @@ class Shadowing:
     async def _answer(
         self, name: str, model: Answering, records: Sequence[Prediction], journal: Journal
     ) -> None:
-        start = time.perf_counter()
+        texts = [record.text for record in records]
+        is_known, start = self._engine.cache.knows_any(model, texts), time.perf_counter()
         try:
-            probability_NC = await self._engine.answer(model, [record.text for record in records])
+            probability_NC = await self._engine.answer(model, texts)
         except QueueFull:
             return
         except Exception as error:  # a shadow that fails is noted, and fails nobody
@@ -54,7 +55,7 @@ class Shadowing:
                 [Shadow(new_id(), one.id, name, None, None, None, kind, now()) for one in records]
             )
             return
-        seconds, made = time.perf_counter() - start, []
+        seconds, made = None if is_known else time.perf_counter() - start, []
         for record, probability_C in zip(records, probability_NC, strict=True):
             best = int(probability_C.argmax())
             said = (model.labels[best], float(probability_C[best]), seconds)
