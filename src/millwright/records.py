@@ -99,7 +99,7 @@ class Prediction:
 class Shadow:
     """What a version that nobody saw would have answered; `failure` instead, where it could not.
 
-    `seconds` is as of `Prediction`.
+    `seconds` is as of `Prediction`, and the same where both answered over one pass of the network.
     """
 
     id: str

@@ -10,7 +10,7 @@ import pytest
 
 from millwright.errors import DeadlinePassed, NotFound, QueueFull, Unavailable
 from millwright.serve.batches import Batch
-from millwright.serve.engine import Answering, Engine, Limits, _Input, _Request
+from millwright.serve.engine import Answering, Beside, Engine, Limits, _Input, _Request
 from tests.serve.tiny import LABELS, Deadly, Failing, Gated, Headed, Tiny
 
 Scenario = Callable[[Engine], Awaitable[None]]
@@ -358,6 +358,64 @@ def test_versions_over_one_body_pay_for_it_once_a_text():
 
     run(scenario)
     assert [sorted(batch) for batch in body.batches] == [["card 1", "pin 2"]]
+
+
+def test_a_version_beside_answers_over_the_same_pass_of_the_body_as_it_would_by_itself():
+    body, texts = Tiny(), ["card 1", "pin 2", "card 1", "transfer 3"]
+    old, new = Headed(body, LABELS), Headed(body, ("transfer", "card"))
+
+    async def scenario(engine: Engine) -> None:
+        beside = Beside(new, [None] * 4)
+        assert (await engine.answer(old, texts, beside=[beside])).argmax(axis=1).tolist() == [0, 1, 0, 2]
+        assert sorted(sum(body.batches, [])) == ["card 1", "pin 2", "transfer 3"]
+        assert np.array(beside.rows).tolist() == (await engine.answer(new, texts)).tolist()
+
+    run(scenario)
+
+
+def test_a_version_beside_that_fails_leaves_its_rows_empty_and_the_answers_as_they_are():
+    body = Tiny()
+    failing = Headed(body, ("no label of the body",))
+
+    async def scenario(engine: Engine) -> None:
+        broken, sound = Beside(failing, [None]), Beside(Headed(body, LABELS), [None])
+        answers = await asyncio.gather(
+            engine.answer(body, ["card"], beside=[broken, sound]), engine.answer(body, ["pin"])
+        )
+        assert [int(answer_NC.argmax()) for answer_NC in answers] == [0, 1]
+        assert broken.rows == [None]
+        assert sound.rows[0].argmax() == 0
+
+    run(scenario)
+    assert body.batches == [["pin", "card"]]
+
+
+def test_a_version_of_another_body_is_not_asked_beside():
+    other = Tiny()
+
+    async def scenario(engine: Engine) -> None:
+        beside = Beside(other, [None])
+        await engine.answer(Tiny(), ["card"], beside=[beside])
+        assert beside.rows == [None]
+
+    run(scenario)
+    assert other.batches == []
+
+
+def test_what_a_version_said_beside_is_remembered_and_what_came_from_memory_is_not_run():
+    body = Tiny()
+    old, new = Headed(body, LABELS), Headed(body, ("transfer", "card"))
+
+    async def scenario(engine: Engine) -> None:
+        engine.swap({"v1": old, "v2": new}, {})
+        await engine.answer(old, ["card"], beside=[Beside(new, [None])])
+        assert (await engine.answer(new, ["card"])).argmax() == 1
+        again = Beside(new, [None, None])
+        await engine.answer(old, ["card", "pin"], beside=[again])
+        assert [row is None for row in again.rows] == [True, False]
+
+    run(scenario, cache_answers=10)
+    assert body.batches == [["card"], ["pin"]]
 
 
 def test_one_text_that_the_model_cannot_read_fails_alone():

@@ -9,6 +9,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -72,13 +73,26 @@ class Limits:
 
 
 @dataclass(eq=False)
+class Beside:
+    """A version that answers beside the one that was asked, over the same features: a row a text.
+
+    A row stays None where the version has another body, where the text did not run because its answer came
+    from memory, and where the version failed.
+    """
+
+    model: Answering
+    rows: list[Any]
+
+
+@dataclass(eq=False)
 class _Request:
-    """What one caller waits for; it keeps the model it was accepted for, so a swap cannot drop it."""
+    """What one caller waits for; it keeps the models it was accepted for, so a swap cannot drop it."""
 
     model: Answering
     answer: asyncio.Future[None]
     rows: list[Any]
     left: int = 0
+    beside: Sequence[Beside] = ()
 
 
 @dataclass(eq=False, slots=True)
@@ -202,6 +216,7 @@ class Engine:
         texts: Sequence[str],
         deadline_s: float | None = None,
         since: float | None = None,
+        beside: Sequence[Beside] = (),
     ) -> np.ndarray:
         """Probabilities of texts, run together with whatever else waits.
 
@@ -210,6 +225,7 @@ class Engine:
             texts: the inputs.
             deadline_s: seconds after which nobody waits any more; the limits' own at the most.
             since: when the request came, by the event loop's clock; now if None.
+            beside: what else is to answer where its body is the model's; filled in once the answer is there.
 
         Returns:
             Probabilities [N, C], a row a text; or an object a text, of a model that answers so.
@@ -220,7 +236,12 @@ class Engine:
             DeadlinePassed: there was no answer in time.
         """
         loop = self._admit(len(texts))
-        request = _Request(model, loop.create_future(), [None] * len(texts))
+        request = _Request(
+            model,
+            loop.create_future(),
+            [None] * len(texts),
+            beside=[one for one in beside if one.model.body is model.body],
+        )
         items = [_Input(request, place, text) for place, text in enumerate(texts)]
         missing = self.cache.fill(model, items, request.rows) if self.cache.size else items
         if not missing:
@@ -239,8 +260,10 @@ class Engine:
                 self._queue.discard(missing)
                 self._workers.suspect(lambda item: item.request is request, self.limits.deadline_s)
             self._leave(len(missing))
-        if self.cache.size and any(served is model for served in self._models.values()):
-            self.cache.store(model, missing, request.rows)
+        self._remember(model, missing, request.rows)
+        for one in request.beside:
+            ran = [item for item in missing if one.rows[item.place] is not None]
+            self._remember(one.model, ran, one.rows)
         return np.array(request.rows)
 
     async def stop(self) -> None:
@@ -266,6 +289,10 @@ class Engine:
 
     def _seconds(self, deadline_s: float | None) -> float:
         return min(deadline_s or math.inf, self.limits.deadline_s)
+
+    def _remember(self, model: Answering, items: Sequence[_Input], rows: Sequence[Any]) -> None:
+        if self.cache.size and any(served is model for served in self._models.values()):
+            self.cache.store(model, items, rows)
 
     def _leave(self, inputs: int) -> None:
         self.waiting_inputs -= inputs
@@ -320,14 +347,17 @@ def _passed(seconds: float) -> DeadlinePassed:
 
 
 def _outcomes(items: list[_Input]) -> list[_Outcome]:
-    """Features once a distinct text, then each version's head over the features of its own inputs."""
+    """Features once a distinct text, then each version's head over the features of its own inputs.
+
+    Versions beside come last, and have their rows written for them.
+    """
     texts = {text: place for place, text in enumerate(dict.fromkeys(item.text for item in items))}
     try:
         feature_ND = items[0].body.features(list(texts))
         by_model: dict[int, list[_Input]] = {}
         for item in items:
             by_model.setdefault(id(item.request.model), []).append(item)
-        return [
+        outcomes = [
             _Outcome(same, same[0].request.model.probabilities(feature_ND[[texts[i.text] for i in same]]))
             for same in by_model.values()
         ]
@@ -339,6 +369,22 @@ def _outcomes(items: list[_Input]) -> list[_Outcome]:
             return [_Outcome(items, error=error)]
         alone = ([item for item in items if item.request is request] for request in requests.values())
         return [outcome for same in alone for outcome in _outcomes(same)]
+    _answer_beside(items, texts, feature_ND)
+    return outcomes
+
+
+def _answer_beside(items: list[_Input], texts: Mapping[str, int], feature_ND: np.ndarray) -> None:
+    """Write the rows of versions beside, over features [N, D] of the texts at their places."""
+    by_model: dict[int, list[tuple[Beside, _Input]]] = {}
+    for item in items:
+        for beside in item.request.beside:
+            by_model.setdefault(id(beside.model), []).append((beside, item))
+    for same in by_model.values():
+        with suppress(Exception):  # whatever it raises, those who asked another version must be answered
+            places = [texts[item.text] for _, item in same]
+            probability_NC = same[0][0].model.probabilities(feature_ND[places])
+            for (beside, item), probability_C in zip(same, probability_NC, strict=True):
+                beside.rows[item.place] = probability_C
 
 
 def _deliver(outcomes: list[_Outcome]) -> None:

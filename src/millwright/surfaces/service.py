@@ -147,9 +147,10 @@ class Service:
             texts, edits = await self.engine.aside(read, len(request.inputs), request.timeout_s, came)
         drawn = self._draw(request)
         version, model = self.engine.model(drawn.version)
+        unseen = self._shadowing.beside(model, self._shadows_of(drawn), len(texts))
         is_known, start = self.engine.cache.knows_any(model, texts), time.perf_counter()
         try:
-            answered = await self.engine.answer(model, texts, request.timeout_s, came)
+            answered = await self.engine.answer(model, texts, request.timeout_s, came, [*unseen.values()])
         except Exception as error:  # whatever the version raised is counted against it, and raised
             self._note_failure(drawn, request.subject, error)
             raise
@@ -187,9 +188,8 @@ class Service:
         used = [replace(token, created_at=hour) for token in tokens.values()]
         self._open_journal.hand_over([*used, *records])  # last, since its thread then wants the processor
         self.metrics.note_predictions(version, len(records))
-        if drawn.traffic is not None and self._traffic is not None:
-            for name in set(self._traffic.shadows) & set(self._models):
-                self._shadowing.start(name, self._models[name], records, self._open_journal)
+        for name, beside in unseen.items():
+            self._shadowing.start(name, beside, records, self._open_journal)
         return answer
 
     async def hear(self, request: FeedbackRequest) -> FeedbackAnswer:
@@ -307,6 +307,12 @@ class Service:
         if request.version != CHAMPION or self._traffic is None:
             return Exposure(request.version)
         return expose(self._traffic, request.subject, self._models, CHAMPION)
+
+    def _shadows_of(self, drawn: Exposure) -> dict[str, Answering]:
+        """The versions that are to answer a request unseen."""
+        if drawn.traffic is None or self._traffic is None:
+            return {}
+        return {name: self._models[name] for name in self._traffic.shadows if name in self._models}
 
     def _note_failure(self, drawn: Exposure, subject: str | None, error: Exception) -> None:
         if drawn.traffic is None or drawn.arm is None or drawn.propensity is None:

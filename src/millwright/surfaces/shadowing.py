@@ -1,12 +1,16 @@
-"""Lets versions answer that nobody sees, beside the one that answers; nobody waits for them."""
+"""Lets versions answer that nobody sees, beside the one that answers; nobody waits for them.
+
+One that shares the body of the version that answers does so in the same pass of the network, others after it.
+"""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from millwright.errors import QueueFull
 from millwright.records import Prediction, Shadow
-from millwright.serve.engine import Answering, Engine
+from millwright.serve.engine import Answering, Beside, Engine
 from millwright.serve.ids import new_id
 from millwright.serve.journal import Journal
 from millwright.store.database import now
@@ -21,24 +25,54 @@ class Shadowing:
         self._engine = engine
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, name: str, model: Answering, records: Sequence[Prediction], journal: Journal) -> None:
-        """Answer the texts of predictions again by another version, unless users wait for theirs.
+    @property
+    def _is_free(self) -> bool:
+        return self._engine.waiting_inputs <= FREE_SHARE * self._engine.limits.queue_size
+
+    def beside(self, model: Answering, shadows: Mapping[str, Answering], inputs: int) -> dict[str, Beside]:
+        """What a request takes along for its shadows, by version, and `start` wants once it is answered.
+
+        Args:
+            model: the version that answers.
+            shadows: the versions that are to answer unseen, by name.
+            inputs: how many the request has.
+
+        Returns:
+            All of them; while users wait for theirs, those of other bodies, for whom `start` looks again.
+        """
+        return {
+            name: Beside(shadow, [None] * inputs)
+            for name, shadow in shadows.items()
+            if shadow.body is not model.body or self._is_free
+        }
+
+    def start(self, name: str, beside: Beside, records: Sequence[Prediction], journal: Journal) -> None:
+        """Note what a version says of the texts of predictions.
+
+        Where it said nothing beside the version that users got, it is asked, unless users wait for theirs.
 
         Args:
             name: of the version.
-            model: the version.
+            beside: the version, and what it said.
             records: the predictions that users got; they must be on their way to the journal.
             journal: takes what the version says.
         """
-        if self._engine.waiting_inputs > FREE_SHARE * self._engine.limits.queue_size:
-            return
-        task = asyncio.create_task(self._answer(name, model, records, journal))
+        task = asyncio.create_task(self._note(name, beside, records, journal))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def finish(self) -> None:
         """Wait for what is under way; what fails, as where the journal has ended, is lost alone."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _note(self, name: str, beside: Beside, records: Sequence[Prediction], journal: Journal) -> None:
+        found = list(zip(records, beside.rows, strict=True))
+        said = [_shadow(name, beside.model, one, row, one.seconds) for one, row in found if row is not None]
+        if said:
+            journal.hand_over(said)
+        left = [one for one, row in found if row is None]
+        if left and self._is_free:
+            await self._answer(name, beside.model, left, journal)
 
     async def _answer(
         self, name: str, model: Answering, records: Sequence[Prediction], journal: Journal
@@ -55,9 +89,18 @@ class Shadowing:
                 [Shadow(new_id(), one.id, name, None, None, None, kind, now()) for one in records]
             )
             return
-        seconds, made = None if is_known else time.perf_counter() - start, []
-        for record, probability_C in zip(records, probability_NC, strict=True):
-            best = int(probability_C.argmax())
-            said = (model.labels[best], float(probability_C[best]), seconds)
-            made.append(Shadow(new_id(), record.id, name, *said, None, now()))
-        journal.hand_over(made)
+        seconds = None if is_known else time.perf_counter() - start
+        journal.hand_over(
+            [
+                _shadow(name, model, one, probability_C, seconds)
+                for one, probability_C in zip(records, probability_NC, strict=True)
+            ]
+        )
+
+
+def _shadow(
+    name: str, model: Answering, given: Prediction, probability_C: Any, seconds: float | None
+) -> Shadow:
+    best = int(probability_C.argmax())
+    label, probability = model.labels[best], float(probability_C[best])
+    return Shadow(new_id(), given.id, name, label, probability, seconds, None, now())
