@@ -33,6 +33,17 @@ def test_everything_goes_when_it_fits():
     assert sorted(like_length(list(range(20, 0, -1)), most=99)) == list(range(20))
 
 
+def test_what_there_is_is_taken_without_waiting_for_more(monkeypatch):
+    queue: BatchQueue[One] = BatchQueue(64)
+    queue.put([One("card")])
+
+    def refuse(_condition: threading.Condition, timeout: float | None = None) -> None:
+        raise AssertionError(f"it waits for {timeout}")
+
+    monkeypatch.setattr(threading.Condition, "wait", refuse)
+    assert [item.text for item in queue.take().items] == ["card"]
+
+
 def test_inputs_leave_in_batches_and_the_oldest_leaves_first():
     queue: BatchQueue[One] = BatchQueue(2)
     texts = ["aaaaaaaa", "b", "cc", "dddddddd"]

@@ -84,6 +84,45 @@ def test_an_idle_engine_answers_one_input_alone():
     assert run(scenario, max_batch=64) == [1]
 
 
+def test_an_idle_engine_lets_no_time_pass_before_it_answers(monkeypatch):
+    timers: list[float] = []
+
+    async def scenario(engine: Engine) -> None:
+        loop = asyncio.get_running_loop()
+        call_at = loop.call_at
+
+        def noted(when: float, *rest: object, **more: object) -> asyncio.TimerHandle:
+            timers.append(when)
+            return call_at(when, *rest, **more)
+
+        monkeypatch.setattr(loop, "call_at", noted)
+        since = now()
+        await engine.answer(Tiny(), ["card"], since=since)
+        assert timers == [since + engine.limits.deadline_s]
+
+    run(scenario)
+
+
+def test_a_model_never_runs_in_the_event_loop():
+    threads = set[threading.Thread]()
+
+    class Noting(Tiny):
+        def features(self, texts: Sequence[str]) -> np.ndarray:
+            threads.add(threading.current_thread())
+            return super().features(texts)
+
+        def probabilities(self, feature_ND: np.ndarray) -> np.ndarray:
+            threads.add(threading.current_thread())
+            return super().probabilities(feature_ND)
+
+    async def scenario(engine: Engine) -> None:
+        model = Noting()
+        await engine.answer(model, ["card"], beside=[Beside(Headed(model, LABELS), [None])])
+
+    run(scenario)
+    assert [thread.name for thread in threads] == ["model"]
+
+
 def test_what_comes_at_once_goes_through_together_also_where_the_engine_is_idle():
     model = Tiny()
 

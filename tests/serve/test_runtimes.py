@@ -1,11 +1,14 @@
 """How a version runs: converted bodies answer as PyTorch does, the fastest that agrees is chosen and kept."""
 
+import asyncio
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from millwright.data.dataset import open_dataset
 from millwright.data.prepare import prepare
@@ -15,6 +18,7 @@ from millwright.registry.classifiers import load_classifier
 from millwright.registry.versions import CHAMPION, alias, version_manifest
 from millwright.serve import convert, runtimes
 from millwright.serve.convert import in_float32
+from millwright.serve.engine import Engine, Limits
 from millwright.serve.loading import Loader
 from millwright.serve.openvino_body import CALL_TOKENS, groups_by_length
 from millwright.serve.promotion import promote
@@ -77,6 +81,39 @@ def test_a_converted_body_answers_as_the_trained_model_does(tmp_path, family):
     exact = in_float32(trained).probabilities(TEXTS)
     assert served.probabilities(served.body.features(TEXTS)) == pytest.approx(exact, abs=1e-4)
     assert served.labels == trained.labels
+
+
+class Noting:
+    """A tokenizer that notes in which threads it is used."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.threads = set[threading.Thread]()
+
+    def __getattr__(self, name: str) -> object:
+        self.threads.add(threading.current_thread())
+        return getattr(self.tokenizer, name)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino-float32"])
+def test_texts_are_cut_into_tokens_by_workers_and_not_in_the_event_loop(tmp_path, runtime):
+    project = forced(tiny_project(tmp_path), runtime)
+    version = add_trained(project)
+    promote(project, version, "to test")
+    served = Loader(project).load(version)
+    holder = vars(served.body if runtime != "torch" else served.body.classifier.backbone)
+    noting = holder["tokenizer"] = Noting(holder["tokenizer"])
+
+    async def answer() -> np.ndarray:
+        engine = Engine(Limits(workers=1))
+        await engine.start()
+        try:
+            return await engine.answer(served, TEXTS)
+        finally:
+            await engine.stop()
+
+    assert asyncio.run(answer()).shape == (len(TEXTS), 3)
+    assert [thread.name for thread in noting.threads] == ["model"]
 
 
 def test_what_was_measured_is_kept_with_the_choice(project):
