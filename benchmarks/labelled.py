@@ -1,6 +1,6 @@
 """Labelled texts of several kinds, for choices that must hold on more than one: training rows alone.
 
-All but the built-in help desk are read from ../shared/data beside the checkout.
+All but the built-in help desk are read from the folder of datasets that README.md beside this names.
 """
 
 import csv
@@ -26,9 +26,9 @@ def banking77(name: str = "train.csv") -> Labelled:
         yield from ((row["text"], row["category"]) for row in csv.DictReader(file))
 
 
-def sentences(name: str) -> Labelled:
+def sentences(name: str, encoding: str = "utf-8") -> Labelled:
     """Sentences of one of the sentiment files, each line a label, a space and the sentence."""
-    for line in (DATA / "sentiment_sentences" / name).read_text(encoding="utf-8").splitlines():
+    for line in (DATA / "sentiment_sentences" / name).read_text(encoding).splitlines():
         label, _, text = line.partition(" ")
         yield text, label
 

@@ -79,6 +79,36 @@ def lines(rows: Sequence[Row], across: str, up: str, series: str, names: tuple[s
     return _svg(figure)
 
 
+def gains(rows: Sequence[Row], label: Callable[[Row], str], series: str, unit: str) -> str:
+    """Differences with their intervals about a line at nought, one group a label and one dot a series.
+
+    Args:
+        rows: with `gain`, `low` and `high`; groups stand in their order from top to bottom.
+        label: names a row's group.
+        series: the key that tells a group's dots apart.
+        unit: what the axis counts.
+
+    Returns:
+        The picture.
+    """
+    groups = list(dict.fromkeys(map(label, rows)))
+    names = list(dict.fromkeys(str(row[series]) for row in rows))
+    figure, axes = _canvas(7.2, 0.9 + 0.13 * len(rows), "x")
+    axes.axvline(0, color=QUIET, lw=1)
+    for place, name in enumerate(names):
+        own = [row for row in rows if str(row[series]) == name]
+        gain, low, high = ([float(str(row[key])) for row in own] for key in ("gain", "low", "high"))
+        at = [groups.index(label(row)) + 0.7 * (place / max(1, len(names) - 1) - 0.5) for row in own]
+        ends = [[value - end for value, end in zip(gain, low, strict=True)],
+                [end - value for value, end in zip(gain, high, strict=True)]]  # fmt: skip
+        axes.errorbar(gain, at, xerr=ends, fmt="o", ms=4, lw=1, color=COLOURS[place], label=name)
+    axes.set_yticks(range(len(groups)), groups)
+    axes.invert_yaxis()
+    axes.set_xlabel(unit)
+    _add_legend(figure, names)
+    return _svg(figure)
+
+
 def _add_legend(figure: Figure, names: Sequence[str]) -> None:
     """Above the picture, where it hides nothing."""
     columns = 2 if max(map(len, names)) < LONG_NAME else 1

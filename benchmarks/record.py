@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT.parent / "shared" / "data"
+DATA = Path(os.environ.get("MILLWRIGHT_DATA", ROOT.parent / "shared" / "data"))  # see README.md beside this
 BENCH = ROOT / ".bench"  # not in git: the peers' environments, trained projects, request files
 RECORDS = ROOT / "docs" / "benchmarks"
 OURS = ("torch", "transformers", "tokenizers", "openvino", "nncf", "uvicorn", "fastapi", "numpy")
@@ -72,7 +72,10 @@ def read_rows(name: str) -> list[Row]:
 
 
 def write_record(name: str, rows: Sequence[Row], more_versions: dict[str, str] | None = None) -> Path:
-    """Write docs/benchmarks/NAME.json; versions of peers that were recorded earlier stay."""
+    """Write docs/benchmarks/NAME.json; versions of peers that were recorded earlier stay.
+
+    Rows that `read_rows` gave say when they were measured; all others are of this run.
+    """
     RECORDS.mkdir(parents=True, exist_ok=True)
     path = RECORDS / f"{name}.json"
     earlier = json.loads(path.read_text()) if path.exists() else {"versions": {}, "rows": []}
@@ -84,11 +87,7 @@ def write_record(name: str, rows: Sequence[Row], more_versions: dict[str, str] |
         "machine": machine(),
         "versions": {**earlier["versions"], **versions(), **(more_versions or {})},
     }
-    kept = [(_figures(row), row.get(MEASURED) or _origin(earlier)) for row in earlier["rows"]]
-    made = [
-        {**row, MEASURED: next((origin for old, origin in kept if old == _figures(row)), _origin(record))}
-        for row in rows
-    ]
+    made = [{**row, MEASURED: row.get(MEASURED) or _origin(record)} for row in rows]
     path.write_text(json.dumps({**record, "rows": made}, indent=1, ensure_ascii=False) + "\n")
     return path
 
@@ -96,10 +95,6 @@ def write_record(name: str, rows: Sequence[Row], more_versions: dict[str, str] |
 def _origin(record: Mapping[str, Any]) -> str:
     """When, where and of which commit a record's own run was."""
     return f"{record['date']}, {record['machine']['processor']}, {record['versions']['millwright']}"
-
-
-def _figures(row: Row) -> Row:
-    return {key: value for key, value in row.items() if key != MEASURED}
 
 
 def in_turns(ratios: Sequence[float]) -> Row:
@@ -126,7 +121,12 @@ def _cell(value: object) -> str:
 
 
 def _commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
+    """The commit, and whether anything but documents differs from it."""
+    commit = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)docs")
+    return f"{commit or 'unknown'}{'-dirty' if changed else ''}"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()

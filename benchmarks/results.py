@@ -1,6 +1,6 @@
 """Runs the verbs on real datasets and writes docs/results.md. `make bench`, or with --only NAME.
 
-The datasets are read from ../shared/data beside the checkout.
+The datasets are read from the folder that README.md beside this names.
 """
 
 import argparse
@@ -12,8 +12,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-DATA = ROOT.parent / "shared" / "data"
+from record import DATA, ROOT
+
 RESULTS = ROOT / "docs" / "results.json"
 
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -42,7 +42,6 @@ from trained import export, messages, reference_labels, runtime, trained_project
 CHECKED = 500
 LEAST_AGREEMENT = 0.995
 WARM_UP_S = 2
-TRIAL_CONCURRENCY = 64
 SHOWN = (
     "peer",
     "concurrency",
@@ -137,8 +136,21 @@ def compare(peer: Contestant, course: Course, plan: Plan) -> list[Row]:
         return rows
 
 
-def tune(peer: Contestant, course: Course, plan: Plan) -> Contestant:
-    """Time a peer's settings in turns at 64 connections; the peer with the fastest."""
+def tune(peer: Contestant, course: Course, plan: Plan) -> list[tuple[Contestant, Plan]]:
+    """What `settled` says, with the fastest of the settings that a peer has to try."""
+    return [(fastest(one, course, part), part) for one, part in settled(peer, plan)]
+
+
+def settled(peer: Contestant, plan: Plan) -> list[tuple[Contestant, Plan]]:
+    """A peer with its settings for many connections and for one alone, each with its part of the plan."""
+    alone = tuple(number for number in plan.concurrency if number == 1)
+    many = tuple(number for number in plan.concurrency if number > 1)
+    parts = ((changed(peer, peer.alone), alone), (peer, many))
+    return [(one, replace(plan, concurrency=numbers)) for one, numbers in parts if numbers]
+
+
+def fastest(peer: Contestant, course: Course, plan: Plan) -> Contestant:
+    """Time a peer's settings in turns at the plan's highest concurrency; the peer with the fastest."""
     trials = [changed(peer, settings) for settings in peer.trials]
     file = bodies(peer, course)
     found: dict[int, list[Load]] = {}
@@ -157,7 +169,7 @@ def tune(peer: Contestant, course: Course, plan: Plan) -> Contestant:
         for _ in range(1 + plan.repeats):  # the first round warms up
             for place, server in servers.items():
                 only(server, servers.values())
-                found[place].append(closed_loop(server.url, file, TRIAL_CONCURRENCY, plan.seconds))
+                found[place].append(closed_loop(server.url, file, max(plan.concurrency), plan.seconds))
     best, most = peer, 0.0
     for place, loads in found.items():
         per_s = statistics.median(load.requests_per_s for load in loads[1:])
@@ -239,7 +251,8 @@ def main() -> None:
         found: dict[str, str] = {}
         try:
             found = install(peer)
-            rows = compare(tune(peer, course, plan) if given.tune else peer, course, plan)
+            parts = tune(peer, course, plan) if given.tune else settled(peer, plan)
+            rows = [row for one, part in parts for row in compare(one, course, part)]
         except NotStarted as reason:
             rows = [{"peer": peer.key, "title": peer.title, "missing": str(reason)}]
             print(f"{peer.title}: {reason}", flush=True)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import resource
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +27,7 @@ from millwright.registry.signatures import VERSIONS, sign
 from millwright.settings import FILENAME, check_settings, dump_settings
 from millwright.store.files import sealed_folder, write_json
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHARED = Path(os.environ.get("MILLWRIGHT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 STORES = {
     Prediction: store_predictions,

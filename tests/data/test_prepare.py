@@ -328,7 +328,7 @@ def test_a_file_where_datasets_must_stand_cannot_store(make_project):
 
 
 @pytest.mark.data
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the datasets (benchmarks/README.md)")
 def test_banking77_is_prepared_with_its_own_test_file(make_project):
     banking = SHARED / "banking77"
     project = make_project(

@@ -14,7 +14,7 @@ BANKING = SHARED / "banking77"
 
 @pytest.mark.slow
 @pytest.mark.data
-@pytest.mark.skipif(not BANKING.exists(), reason="needs ../shared/data/banking77")
+@pytest.mark.skipif(not BANKING.exists(), reason="needs the datasets (benchmarks/README.md)")
 @pytest.mark.parametrize(("method", "least"), [("auto", 0.93), ("top", 0.94)])
 def test_so_many_messages_of_100_are_answered_right(method: str, least: float, tmp_path: Path):
     def verb(*arguments: str) -> dict:

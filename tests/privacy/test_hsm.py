@@ -35,7 +35,7 @@ with token.open(rw=True, user_pin=sys.argv[2]) as session:
 @pytest.fixture(scope="module")
 def module(tmp_path_factory):
     """The setting of a key "first" on a token of its own; there is a key "second" too."""
-    pytest.importorskip("pkcs11", reason="python-pkcs11 is not installed: pip install 'millwright[hsm]'")
+    pytest.importorskip("pkcs11", reason="python-pkcs11 is not installed: pip install python-pkcs11")
     if LIBRARY is None:
         pytest.skip("SoftHSM is not installed: apt-get install softhsm2")
     folder = tmp_path_factory.mktemp("hsm")

@@ -104,7 +104,7 @@ def test_an_everyday_text_is_passed_by(text):
 
 
 @pytest.mark.data
-@pytest.mark.skipif(not SYNTHETIC.exists(), reason="needs ../shared/data")
+@pytest.mark.skipif(not SYNTHETIC.exists(), reason="needs the datasets (benchmarks/README.md)")
 def test_people_are_found_in_templates_that_nothing_was_tuned_on():
     rows = json.loads(SYNTHETIC.read_text())
     finder = detector(frozenset({"PERSON"}))

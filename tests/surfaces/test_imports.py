@@ -126,7 +126,7 @@ def test_a_search_without_optuna_gives_the_pip_line_and_touches_nothing(make_pro
         cli.main(["train", "--method", "top", "--search", "2", "--project", str(project.folder)])
     assert end.value.code == 1
     said = capsys.readouterr()
-    assert said.err == "error: a search needs Optuna; run: pip install 'millwright[search]'\n"
+    assert said.err == "error: a search needs Optuna; run: pip install optuna\n"
     assert not project.kept.exists()
 
 

@@ -112,6 +112,6 @@ def _import_pkcs11() -> Any:
     except ImportError:
         raise MissingExtra(
             "privacy.master_key names a key in a module, and python-pkcs11 is missing; run: pip install "
-            "'millwright[hsm]'"
+            "python-pkcs11"
         ) from None
     return pkcs11

@@ -13,7 +13,7 @@ def _presidio() -> Any:
     try:
         import presidio_analyzer
     except ImportError:
-        raise MissingExtra("Presidio is not installed; run: pip install 'millwright[presidio]'") from None
+        raise MissingExtra("Presidio is not installed; run: pip install presidio-analyzer") from None
     return presidio_analyzer
 
 

@@ -3,6 +3,8 @@
 import codecs
 import os
 import sys
+import termios
+import tty
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,14 +26,6 @@ def pressed_keys() -> Iterator[Callable[[], str]]:
     Raises:
         BadInput: there is no terminal; raised when the first key is asked for.
     """
-    try:
-        import termios
-        import tty
-    except ImportError:  # Windows, whose console keeps keys by itself
-        import click
-
-        yield click.getchar
-        return
     with ExitStack() as stack:
         try:
             source = sys.stdin if sys.stdin.isatty() else stack.enter_context(open(DEVICE, encoding="utf-8"))

@@ -52,7 +52,7 @@ def need_opacus() -> Any:
     try:
         import opacus
     except ImportError:
-        raise MissingExtra("private-lora needs Opacus; run: pip install 'millwright[private]'") from None
+        raise MissingExtra("private-lora needs Opacus; run: pip install opacus") from None
     return opacus
 
 

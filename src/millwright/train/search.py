@@ -85,7 +85,7 @@ def need_optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        raise MissingExtra("a search needs Optuna; run: pip install 'millwright[search]'") from None
+        raise MissingExtra("a search needs Optuna; run: pip install optuna") from None
     return optuna
 
 
