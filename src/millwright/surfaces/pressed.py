@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import re
 import sys
 import termios
 import tty
@@ -13,7 +14,8 @@ from millwright.errors import BadInput
 
 DEVICE = "/dev/tty"  # where keys come from if stdin is something else
 AT_ONCE = 1_024  # bytes
-ESCAPE = "\x1b"  # begins what an arrow or a function key sends
+# What an arrow or a function key sends is one key, everything else a key a character.
+KEY = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO.|.", re.DOTALL)
 
 
 @contextmanager
@@ -44,8 +46,7 @@ def pressed_keys() -> Iterator[Callable[[], str]]:
                 got = os.read(terminal, AT_ONCE)
                 if not got:
                     return ""
-                text = decoder.decode(got)
-                waiting.extend([text] if text.startswith(ESCAPE) else text)
+                waiting.extend(KEY.findall(decoder.decode(got)))
             return waiting.popleft()
 
         yield key
