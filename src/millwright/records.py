@@ -114,7 +114,10 @@ class Shadow:
 
 @dataclass(frozen=True)
 class Failure:
-    """A request that a version could not answer during an experiment; `kind` is the error's class."""
+    """A request that a version did not answer during an experiment; `kind` is the error's class.
+
+    "HungUp" is the kind of those whose client did not wait.
+    """
 
     id: str
     traffic: int

@@ -26,6 +26,7 @@ from millwright.registry.versions import withdraw
 from millwright.settings import change_settings
 from millwright.store.tables import opinions, predictions
 from millwright.surfaces import door
+from millwright.surfaces import service as service_module
 from millwright.surfaces.service import Load, Service
 from millwright.surfaces.web import create_app, serve
 from tests.conftest import csv_of, desk_rows
@@ -678,6 +679,32 @@ def test_a_challenger_that_cannot_be_loaded_does_not_keep_the_champion_from_serv
     run(project, scenario, load)
     assert caplog.text.count(f"v2 is not served beside the champion: {told}") == 1
     assert "Ada" not in caplog.text
+
+
+def test_a_challenger_that_fails_again_after_it_was_loaded_is_told_again(project, caplog, monkeypatch):
+    monkeypatch.setattr(service_module, "RELOAD_S", 0.0)
+    can_load = False
+
+    def load(name: str) -> Tiny:
+        if name == "v2" and not can_load:
+            raise RuntimeError
+        return Tiny()
+
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        nonlocal can_load
+        await app.state.service.refresh()
+        can_load = True
+        await app.state.service.refresh()
+        with project.database.begin() as connection:
+            withdraw(project, connection, "challenger", "a person was erased")
+        await app.state.service.refresh()
+        point(project, "challenger", "v2")
+        can_load = False
+        await app.state.service.refresh()
+
+    point(project, "challenger", add_version(project, 2))
+    run(project, scenario, load)
+    assert caplog.text.count("v2 is not served beside the champion: RuntimeError") == 2
 
 
 def test_counts_what_happened_in_a_registry_of_its_own(project):

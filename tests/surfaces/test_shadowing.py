@@ -12,7 +12,7 @@ from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.serve.engine import Answering
 from millwright.settings import change_settings
-from millwright.store.tables import predictions, shadows
+from millwright.store.tables import failures, predictions, shadows
 from millwright.surfaces.messages import PredictionRequest
 from millwright.surfaces.service import Service
 from tests.conftest import csv_of, desk_rows
@@ -99,6 +99,23 @@ def test_a_shadow_that_fails_is_noted_and_its_user_answered(project):
     run(project, scenario, v1=Headed(body, LABELS), v2=Headed(body, ("no label of the body",)))
     assert [one.label for one in answers] == ["pin"]
     assert noted(project) == {answers[0].id: (None, None, "ValueError", None)}
+
+
+def test_who_hangs_up_counts_as_failed_by_the_version_that_was_at_it(project):
+    version = Gated()
+
+    async def scenario(service: Service) -> None:
+        asked = asyncio.create_task(service.predict(PredictionRequest(inputs=["pin"], subject="ada")))
+        await asyncio.to_thread(version.entered.wait, 30)
+        asked.cancel()  # as the door does where a client went
+        await asyncio.wait([asked])
+        version.gate.set()
+
+    run(project, scenario, v1=version, v2=Tiny())
+    with project.database.connect() as connection:
+        ((arm, kind),) = connection.execute(select(failures.c.arm, failures.c.kind)).all()
+        assert connection.execute(select(predictions)).all() == []
+    assert (arm, kind) == ("champion", "HungUp")
 
 
 def test_a_shadow_is_left_out_while_users_wait(project):

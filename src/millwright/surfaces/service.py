@@ -34,6 +34,7 @@ from millwright.serve.ids import new_id
 from millwright.serve.journal import Journal
 from millwright.settings import SPANS, ServeSection
 from millwright.store.database import now
+from millwright.surfaces.hangup import HungUp
 from millwright.surfaces.messages import (
     FeedbackAnswer,
     FeedbackRequest,
@@ -151,8 +152,13 @@ class Service:
         is_known, start = self.engine.cache.knows_any(model, texts), time.perf_counter()
         try:
             answered = await self.engine.answer(model, texts, request.timeout_s, came, [*unseen.values()])
+        except QueueFull:  # the queue is everybody's
+            raise
+        except asyncio.CancelledError:  # the client went, whom a quicker version might have kept
+            self._note_failure(drawn, request.subject, HungUp.__name__)
+            raise
         except Exception as error:  # whatever the version raised is counted against it, and raised
-            self._note_failure(drawn, request.subject, error)
+            self._note_failure(drawn, request.subject, type(error).__name__)
             raise
         seconds = None if is_known else time.perf_counter() - start
         said = (
@@ -285,7 +291,9 @@ class Service:
     async def _beside(self, name: str) -> Answering | None:
         """A version that may be missing; why it is gets told once."""
         try:
-            return await self._model(name)
+            loaded = await self._model(name)
+            self._left_out.pop(name, None)
+            return loaded
         except Exception as error:  # whatever it does when it loads, the champion must serve
             reason = loggable(error)
             if self._left_out.get(name) != reason:
@@ -314,11 +322,9 @@ class Service:
             return {}
         return {name: self._models[name] for name in self._traffic.shadows if name in self._models}
 
-    def _note_failure(self, drawn: Exposure, subject: str | None, error: Exception) -> None:
-        if drawn.traffic is None or drawn.arm is None or drawn.propensity is None:
-            return
-        if not isinstance(error, QueueFull):  # the queue is everybody's
-            kind, told = type(error).__name__, (drawn.traffic, drawn.arm, drawn.propensity, drawn.unit)
+    def _note_failure(self, drawn: Exposure, subject: str | None, kind: str) -> None:
+        if drawn.traffic is not None and drawn.arm is not None and drawn.propensity is not None:
+            told = (drawn.traffic, drawn.arm, drawn.propensity, drawn.unit)
             self._open_journal.hand_over([Failure(new_id(), *told, subject, kind, now())])
 
     def _check_sizes(self, inputs: Sequence[str]) -> None:
