@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -171,9 +171,10 @@ def test_a_turn_that_was_killed_after_it_took_its_labels_starts_again(project):
     assert count_waiting(project) == 0
 
 
-def test_while_another_turn_runs_none_starts_and_none_fails(project):
+@pytest.mark.parametrize("action", ["turn", "train"])  # a turn: one whose leader was killed
+def test_while_a_turn_or_a_training_runs_none_starts_and_none_fails(project, action):
     verbs, looks = Verbs(), []
-    with project.lock("turn"):  # as one holds it whose leader was killed
+    with project.lock(action):
 
         def is_done(state: Leading) -> bool:
             looks.append(state.is_leader)
@@ -212,6 +213,41 @@ def test_a_turn_that_failed_waits_for_more_rows(project):
 
     state = led(project, verbs, is_done)
     assert (state.turns, len(verbs.turns)) == (2, 2)
+
+
+def test_a_turn_by_hand_ends_the_wait_of_one_that_failed(project, caplog):
+    verbs, by_hand = Verbs(), False
+    verbs.codes = [1]
+
+    def is_done(state: Leading) -> bool:
+        nonlocal by_hand
+        if "it is tried again at 40 labels" in caplog.text and not by_hand:
+            by_hand = True
+            turn(project, decide_by="rows")  # of all 30 labels
+            opine(project, telling_rows(30, seed=9))
+        return state.turns == 2
+
+    assert led(project, verbs, is_done).failures == 1
+    assert [record.number for record in list_turns(project)] == [1, 2, 3]
+
+
+def test_a_turn_that_failed_beside_a_training_begun_meanwhile_waits_for_its_end_alone(project, caplog):
+    class Training(Verbs):
+        async def __call__(self, project: Project, words: list[str]) -> int:
+            if self.turns or words[0] != "turn":
+                return await super().__call__(project, words)
+            self.ran.append(words)
+            held.enter_context(project.lock("train"))  # as by `millwright train` while the turn prepares
+            return 1
+
+    verbs, held = Training(), ExitStack()
+
+    def is_done(state: Leading) -> bool:
+        if "it is tried again at 30 labels" in caplog.text:
+            held.close()
+        return state.turns == 2
+
+    assert led(project, verbs, is_done).failures == 1
 
 
 def test_an_alarm_of_drift_is_a_line_of_the_log_a_metric_and_a_reason_for_a_turn(project, caplog):

@@ -23,7 +23,7 @@ from millwright.records import TurnRecord
 from millwright.registry.versions import CHAMPION, alias, retired_versions
 from millwright.review.annotations import apply_reviews
 from millwright.runner.due import awaits_users, is_drift_check_due, standing, why_turn
-from millwright.turns import list_turns
+from millwright.turns import list_turns, next_number
 from millwright.webhooks import deliver
 
 LOOK_AGAIN_S = 3_600.0  # after a check for drift that was too early, or failed
@@ -128,7 +128,7 @@ def meet_users(project: Project, finished: TurnRecord) -> str | None:
 
 
 async def _keep_turning(project: Project, state: Leading, run: Run, max_membership: float | None) -> None:
-    settings, least = project.settings, 0  # as many rows must wait after a turn that failed
+    settings, number, least = project.settings, 0, 0  # as many rows must wait after the turn `number` failed
     stands, unmet = Trouble(log, "the wheel stands"), Trouble(log, "a turn's challenger meets no users")
     audit = [] if max_membership is None else ["--max-membership", str(max_membership)]
     looked_at = -math.inf
@@ -136,6 +136,9 @@ async def _keep_turning(project: Project, state: Leading, run: Run, max_membersh
         try:
             await asyncio.to_thread(apply_reviews, project, settings.review.annotators)
             await _meet_users(project, unmet)
+            upcoming = await asyncio.to_thread(next_number, project)
+            if upcoming != number:  # a turn was finished, perhaps by hand
+                number, least = upcoming, 0
             found = await asyncio.to_thread(standing, project)
             if is_drift_check_due(found) and time.monotonic() - looked_at >= LOOK_AGAIN_S:
                 looked_at = time.monotonic()
@@ -149,8 +152,9 @@ async def _keep_turning(project: Project, state: Leading, run: Run, max_membersh
                 decide_by = ["--decide-by", settings.run.decide_by]
                 code = await run(project, ["turn", "--gently", "--json", *audit, *decide_by])
                 state.turns, state.failures = state.turns + 1, state.failures + bool(code)
-                least = found.waiting + settings.turn.min_rows if code else 0
                 if code:
+                    is_held = await asyncio.to_thread(_is_held, project)  # by what began since, which it met
+                    least = found.waiting + (0 if is_held else settings.turn.min_rows)
                     log.error(
                         "the turn failed with exit code %d; it is tried again at %d labels", code, least
                     )
@@ -179,9 +183,9 @@ async def _meet_users(project: Project, unmet: Trouble) -> None:
 
 
 def _is_held(project: Project) -> bool:
-    """True if a turn runs already: one that was begun by hand, or by a leader that was killed."""
+    """True if a turn runs already, begun by hand or by a leader that was killed, or a training does."""
     try:
-        with project.lock("turn"):
+        with project.lock("turn"), project.lock("train"):
             return False
     except Busy:
         return True
