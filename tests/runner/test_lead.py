@@ -323,6 +323,23 @@ def test_of_two_runners_one_leads_and_the_other_takes_over(project):
     asyncio.run(asyncio.wait_for(whole(), LONG_S))
 
 
+def test_a_runner_that_cannot_make_its_lock_says_so_once_and_leads_when_it_can(project, caplog):
+    lock = project.kept / "run.lock"
+    lock.symlink_to(lock)  # nothing can be written there, as on a disk that is read-only
+    looks = []
+
+    def is_done(state: Leading) -> bool:
+        looks.append(state.is_leader)
+        if len(looks) == 20:
+            lock.unlink()
+        return state.is_leader
+
+    led(project, Verbs(), is_done)
+    told = [line.message for line in caplog.records if "this runner cannot lead" in line.message]
+    assert len(told) == 1
+    assert f"cannot write {lock}" in told[0]
+
+
 def test_a_step_that_fails_stops_neither_server_nor_runner(project, caplog):
     class Broken(Verbs):
         async def __call__(self, project: Project, words: list[str]) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from millwright.drift.records import list_drifts
 from millwright.drift.samples import why_no_check
-from millwright.errors import Busy, Trouble
+from millwright.errors import Busy, MillwrightError, Trouble
 from millwright.experiment.plans import list_experiments, plan_of, start
 from millwright.project import Project
 from millwright.records import TurnRecord
@@ -60,18 +60,23 @@ async def lead(
         run: starts a verb of the command line and returns its exit code; a process of its own when not given.
         max_membership: as of a turn; None audits no challenger.
     """
+    unled = Trouble(log, "this runner cannot lead")
     while True:
         try:
             with project.lock("run"):
+                unled.is_over()
                 state.is_leader = True
                 log.info("this runner leads")
                 async with asyncio.TaskGroup() as both:  # neither waits for the other
                     both.create_task(_keep_turning(project, state, run or run_verb, max_membership))
                     both.create_task(_keep_telling(project))
         except Busy:
-            await asyncio.sleep(project.settings.run.check_seconds)
+            unled.is_over()  # another leads
+        except MillwrightError as error:  # the server goes on serving
+            unled.tell(error)
         finally:
             state.is_leader = False
+        await asyncio.sleep(project.settings.run.check_seconds)
 
 
 async def run_verb(project: Project, words: list[str]) -> int:
