@@ -237,7 +237,8 @@ def test_gold_rows_come_every_tenth_unmarked_and_tell_how_well_somebody_does(pro
 
 def test_rows_drawn_by_chance_and_no_others_tell_how_often_the_model_is_right(project):
     queue = build_queue(project, 30)
-    assert review_status(project)["by_chance"] == {"rows": 0, "right": 0, "accuracy": None}
+    nothing = {"rows": 0, "right": 0, "undecided": 0, "accuracy": None}
+    assert review_status(project)["by_chance"] == nothing
     drawn = [item for item in queue if item.reason == "chance"]
     for place, item in enumerate(drawn[:4]):
         wrong_one = next(label for label in ("card", "pin") if label != item.choices[0][0])
@@ -246,10 +247,35 @@ def test_rows_drawn_by_chance_and_no_others_tell_how_often_the_model_is_right(pr
         annotate(project, item.id, "ada", item.choices[-1][0])
     found = review_status(project)["by_chance"]
     assert (found["rows"], found["right"], found["accuracy"]["value"]) == (4, 3, 0.75)
-    # Wilson 1927 by hand: (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n)
-    z, n, p = 1.959964, 4, 0.75
+    assert found["accuracy"]["low"] == pytest.approx(wilson(0.75, 4, -1), abs=1e-6)
+
+
+def wilson(p: float, n: int, side: int) -> float:
+    """An end of Wilson's 95 % interval by hand: (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n)."""
+    z = 1.959964
     half = z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    assert found["accuracy"]["low"] == pytest.approx((p + z * z / (2 * n) - half) / (1 + z * z / n), abs=1e-6)
+    return (p + z * z / (2 * n) + side * half) / (1 + z * z / n)
+
+
+def test_rows_drawn_by_chance_that_nobody_could_decide_widen_what_is_told(project, capsys):
+    queue = build_queue(project, 30)
+    drawn = [item for item in queue if item.reason == "chance"][:6]
+    for place, item in enumerate(drawn):
+        guess = item.choices[0][0]
+        wrong_one = next(label for label in ("card", "pin") if label != guess)
+        annotate(project, item.id, "ada", None if place == 5 else guess)
+        if place < 5:
+            annotate(project, item.id, "bob", guess if place < 3 else wrong_one)
+    found = review_status(project, 2)["by_chance"]  # the last one still waits for bob
+    assert (found["rows"], found["right"], found["undecided"]) == (5, 3, 2)
+    ends = {"low": wilson(3 / 5, 5, -1), "high": wilson(5 / 5, 5, 1)}
+    assert found["accuracy"] == {"value": None, **{name: pytest.approx(end) for name, end in ends.items()}}
+    annotate(project, drawn[5].id, "bob", None)
+    found = review_status(project, 2)["by_chance"]  # nobody knew the last one
+    assert (found["rows"], found["right"], found["undecided"]) == (6, 3, 3)
+    assert found["accuracy"]["low"] == pytest.approx(wilson(3 / 6, 6, -1))
+    assert run("review", "status", "--project", project.folder) == 0
+    assert "of 6 rows drawn by chance the model was right on 3, 3 undecided, [" in capsys.readouterr().out
 
 
 def test_a_label_for_one_row_opens_no_other(project):

@@ -1,7 +1,8 @@
 """What people said of rows in review: kept at once, undone until a turn takes it, checked on gold rows."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -18,7 +19,7 @@ from millwright.privacy.sealed import hidden_key, open_opinion, store_opinions, 
 from millwright.privacy.vault import Place, Vault, open_vault
 from millwright.project import Project
 from millwright.proportions import wilson
-from millwright.records import Interval, JsonObject, Opinion
+from millwright.records import JsonObject, Opinion
 from millwright.review.agreement import adjudicated, krippendorff_alpha, weight_of
 from millwright.review.items import CHANCE, NO_QUEUE, Item, label_names, read_queue
 from millwright.settings import refuse_spans
@@ -315,7 +316,10 @@ def review_status(project: Project, needed: int = 1) -> JsonObject:
 
     `by_chance` tells how often the model is right on requests that nobody had labelled when the queue was
     built, by its rows that were drawn by chance; reviews of earlier queues took mostly close calls from among
-    these. `accuracy` has Wilson's 95 % interval (doi:10.1080/01621459.1927.10502953).
+    these. `accuracy` has Wilson's 95 % interval (doi:10.1080/01621459.1927.10502953). Rows on which people
+    did not agree or that they passed over are mostly hard ones, so they are not left out: where there are
+    `undecided` ones, there is no value, and the interval reaches from where the model is wrong on all of them
+    to where it is right on all of them.
     """
     done, queue = list_annotations(project), read_queue(project)
     labels, found = _labels(done), _verdicts(project, done, needed)
@@ -328,22 +332,26 @@ def review_status(project: Project, needed: int = 1) -> JsonObject:
             [list(given.values()) for item, given in labels.items() if not item.startswith(GOLD)]
         ),
         "annotators": _people(project, done),
-        "by_chance": _by_chance(queue, found),
+        "by_chance": _by_chance(queue, Counter(one.item for one in done), found, needed),
     }
 
 
-def _by_chance(queue: Sequence[Item], found: Mapping[str, str | None]) -> JsonObject:
-    """How often the model was right on rows that were drawn by chance: no other kind is a fair sample."""
-    pairs = [
-        (item.choices[0][0], label)
-        for item in queue
-        if item.reason == CHANCE and (label := found.get(item.id)) is not None
-    ]
-    right = sum(guess == label for guess, label in pairs)
-    if not pairs:
-        return {"rows": 0, "right": 0, "accuracy": None}
-    accuracy = Interval(right / len(pairs), *wilson(right, len(pairs)))
-    return {"rows": len(pairs), "right": right, "accuracy": asdict(accuracy)}
+def _by_chance(
+    queue: Sequence[Item], looks: Mapping[str, int], found: Mapping[str, str | None], needed: int
+) -> JsonObject:
+    """How often the model was right on rows that were drawn by chance: no other kind is a fair sample.
+
+    Those count that enough people looked at, whether or not it came to a verdict.
+    """
+    drawn = [item for item in queue if item.reason == CHANCE and looks.get(item.id, 0) >= needed]
+    right = sum(item.choices[0][0] == found.get(item.id) for item in drawn)
+    undecided = sum(found.get(item.id) is None for item in drawn)
+    told: JsonObject = {"rows": len(drawn), "right": right, "undecided": undecided, "accuracy": None}
+    if drawn:
+        low, high = wilson(right, len(drawn))[0], wilson(right + undecided, len(drawn))[1]
+        value = None if undecided else right / len(drawn)
+        told["accuracy"] = {"value": value, "low": low, "high": high}
+    return told
 
 
 def _labels(done: Sequence[Annotation]) -> dict[str, dict[str, str]]:

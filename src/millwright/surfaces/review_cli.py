@@ -151,10 +151,12 @@ def status(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
             for name, one in found["annotators"].items()
         ),
     ]
-    if (fair := found["by_chance"]["accuracy"]) is not None:
+    drawn = found["by_chance"]
+    if (fair := drawn["accuracy"]) is not None:
+        share = f"{drawn['undecided']} undecided, " if drawn["undecided"] else f"{fair['value']:.1%} "
         lines.append(
-            f"of {found['by_chance']['rows']} rows drawn by chance the model was right on "
-            f"{fair['value']:.1%} [{fair['low']:.1%}, {fair['high']:.1%}]: requests that nobody had labelled"
+            f"of {drawn['rows']} rows drawn by chance the model was right on {drawn['right']}, "
+            f"{share}[{fair['low']:.1%}, {fair['high']:.1%}]: requests that nobody had labelled"
         )
     screen.out.print("\n".join(lines), markup=False, soft_wrap=True)
 
