@@ -168,6 +168,21 @@ def test_a_text_that_many_users_sent_is_drawn_for_each_of_them(project):
     assert [item for item in read_queue(project) if item.reason == "chance"] == drawn
 
 
+def test_a_row_that_was_drawn_and_labelled_otherwise_meanwhile_is_in_the_queue_once(project):
+    names, said = [f"p{at}" for at in range(5, 40)], []
+
+    def progress(_: str, done: float) -> None:
+        if done >= 0.5 and not said:  # what nobody labelled was read and goes through the network now
+            said.extend(said_of(name, 1, label="transfer") for name in names)
+            keep(project, *said)
+
+    queue = build_queue(project, 100, progress)
+    reasons = [item.reason for item in queue]
+    assert len(queue) == len({item.id for item in queue})
+    assert reasons.count("chance") == 7  # a fifth of the 35, as ever
+    assert "disagreement" in reasons
+
+
 def test_what_was_agreed_on_about_predictions_becomes_rows_of_the_next_turn(project):
     queue = build_queue(project, 30)
     mine = [item for item in queue if item.id.startswith("prediction:")][:3]

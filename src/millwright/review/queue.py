@@ -77,7 +77,9 @@ def _build(project: Project, count: int, progress: Progress) -> list[Item]:
         guesses = [_choices(model.labels, probability_C) for probability_C in probability_NC]
         keep_guesses(project, {item.id: guess for item, guess in zip(golden, guesses, strict=True)})
     owners = {f"row:{row.id}": vault.pseudonym(row.subject) for row in rows}
-    queue = write_queue(project, _spread(drawn, _in_turns(kinds)[: count - len(drawn)]), owners)
+    known = {item.id for item in drawn}  # also what a user disagreed with meanwhile
+    chosen = [item for item in _in_turns(kinds) if item.id not in known]
+    queue = write_queue(project, _spread(drawn, chosen[: count - len(drawn)]), owners)
     progress("review", 1.0)
     return queue
 
