@@ -31,12 +31,13 @@ async def steer(project: Project) -> None:
             if (news := news_of(made, before)) is not None:
                 log.info("%s", news)
             before = made
-            took = time.monotonic() - start
             trouble.is_over()
         except Busy:
             continue  # another process decides, which is as good
         except Exception as error:  # whatever a review met, the server goes on serving
             trouble.tell(error)
+        finally:
+            took = time.monotonic() - start
 
 
 def news_of(made: DecisionRecord | None, before: DecisionRecord | None) -> str | None:
