@@ -319,7 +319,7 @@ def test_stopping_gives_everybody_the_champion(project):
     begun(project)
     assert stop(project, "closed").reason == "closed"
     assert current_traffic(project) is None
-    with pytest.raises(BadInput, match="'x' does not run, it was stopped"):
+    with pytest.raises(BadInput, match="'x' does not run, it was stopped; `millwright experiment status`"):
         stop(project, "again")
 
 

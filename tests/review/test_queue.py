@@ -232,6 +232,13 @@ def test_gold_rows_are_masked(project):
     assert (shown.id.split(":")[0], shown.text) == ("gold", "call <PHONE_NUMBER> about my card")
 
 
+def test_a_file_of_gold_rows_under_other_names_is_told_what_to_do(project):
+    file = project.folder / "gold.csv"
+    file.write_text(csv_of([("my card was stolen", "card")], header=("message", "label")))
+    with pytest.raises(BadInput, match="columns text and label, got message, label; name them so"):
+        add_gold(project, file)
+
+
 def test_gold_rows_come_every_tenth_unmarked_and_tell_how_well_somebody_does(project):
     file = project.folder / "gold.csv"
     file.write_text(csv_of([("my card was stolen", "card"), ("blocked pin", "pin")]))
@@ -312,7 +319,7 @@ def test_wrong_names_are_refused_with_the_nearest(project):
         annotate(project, "row:nope", "ada", "pin")
     with pytest.raises(NotFound, match="Did you mean 'card'"):
         annotate(project, queue[0].id, "ada", "crad")
-    with pytest.raises(BadInput, match="annotator must have 1 to 100 characters, got 0"):
+    with pytest.raises(BadInput, match="annotator must have 1 to 100 characters, got 0; name whose"):
         annotate(project, queue[0].id, "", "card")
 
 
@@ -481,6 +488,9 @@ def test_the_queue_is_answered_over_http(project):
         assert (await client.post("/v1/reviews/undo", json={"annotator": "bob"})).json()["label"] == "pin"
         assert (await client.get("/v1/reviews/status")).json()["agreed"] == 0
         assert (await client.post("/v1/reviews", json={**said, "label": "pni"})).status_code == 404
+        nobody = (await client.post("/v1/reviews", json={**said, "annotator": ""})).json()["error"]
+        assert nobody["message"] == "annotator must have 1 to 100 characters, got 0"
+        assert nobody["remedy"] == "name whose label it is"
 
     serve(open_project(project.folder), scenario)
 

@@ -182,7 +182,10 @@ def stop(project: Project, reason: str, name: str | None = None) -> DecisionReco
     with project.lock("experiment", WAIT_S):
         experiment = find(project, name)
         if experiment.state != RUNNING:
-            raise BadInput(f"the experiment {experiment.name!r} does not run, it was {experiment.state}")
+            raise BadInput(
+                f"the experiment {experiment.name!r} does not run, it was {experiment.state}; `millwright "
+                "experiment status` shows the one that runs"
+            )
         return _apply(project, experiment, Decision(STOP, reason), {})
 
 

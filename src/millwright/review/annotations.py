@@ -108,7 +108,10 @@ def annotate(project: Project, item: str, annotator: str, label: str | None) -> 
         BadInput: the annotator's name cannot be used.
     """
     if not 0 < len(annotator) <= MAX_NAME:
-        raise BadInput(f"annotator must have 1 to {MAX_NAME} characters, got {len(annotator)}", "annotator")
+        raise BadInput(
+            f"annotator must have 1 to {MAX_NAME} characters, got {len(annotator)}; name whose label it is",
+            "annotator",
+        )
     reason = _reason(project, item)
     if label is not None:
         one_of("label", label, label_names(project))
@@ -211,7 +214,9 @@ def add_gold(project: Project, path: Path) -> int:
     refuse_spans(project.settings, "`millwright review`")
     table, labels = read_table(path), label_names(project)
     if not {"text", "label"} <= set(table.columns):
-        raise BadInput(f"{path.name} must have the columns text and label, got {', '.join(table.columns)}")
+        raise BadInput(
+            f"{path.name} must have the columns text and label, got {', '.join(table.columns)}; name them so"
+        )
     given = table.frame.select("text", "label").rows()
     texts = masker(project, reversible=True).mask_all(clean(text) for text, _ in given)
     rows = [(text, one_of("label", label, labels)) for text, (_, label) in zip(texts, given, strict=True)]
