@@ -250,7 +250,7 @@ def test_gold_rows_come_every_tenth_unmarked_and_tell_how_well_somebody_does(pro
         seen.append(items[0].id.split(":")[0])
         assert items[0].reason != "gold"  # routes and `review next` show the reason
         assert len(items[0].choices) == 3  # and what the model would say
-        annotate(project, items[0].id, "ada", "card")
+        assert annotate(project, items[0].id, "ada", "card").reason == items[0].reason
     assert [place for place, kind in enumerate(seen) if kind == "gold"] == [9, 19]
     about = review_status(project)["annotators"]["ada"]
     assert (about["labelled"], about["gold"], about["gold_right"]) == (20, 2, 1)

@@ -125,7 +125,7 @@ def start(project: Project, plan: Plan, name: str | None = None) -> Experiment:
     Raises:
         BadInput: the plan cannot be used, or the name was used before.
         NotFound: there is no such version or metric.
-        Busy: another experiment runs.
+        Busy: another experiment runs; or somebody trains or erases, and a challenger was not measured yet.
         Corrupt: a version is damaged, so it may not serve.
     """
     refuse_spans(project.settings, "an experiment")

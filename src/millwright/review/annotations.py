@@ -121,7 +121,7 @@ def annotate(project: Project, item: str, annotator: str, label: str | None) -> 
 
 
 def _reason(project: Project, item: str) -> str:
-    """Why a row is in the queue; NotFound if it is not. No other row is opened for that."""
+    """Why a row is in the queue, as its annotator is told; NotFound if it is not. No other row is opened."""
     with project.database.connect() as connection:
         reason: str | None = connection.scalar(
             select(review_items.c.reason).where(review_items.c.item == item)
@@ -133,7 +133,7 @@ def _reason(project: Project, item: str) -> str:
     if not queued:
         raise NotFound(NO_QUEUE)
     one_of("row", item, [*queued, *golden])
-    return "gold"
+    return CHANCE  # as `gold_items` says
 
 
 def keep_all(project: Project, made: Sequence[Annotation]) -> None:

@@ -121,7 +121,7 @@ def meet_users(project: Project, finished: TurnRecord) -> str | None:
         The experiment's name, None if none was begun.
 
     Raises:
-        Busy: another experiment runs.
+        Busy: another experiment runs, or somebody trains or erases.
         Corrupt: the challenger is damaged.
     """
     name = f"turn-{finished.number}"
@@ -182,7 +182,7 @@ async def _meet_users(project: Project, unmet: Trouble) -> None:
             log.info("experiment %s began: %s against %s", name, finished.challenger, finished.champion)
         unmet.is_over()
     except Busy:
-        pass  # another experiment runs
+        pass  # another experiment runs, or somebody trains or erases
     except Exception as error:  # of one version; a later turn makes another
         unmet.tell(error)
 

@@ -61,7 +61,7 @@ def _offered(item: Item, labels: list[str]) -> list[str]:
 
 
 def _shown(item: Item, offered: list[str]) -> str:
-    # Of unlabelled rows no reason is shown: gold rows have none, and should look like them.
+    # Of unlabelled rows no reason is shown: gold rows have that of rows drawn by chance.
     given = f" ({item.reason}, labelled {item.given})" if item.given else ""
     choices = "  ".join(f"{place} {label}" for place, label in enumerate(offered, start=1))
     return f"\n{item.text}{given}\n{choices}"
