@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from millwright.errors import BadInput
+from millwright.experiment import candidate
 from millwright.experiment.candidate import CandidateValue, estimate_candidate
 from millwright.project import Project
 from millwright.records import Opinion, Prediction
@@ -186,3 +187,15 @@ def test_requests_whose_window_is_open_do_not_count(project):
     live(project, 400)
     later = estimate_candidate(project, "v3", at=hour(24.2), load=MODELS.__getitem__)
     assert later.requests == 201  # of users in the order of a thousandth of an hour
+
+
+def test_of_very_many_requests_the_newest_count(project, monkeypatch):
+    records = []
+    for number in range(300):  # the champion says card of everything, which was wrong of the first half
+        name, word = f"p{number}", "code" if number < 150 else "card"
+        given = Prediction(name, "v1", f"{word} {number}", "card", 0.8, None, False, hour(0.001 * number))
+        records += [given, opinion(name, 0.5, label=RIGHT[word])]
+    keep(project, *records)
+    monkeypatch.setattr(candidate, "MOST_REQUESTS", 200)
+    found = estimated(project)
+    assert (found.requests, found.served) == (200, 0.75)

@@ -3,6 +3,7 @@
 Shape suffixes: N logged requests, A labels.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -172,7 +173,7 @@ def _logged(
         outcome = METRICS[metric].value(event, told, 1.0)
         if outcome is not None:
             judged[event.id] = event, outcome
-    found, lost, seen = list[_Logged](), list[frozenset[str]](), set[str]()
+    found, lost, seen = deque[_Logged](maxlen=MOST_REQUESTS), list[frozenset[str]](), set[str]()
     for given in stream_named(open_vault(project), list(judged)):
         event, outcome = judged[given.id]
         arms = {given.version: 1.0} if given.traffic is None else shares.get(given.traffic, {})
@@ -184,7 +185,7 @@ def _logged(
             continue
         seen.add(event.unit)
         found.append(_Logged(given, arms, outcome))
-    return found[-MOST_REQUESTS:], lost
+    return list(found), lost
 
 
 def _since(project: Project, version: str) -> str:
