@@ -63,12 +63,7 @@ def next_items(project: Project, annotator: str, count: int = 1, needed: int = 1
     decided = _verdicts(project, done, needed)
     open_ = [item for item in queue if item.id not in own and decided.get(item.id) is None]
     golden = [item for item in gold_items(project) if item.id not in own]
-    found: list[Item] = []
-    for item in open_:
-        if golden and (len(own) + len(found) + 1) % GOLD_EVERY == 0:
-            found.append(golden.pop(0))
-        found.append(item)
-    return found[:count]
+    return _with_gold(open_, golden, len(own))[:count]
 
 
 def queue_with_gold(project: Project) -> list[Item]:
@@ -83,10 +78,15 @@ def queue_with_gold(project: Project) -> list[Item]:
     Raises:
         NotFound: no queue was built yet.
     """
-    golden, found = gold_items(project), list[Item]()
-    for item in read_queue(project):
-        if golden and (len(found) + 1) % GOLD_EVERY == 0:
-            found.append(golden.pop(0))
+    return _with_gold(read_queue(project), gold_items(project))
+
+
+def _with_gold(rows: Sequence[Item], golden: Sequence[Item], seen: int = 0) -> list[Item]:
+    """Rows, every tenth that an annotator sees a gold one while there are some; `seen` came before these."""
+    left, found = list(golden), list[Item]()
+    for item in rows:
+        if left and (seen + len(found) + 1) % GOLD_EVERY == 0:
+            found.append(left.pop(0))
         found.append(item)
     return found
 
