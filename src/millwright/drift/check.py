@@ -25,6 +25,7 @@ from millwright.project import Project
 from millwright.records import Interval, Row
 from millwright.registry.versions import version_manifest
 from millwright.serve.engine import Answering
+from millwright.serve.features import features_of
 from millwright.serve.loading import Loader
 from millwright.settings import refuse_spans
 from millwright.store.database import now
@@ -33,7 +34,6 @@ from millwright.webhooks import DRIFT, announce
 
 MOST_HELD_OUT = 2_000
 ALPHA = 0.05
-BATCH = 256
 
 
 def check_drift(project: Project, window: int = WINDOW, reference: Reference = "traffic") -> DriftRecord:
@@ -94,7 +94,7 @@ def _compare(
 
     It answers both samples anew.
     """
-    feature_ND = _features(model, [*before, *after])
+    feature_ND = features_of(model, [*before, *after])
     probability_NC, cut = model.probabilities(feature_ND), len(before)
     label_N = probability_NC.argmax(axis=1)
     made = {
@@ -106,17 +106,13 @@ def _compare(
     return made, probability_NC[cut:].max(1)
 
 
-def _features(model: Answering, texts: Sequence[str]) -> np.ndarray:
-    return np.concatenate([model.body.features(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)])
-
-
 def _accuracies(
     model: Answering, held_out: Sequence[Row], confidence_M: np.ndarray
 ) -> tuple[float | None, Interval | None]:
     """Accuracy on held-out rows, and what that and confidences make of the window."""
     if len(held_out) < LEAST:
         return None, None
-    probability_NC = model.probabilities(_features(model, [row.text for row in held_out]))
+    probability_NC = model.probabilities(features_of(model, [row.text for row in held_out]))
     best_N = probability_NC.argmax(1)
     right_N = np.array([model.labels[best] == row.label for best, row in zip(best_N, held_out, strict=True)])
     return float(right_N.mean()), estimated_accuracy(probability_NC.max(1), right_N, confidence_M)

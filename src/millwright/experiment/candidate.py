@@ -23,13 +23,13 @@ from millwright.records import Opinion, Prediction
 from millwright.registry.traffic import Arm, list_traffic
 from millwright.registry.versions import CHAMPION, list_versions, resolve
 from millwright.serve.engine import Answering
+from millwright.serve.features import features_of
 from millwright.serve.loading import Loader
 from millwright.settings import refuse_spans
 from millwright.store.database import hour_of, now
 from millwright.store.tables import datasets, opinions, predictions, versions
 
 MOST_REQUESTS = 5_000
-BATCH = 256
 FORETOLD = ("accepted", "not_corrected")  # by the probability that an answer is right
 
 Load = Callable[[str], Answering]
@@ -237,11 +237,7 @@ def _answers(
     texts, found = [one.given.text for one in logged], dict[str, tuple[Sequence[str], np.ndarray]]()
     for version in dict.fromkeys([candidate, *(arm for one in logged for arm in one.arms)]):
         model = load(version)
-        parts = [
-            model.probabilities(model.body.features(texts[start : start + BATCH]))
-            for start in range(0, len(texts), BATCH)
-        ]
-        found[version] = model.labels, np.concatenate(parts)
+        found[version] = model.labels, model.probabilities(features_of(model, texts))
     names = sorted({*(label for labels, _ in found.values() for label in labels),
                     *(one.given.label for one in logged)})  # fmt: skip
     column, spread = {label: place for place, label in enumerate(names)}, dict[str, np.ndarray]()

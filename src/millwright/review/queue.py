@@ -20,6 +20,7 @@ from millwright.review.items import CHANCE, Item, write_queue
 from millwright.review.label_errors import out_of_fold, suspects
 from millwright.review.selection import unlike, worth_labelling
 from millwright.serve.engine import Answering
+from millwright.serve.features import features_of
 from millwright.serve.loading import Loader
 from millwright.settings import refuse_spans
 from millwright.store.tables import drifts, opinions, predictions
@@ -29,7 +30,6 @@ from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.states import cached_features, checked_precision
 
 MOST_CANDIDATES = 5_000
-BATCH = 256
 OTHERS_SHARE = 0.2  # of the queue each for suspected labels, disagreements with users, and what is new
 DRIFT_SHARE = 0.4  # of the queue for what is new, once drift was found
 SURE = 0.8
@@ -63,7 +63,8 @@ def _build(project: Project, count: int, progress: Progress) -> list[Item]:
     model = Loader(project).load(name)
     dataset = open_dataset(project, version_manifest(project, name)["dataset"]["id"])
     rows = [row for row in dataset.split("train", "validation") if not row.is_weak]  # nobody looked at those
-    row_feature_MD = _features(model, [row.text for row in rows], progress, 0.0)
+    row_texts = [row.text for row in rows]
+    row_feature_MD = features_of(model, row_texts, lambda done: progress("review", 0.5 * done))
     others = round(OTHERS_SHARE * count)
     fresh, valued, drawn = _unlabelled(vault, model, row_feature_MD, count, progress)
     kinds = [
@@ -73,7 +74,7 @@ def _build(project: Project, count: int, progress: Progress) -> list[Item]:
         valued,
     ]
     if golden := gold_items(project):
-        probability_NC = model.probabilities(_features(model, [item.text for item in golden], quiet, 0.0))
+        probability_NC = model.probabilities(features_of(model, [item.text for item in golden]))
         guesses = [_choices(model.labels, probability_C) for probability_C in probability_NC]
         keep_guesses(project, {item.id: guess for item, guess in zip(golden, guesses, strict=True)})
     owners = {f"row:{row.id}": vault.pseudonym(row.subject) for row in rows}
@@ -168,7 +169,7 @@ def _unlabelled(
     texts = list(by_text)
     if not texts:
         return [], [], []
-    feature_ND = _features(model, texts, progress, 0.5)
+    feature_ND = features_of(model, texts, lambda done: progress("review", 0.5 + 0.5 * done))
     probability_NC = model.probabilities(feature_ND)
     times_N = np.array([len(names) for names in by_text.values()])
     chosen = worth_labelling(feature_ND, probability_NC, known_MD, count, len(texts), times_N)
@@ -225,14 +226,6 @@ def _frozen_features(project: Project, texts: Sequence[str]) -> np.ndarray:
     found, _ = cached_features(backbone, texts, precision, cache, lambda done: None, most_bytes)
     feature_ND: np.ndarray = found.numpy()
     return feature_ND
-
-
-def _features(model: Answering, texts: Sequence[str], progress: Progress, begin: float) -> np.ndarray:
-    parts = []
-    for start in range(0, len(texts), BATCH):
-        progress("review", begin + 0.5 * start / len(texts))
-        parts.append(model.body.features(texts[start : start + BATCH]))
-    return np.concatenate(parts) if parts else np.empty((0, 1), dtype=np.float32)
 
 
 def _choices(labels: Sequence[str], probability_C: np.ndarray) -> tuple[tuple[str, float], ...]:
