@@ -88,6 +88,11 @@ def _check_scores(opinion: Opinion) -> None:
         )
 
 
+def is_reviewed(opinion: Opinion) -> bool:
+    """True if reviewers said it, and not a user."""
+    return (opinion.key or "").startswith(REVIEWED)
+
+
 def check_prediction(connection: Connection, prediction: str) -> None:
     """Raise NotFound if no prediction has this id."""
     if connection.scalar(select(predictions.c.id).where(predictions.c.id == prediction)) is None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import ColumnElement, Row, Select, func, select
 
-from millwright.feedback import REVIEWED
+from millwright.feedback import is_reviewed
 from millwright.privacy.sealed import open_opinion, open_prediction
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
@@ -245,7 +245,7 @@ def read_requests(
     said: dict[str, list[Opinion]] = {}
     for row in heard:
         opinion = open_opinion(vault, row)
-        if not (opinion.key or "").startswith(REVIEWED):
+        if not is_reviewed(opinion):
             said.setdefault(row.prediction, []).append(opinion)
     events = [
         Event(

@@ -7,7 +7,7 @@ import numpy as np
 from sqlalchemy import select
 
 from millwright.data.dataset import open_dataset
-from millwright.feedback import REVIEWED
+from millwright.feedback import is_reviewed
 from millwright.privacy.holdings import PREDICTION
 from millwright.privacy.sealed import open_opinion, open_prediction, stream_named
 from millwright.privacy.vault import Vault, open_vault
@@ -137,11 +137,7 @@ def _disagreements(vault: Vault, count: int) -> list[Item]:
     with vault.project.database.connect() as connection:
         newest = {row.prediction: row for row in connection.execute(labelled)}
     said = {name: open_opinion(vault, row) for name, row in newest.items()}
-    labels = {
-        name: one.label
-        for name, one in said.items()
-        if one.label is not None and not (one.key or "").startswith(REVIEWED)
-    }
+    labels = {name: one.label for name, one in said.items() if one.label is not None and not is_reviewed(one)}
     open_ = [
         (given, labels[given.id])
         for given in stream_named(vault, list(labels))
