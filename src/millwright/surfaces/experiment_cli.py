@@ -1,7 +1,7 @@
 """The verbs of `millwright experiment`: estimate, start, status, decide, approve, stop."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -10,6 +10,7 @@ from millwright.surfaces import screen
 from millwright.surfaces.options import AsJson, ProjectFolder, open_at, project_option
 
 if TYPE_CHECKING:
+    from millwright.experiment.plans import Heard
     from millwright.experiment.rollout import DecisionRecord
 
 app = typer.Typer(
@@ -30,11 +31,9 @@ def estimate(
     Example: millwright experiment estimate v3 --project desk
     """
     opened = open_at(project)
-    from millwright.errors import one_of
     from millwright.experiment.candidate import estimate_candidate
 
-    asked = one_of("group", heard, ("everyone", "asked")) == "asked"
-    found = estimate_candidate(opened, version, metric, heard="asked" if asked else "everyone")
+    found = estimate_candidate(opened, version, metric, heard=_heard(heard))
     if json:
         screen.show_json(found)
         return
@@ -89,7 +88,6 @@ def start(
     opened = open_at(project)
     from dataclasses import asdict
 
-    from millwright.errors import one_of
     from millwright.experiment.plans import Plan, plan_of
     from millwright.experiment.plans import start as start_experiment
 
@@ -100,7 +98,7 @@ def start(
         **{name: value for name, value in given.items() if value is not None},
         metric=metric,
         guardrails=tuple(guardrail) if guardrail else Plan.guardrails,
-        heard="asked" if one_of("group", heard, ("everyone", "asked")) == "asked" else "everyone",
+        heard=_heard(heard),
         steps=tuple(step) if step else Plan.steps,
         step_units=step_users,
         allocation="thompson" if thompson else "fixed",
@@ -191,6 +189,13 @@ def stop(
         screen.show_json({"decision": made})
     else:
         _show_decision(made)
+
+
+def _heard(name: str) -> "Heard":
+    from millwright.errors import one_of
+    from millwright.experiment.plans import Heard
+
+    return cast("Heard", one_of("group", name, get_args(Heard)))
 
 
 def _show_decision(made: "DecisionRecord") -> None:
