@@ -22,7 +22,7 @@ from millwright.settings import change_settings
 from millwright.steps import evaluate, predict, train
 from millwright.train.choose import compare_backbones
 from millwright.train.span_metrics import SpanEvaluation
-from millwright.weak.report import report_weak
+from millwright.weak.report import survey_weak
 from tests.desk import copy_desk
 from tests.span_desk import span_project, span_rows
 from tests.surfaces.test_cli import run, wrong
@@ -158,7 +158,7 @@ def test_on_the_command_line(trained, capsys, tmp_path):
         lambda project: check_drift(project),
         lambda project: audit_membership(project),
         lambda project: build_queue(project),
-        lambda project: report_weak(project, [project.folder / "rows.jsonl"], []),
+        lambda project: survey_weak(project, [project.folder / "rows.jsonl"], []),
         lambda project: compare_backbones(
             None, ["minilm"], project.settings, kept=project.kept, progress=lambda *_: None
         ),

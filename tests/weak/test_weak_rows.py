@@ -16,7 +16,7 @@ from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.weak_rows import Taught, few_of_each, use_of_weak_rows
 from millwright.weak.apply import apply_weak, clear_weak
 from millwright.weak.functions import keyword_function
-from millwright.weak.report import report_weak, survey_weak
+from millwright.weak.report import survey_weak
 from tests.conftest import contents, csv_of
 from tests.desk import make_desk, telling_rows
 from tests.surfaces.test_cli import run
@@ -111,7 +111,7 @@ def test_an_apply_without_a_vote_leaves_what_stood(tmp_path, encoder):
 
 def test_the_report_counts_what_a_brute_force_counts(tmp_path, encoder):
     project, pile, _ = make(tmp_path, encoder)
-    found = report_weak(project, [pile], FUNCTIONS)
+    found, _ = survey_weak(project, [pile], FUNCTIONS)
     texts = [line.split(",")[0] for line in pile.read_text().splitlines()[1:]]
     known = [row for row in prepare(project).rows if row.split != "test"]
     for one, function in zip(found.functions, FUNCTIONS, strict=True):

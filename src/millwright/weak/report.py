@@ -74,12 +74,12 @@ class WeakReport:
         return asdict(self)
 
 
-def report_weak(
+def survey_weak(
     project: Project,
     files: Sequence[Path],
     functions: Sequence[LabellingFunction],
     progress: Progress = quiet,
-) -> WeakReport:
+) -> tuple[WeakReport, list[Row]]:
     """Ask the functions about unlabelled files and about labelled rows, and compare.
 
     Args:
@@ -89,31 +89,8 @@ def report_weak(
         progress: called with a stage's name and the fraction done.
 
     Returns:
-        The report.
-
-    Raises:
-        NotFound: a file or a column is missing.
-        BadInput: a file or a function cannot be used.
-    """
-    return survey_weak(project, files, functions, progress)[0]
-
-
-def survey_weak(
-    project: Project,
-    files: Sequence[Path],
-    functions: Sequence[LabellingFunction],
-    progress: Progress = quiet,
-) -> tuple[WeakReport, list[Row]]:
-    """The report, and the rows of which training would decide whether the weak ones teach.
-
-    Args:
-        project: an open project.
-        files: unlabelled files.
-        functions: what to ask.
-        progress: called with a stage's name and the fraction done.
-
-    Returns:
-        The report; labelled training and validation rows and, as `prepare` would make them, weak ones.
+        The report; and the rows of which training would decide whether the weak ones teach: labelled training
+        and validation rows and, as `prepare` would make them, weak ones.
 
     Raises:
         NotFound: a file or a column is missing.
@@ -199,8 +176,8 @@ def summarise(tally: Tally, functions: Sequence[LabellingFunction], known: Seque
         for function in functions
     )
     labels = Counter[str]()
-    for pattern, (label, share) in model.said.items():
-        labels[label] += voted.get(pattern, 0) if share > LEAST_PROBABILITY else 0
+    for pattern, label in model.labels.items():
+        labels[label] += voted.get(pattern, 0)
     return WeakReport(
         rows=tally.rows,
         covered=sum(voted.values()),
