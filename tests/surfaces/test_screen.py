@@ -160,9 +160,10 @@ def test_runtimes_stand_by_their_speed_and_say_why_they_do_not_serve(speeds_of, 
     )
     record = RuntimeRecord("v2", "openvino-float32", "b", candidates, "Chip 9", 1.5, speeds_of=speeds_of)
     lines = [" ".join(line.split()) for line in shown(screen.runtime_table(record), width=120)]
+    assert lines[1] == "runtime texts/s as float32 accuracy"
     assert lines[2:] == [
         "openvino-int8 1,234 90.00% agrees with float32 on 90.00% of rows",
-        "openvino-float32 300 100.00% serves",
+        "openvino-float32 300 100.00% 75.00% serves",
         "torch 100 slower, not judged",
         "openvino-bfloat16 no [such] operation",
         f"measured on Chip 9{said}",

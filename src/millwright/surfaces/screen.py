@@ -267,11 +267,12 @@ def runtime_table(record: "RuntimeRecord") -> RenderableType:
             one.name,
             f"{one.texts_per_second:,.0f}" if one.texts_per_second else "",
             "" if one.agreement is None else f"{one.agreement:.2%}",
+            "" if one.accuracy is None else f"{one.accuracy:.2%}",
             "serves" if one.name == record.runtime else one.refused or "slower, not judged",
         )
         for one in sorted(record.candidates, key=lambda one: -one.texts_per_second)
     ]
-    numbers = ("texts/s", "as float32")
+    numbers = ("texts/s", "as float32", "accuracy")
     source = f"measured on {record.processor}"
     if record.speeds_of:
         source += f"; texts/s with {record.speeds_of}, whose network is the same"
