@@ -23,6 +23,7 @@ from millwright.serve.loading import Loader
 from millwright.serve.openvino_body import CALL_TOKENS, groups_by_length
 from millwright.serve.promotion import promote
 from millwright.serve.runtime_record import Candidate, RuntimeRecord, is_measured, read_runtime, write_runtime
+from millwright.serve.torch_body import TorchBody
 from millwright.settings import change_settings
 from millwright.store.files import read_json
 from millwright.train.states import tokenize
@@ -176,8 +177,8 @@ def test_another_head_takes_the_champions_speeds_and_is_judged_itself(project, m
     v2 = load_classifier(project, "v2")
     dataset = open_dataset(project, version_manifest(project, "v2")["dataset"]["id"])
     exact, served = in_float32(v2), Loader(project).load("v2")
-    judging = [row.text for row in dataset.split("test")]
     held = dataset.split("validation")
+    judging = [row.text for row in (*held, *dataset.split("test"))]
     said = served.probabilities(served.body.features([row.text for row in held])).argmax(1)
     agreed = served.probabilities(served.body.features(judging)).argmax(1) == exact.probabilities(
         judging
@@ -210,6 +211,24 @@ def test_a_head_that_disagrees_is_refused_though_the_champions_speeds_are_taken(
 ):
     with pytest.raises(BadInput, match=r"serve.runtime is 'openvino-bfloat16', .* agrees with float32 on"):
         runtimes.choose_runtime(forced(project, "openvino-bfloat16"), "v2")
+
+
+def test_who_disagrees_on_validation_rows_alone_is_refused(project):
+    classifier = load_classifier(project, "v1")
+    dataset = open_dataset(project, version_manifest(project, "v1")["dataset"]["id"])
+    held = {row.text for row in dataset.split("validation")}
+
+    class WrongOnHeld:
+        streams = 1
+
+        def features(self, texts: list[str]) -> np.ndarray:
+            sign = np.array([-1 if text in held else 1 for text in texts])
+            return sign[:, None] * TorchBody(in_float32(classifier)).features(texts)
+
+    judge = runtimes._judge(project, classifier, dataset, runtimes.MOST_TEST)
+    assert len(judge.texts) == len(dataset.split("validation", "test"))
+    refused = runtimes._judged(Candidate("wrong", 1.0), WrongOnHeld(), classifier, judge).refused
+    assert refused.startswith("agrees with float32 on ")
 
 
 def test_where_pytorch_is_named_nothing_is_measured_until_another_is_wanted(project):

@@ -1,8 +1,8 @@
 """Measures on this machine how a version can run, and keeps the choice beside the version.
 
-A candidate may serve if its arg-max agrees with float32 on at least 99.5 % of rows that taught nothing
-and its accuracy on validation rows is not lower beyond noise; the fastest of those is taken. What was
-measured is kept in `.millwright/runtimes/VERSION/`, converted bodies in `.millwright/bodies/`. Speeds are
+A candidate may serve if its arg-max agrees with float32 on at least 99.5 % of validation and test rows
+together and its accuracy on validation rows is not lower beyond noise; the fastest of those is taken. What
+was measured is kept in `.millwright/runtimes/VERSION/`, converted bodies in `.millwright/bodies/`. Speeds are
 those of a network without its head: a version that differs from the champion in its head alone takes the
 champion's, and only its own agreement is measured. What float32 says is found by cached features where the
 body is the backbone's; what a runtime says is run each time.
@@ -24,7 +24,6 @@ from millwright.errors import BadInput, Corrupt, MillwrightError
 from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.proportions import chance_of_at_least
-from millwright.records import Row
 from millwright.registry.classifiers import load_model
 from millwright.registry.signatures import BODIES, sign, verify_signed
 from millwright.registry.versions import CHAMPION, alias, version_manifest
@@ -49,8 +48,8 @@ from millwright.train.work import truth_of
 
 LEAST_AGREEMENT = 0.995
 NOISE = 0.05  # a candidate is worse if an exact paired test says so at this level
-MOST_TIMED, MOST_JUDGED, MOST_HELD = 128, 1_000, 500
-MOST_JUDGED_AGAIN = 500  # of a body that the champion's rows judged: 99.5 % of so many is 497
+MOST_TIMED, MOST_HELD, MOST_TEST = 128, 500, 1_000
+MOST_TEST_AGAIN = 500  # where the champion's rows judged the body before
 LIKE_LENGTH = 1.25  # texts whose mean lengths differ by less share their speeds
 ROUNDS, BATCH = 3, 32
 FAR_BEHIND = 0.6  # of the fastest
@@ -60,12 +59,14 @@ OPENVINO = ("openvino-float32", "openvino-bfloat16", "openvino-int8")
 
 @dataclass(frozen=True)
 class _Judge:
-    """The rows that a runtime must answer as float32 does, and what float32 says of them."""
+    """Texts that a runtime must answer as float32 does, those of M validation rows first.
+
+    `exact_N` is what float32 says of them, `truth_M` what the validation rows are labelled.
+    """
 
     texts: tuple[str, ...]
     exact_N: np.ndarray
-    held: tuple[Row, ...]
-    exact_is_right_M: np.ndarray
+    truth_M: np.ndarray
 
 
 def choose_runtime(project: Project, version: str, progress: Progress = quiet) -> str:
@@ -106,7 +107,7 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
     else:
         timed = [Candidate(one.name, one.texts_per_second) for one in known.candidates if one.name in names]
     progress("runtime", len(names) / (len(names) + 1))
-    judge = _judge(project, classifier, dataset, MOST_JUDGED_AGAIN if known else MOST_JUDGED)
+    judge = _judge(project, classifier, dataset, MOST_TEST_AGAIN if known else MOST_TEST)
     candidates, chosen = _first_that_agrees(make, classifier, judge, timed)
     progress("runtime", 1.0)
     if chosen is None and wanted not in ("auto", TORCH):  # PyTorch is what was trained and measured
@@ -220,30 +221,29 @@ def _first_that_agrees(
 def _judge(project: Project, classifier: Trained, dataset: Dataset, most: int) -> _Judge:
     held = tuple(row for row in dataset.split("validation") if row.label in classifier.labels)[:MOST_HELD]
     # Validation rows teach in the end, and a model is surer of what taught it; whether two runtimes
-    # agree needs no label, so the texts of test rows may judge that.
-    rows = dataset.split("test")[:most] or held or dataset.split("train")[:MOST_HELD]
+    # agree needs no label, so the texts of test rows judge that too.
+    rows = [*held, *dataset.split("test")[:most]] or dataset.split("train")[:MOST_HELD]
     exact, most_bytes = in_float32(classifier), project.settings.train.cache_bytes
-    best = answers(exact, [*rows, *held], project.kept, most_bytes).argmax(1)
     return _Judge(
         tuple(row.text for row in rows),
-        best[: len(rows)],
-        held,
-        best[len(rows) :] == truth_of(held, classifier.labels),
+        answers(exact, rows, project.kept, most_bytes).argmax(1),
+        truth_of(held, classifier.labels),
     )
 
 
 def _judged(candidate: Candidate, body: Body, classifier: Trained, judge: _Judge) -> Candidate:
-    agreement = float((_arg_max(classifier, _features(body, judge.texts)) == judge.exact_N).mean())
+    said_N = classifier.of_features(_features(body, judge.texts)).argmax(1)
+    agreement = float((said_N == judge.exact_N).mean())
     measured = replace(candidate, agreement=agreement)
     if agreement < LEAST_AGREEMENT:
         return replace(measured, refused=f"agrees with float32 on {agreement:.2%} of rows, 99.5 % are needed")
-    if not judge.held:
+    held = len(judge.truth_M)
+    if not held:
         return measured
-    said_M = _arg_max(classifier, _features(body, [row.text for row in judge.held]))
-    right_M = said_M == truth_of(judge.held, classifier.labels)
+    right_M, exact_is_right_M = said_N[:held] == judge.truth_M, judge.exact_N[:held] == judge.truth_M
     measured = replace(measured, accuracy=float(right_M.mean()))
-    lost = int((judge.exact_is_right_M & ~right_M).sum())
-    won = int((right_M & ~judge.exact_is_right_M).sum())
+    lost = int((exact_is_right_M & ~right_M).sum())
+    won = int((right_M & ~exact_is_right_M).sum())
     if lost and chance_of_at_least(lost, lost + won) <= NOISE:
         return replace(measured, refused=f"is right on {lost} validation rows fewer than float32, {won} more")
     return measured
@@ -282,8 +282,3 @@ def _features(body: Body, texts: Sequence[str]) -> np.ndarray:
     for batch, feature_BD in zip(batches, found, strict=True):
         feature_ND[batch] = feature_BD
     return feature_ND
-
-
-def _arg_max(classifier: Trained, feature_ND: np.ndarray) -> np.ndarray:
-    best_N: np.ndarray = classifier.of_features(feature_ND).argmax(1)
-    return best_N
