@@ -13,6 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from millwright.errors import Corrupt, MissingExtra, one_of
+from millwright.machine import cores
 from millwright.modalities.text import bare
 from millwright.store.files import read_json
 
@@ -48,6 +49,7 @@ class OpenVinoBody:
         settings = {
             "INFERENCE_PRECISION_HINT": PRECISIONS[one_of("precision", precision, PRECISIONS)],
             "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_NUM_THREADS": cores(),  # OpenVINO heeds the cores a process is bound to, and no quota
             "ENABLE_CPU_PINNING": False,  # the server's own thread needs the same cores
             "CPU_RUNTIME_CACHE_CAPACITY": str(SHAPES_KEPT),
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(INPUTS_A_SCALE),

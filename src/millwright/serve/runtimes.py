@@ -21,6 +21,7 @@ import numpy as np
 
 from millwright.data.dataset import Dataset, open_dataset
 from millwright.errors import BadInput, Corrupt, MillwrightError
+from millwright.machine import cores
 from millwright.progress import Progress, quiet
 from millwright.project import Project
 from millwright.proportions import chance_of_at_least
@@ -273,10 +274,10 @@ def _body_name(classifier: Trained, runtime: str) -> str:
 
 
 def _features(body: Body, texts: Sequence[str]) -> np.ndarray:
-    """Features [N, D], with as many batches of like length under way as the body has streams."""
+    """Features [N, D], with as many batches of like length under way as in service."""
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
     batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-    with ThreadPoolExecutor(body.streams) as threads:
+    with ThreadPoolExecutor(min(cores(), body.streams)) as threads:
         found = list(threads.map(lambda batch: body.features([texts[place] for place in batch]), batches))
     feature_ND = np.empty((len(texts), found[0].shape[1]), np.float32)
     for batch, feature_BD in zip(batches, found, strict=True):
