@@ -47,7 +47,7 @@ from millwright.review.annotations import list_annotations
 from millwright.review.exchange import export_queue
 from millwright.review.items import read_queue
 from millwright.serve import promotion
-from millwright.serve.runtime_record import RuntimeRecord, processor, read_runtime, write_runtime
+from millwright.serve.runtime_record import RuntimeRecord, read_runtime, this_machine, write_runtime
 from millwright.serve.torch_body import open_torch_body, read_body_key
 from millwright.settings import change_settings
 from millwright.steps import train
@@ -694,7 +694,7 @@ def add_body(project: Project, name: str, rows: list[str], used_by: str | None =
         write_json(folder / "body.json", {"rows": rows})
     sign(project, BODIES, name)
     if used_by:
-        write_runtime(project, RuntimeRecord(used_by, "openvino-int8", name, (), processor(), 1.0))
+        write_runtime(project, RuntimeRecord(used_by, "openvino-int8", name, (), this_machine(), 1.0))
     return project.kept / "bodies" / name
 
 

@@ -7,7 +7,13 @@ from millwright.experiment.plans import Experiment, Plan, start
 from millwright.project import Project
 from millwright.records import Failure, Opinion, Prediction
 from millwright.registry.traffic import assign, current_traffic
-from millwright.serve.runtime_record import Candidate, RuntimeRecord, processor, write_runtime
+from millwright.serve.runtime_record import (
+    Candidate,
+    RuntimeRecord,
+    candidates_on,
+    this_machine,
+    write_runtime,
+)
 from tests.conftest import keep, place_version
 from tests.serve.tiny import add_version, serving
 
@@ -19,9 +25,8 @@ def with_versions(project: Project, count: int = 2) -> Project:
         add_version(project, number)
     for number in range(1, count + 1):
         place_version(project, f"v{number}")
-        write_runtime(
-            project, RuntimeRecord(f"v{number}", "torch", None, (Candidate("torch", 9.0),), processor(), 0.0)
-        )
+        timed = tuple(Candidate(name, 9.0) for name in candidates_on(this_machine().gpu, "auto"))
+        write_runtime(project, RuntimeRecord(f"v{number}", "torch", None, timed, this_machine(), 0.0))
     return project
 
 

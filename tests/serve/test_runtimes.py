@@ -21,8 +21,16 @@ from millwright.serve.convert import in_float32
 from millwright.serve.engine import Engine, Limits
 from millwright.serve.loading import Loader
 from millwright.serve.openvino_body import CALL_TOKENS, groups_by_length
-from millwright.serve.promotion import promote
-from millwright.serve.runtime_record import Candidate, RuntimeRecord, is_measured, read_runtime, write_runtime
+from millwright.serve.promotion import is_measured, promote
+from millwright.serve.runtime_record import (
+    OPENVINO,
+    Candidate,
+    Machine,
+    RuntimeRecord,
+    read_runtime,
+    this_machine,
+    write_runtime,
+)
 from millwright.serve.torch_body import TorchBody
 from millwright.settings import change_settings
 from millwright.store.files import read_json
@@ -121,7 +129,7 @@ def test_what_was_measured_is_kept_with_the_choice(project):
     chosen = runtimes.choose_runtime(project, "v1")
     record = read_runtime(project, "v1")
     assert (record.version, record.runtime) == ("v1", chosen)
-    assert [one.name for one in record.candidates] == ["torch", *runtimes.OPENVINO]
+    assert [one.name for one in record.candidates] == ["torch", *OPENVINO]
     by_name = {one.name: one for one in record.candidates}
     assert by_name[chosen].agreement >= 0.995
     assert by_name[chosen].refused is None
@@ -140,7 +148,7 @@ def test_a_second_promotion_on_this_machine_measures_nothing_again(project):
 
 def test_another_machine_measures_anew(project):
     promote(project, "v1", "here")
-    moved = replace(read_runtime(project, "v1"), processor="another", candidates=())
+    moved = replace(read_runtime(project, "v1"), machine=Machine("another"), candidates=())
     write_runtime(project, moved)
     promote(project, "v1", "there")
     assert len(read_runtime(project, "v1").candidates) == 4
@@ -189,7 +197,15 @@ def test_another_head_takes_the_champions_speeds_and_is_judged_itself(project, m
 
 
 @pytest.mark.parametrize(
-    "change", [{"text_length": 200.0}, {"processor": "another"}, {"network": "0" * 16}, {"network": None}]
+    "change",
+    [
+        {"text_length": 200.0},
+        {"machine": replace(this_machine(), processor="another")},
+        {"machine": replace(this_machine(), cores=64)},
+        {"machine": replace(this_machine(), gpu="NVIDIA H200")},
+        {"network": "0" * 16},
+        {"network": None},
+    ],
 )
 def test_speeds_of_other_texts_machines_and_networks_are_not_taken(project, measured, change):
     write_runtime(project, replace(measured, **change))

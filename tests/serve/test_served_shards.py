@@ -13,8 +13,8 @@ from millwright.serve.convert import in_float32
 from millwright.serve.engine import Engine, Limits
 from millwright.serve.loading import Loader
 from millwright.serve.promotion import promote
-from millwright.serve.runtime_record import read_runtime
-from millwright.serve.runtimes import OPENVINO, choose_runtime
+from millwright.serve.runtime_record import OPENVINO, read_runtime
+from millwright.serve.runtimes import choose_runtime
 from millwright.serve.torch_body import body_key
 from millwright.settings import change_settings
 from millwright.store.files import read_json

@@ -13,8 +13,8 @@ from millwright.project import Project, open_project
 from millwright.registry.versions import CHAMPION, alias
 from millwright.serve import runtimes
 from millwright.serve.loading import Loader
-from millwright.serve.promotion import promote
-from millwright.serve.runtime_record import is_measured, read_runtime
+from millwright.serve.promotion import is_measured, promote
+from millwright.serve.runtime_record import read_runtime
 from millwright.settings import FILENAME, change_settings, dump_settings
 from millwright.store.files import SEAL, sha256_file
 from tests.serve.trained import add_trained, tiny_project

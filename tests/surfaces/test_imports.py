@@ -13,7 +13,14 @@ from millwright.data.prepare import prepare
 from millwright.errors import MissingExtra
 from millwright.project import Project
 from millwright.registry.versions import promote
-from millwright.serve.runtime_record import TORCH, Candidate, RuntimeRecord, processor, write_runtime
+from millwright.serve.runtime_record import (
+    TORCH,
+    Candidate,
+    RuntimeRecord,
+    candidates_on,
+    this_machine,
+    write_runtime,
+)
 from millwright.store.database import now
 from millwright.store.tables import versions
 from millwright.surfaces import cli
@@ -68,9 +75,8 @@ def desk(make_project) -> Project:
         place_version(project, **manifest)
         with project.database.begin() as connection:
             connection.execute(insert(versions).values(**info))
-        write_runtime(
-            project, RuntimeRecord(f"v{number}", TORCH, None, (Candidate(TORCH, 9.0),), processor(), 1.0)
-        )
+        timed = tuple(Candidate(name, 9.0) for name in candidates_on(this_machine().gpu, "auto"))
+        write_runtime(project, RuntimeRecord(f"v{number}", TORCH, None, timed, this_machine(), 1.0))
         promote(project, f"v{number}", "test")
     return project
 

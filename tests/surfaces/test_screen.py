@@ -12,7 +12,7 @@ from millwright.bench.measure import LoadFigures
 from millwright.data.prepare import prepare
 from millwright.records import Answer, Interval, TurnRecord
 from millwright.registry.versions import VersionInfo
-from millwright.serve.runtime_record import Candidate, RuntimeRecord
+from millwright.serve.runtime_record import Candidate, Machine, RuntimeRecord
 from millwright.surfaces import screen
 from millwright.train.choose import BackboneScore
 from millwright.train.metrics import evaluate
@@ -158,7 +158,9 @@ def test_runtimes_stand_by_their_speed_and_say_why_they_do_not_serve(speeds_of, 
         Candidate("openvino-float32", 300.0, 1.0, 0.75),
         Candidate("openvino-bfloat16", refused="no [such] operation"),
     )
-    record = RuntimeRecord("v2", "openvino-float32", "b", candidates, "Chip 9", 1.5, speeds_of=speeds_of)
+    record = RuntimeRecord(
+        "v2", "openvino-float32", "b", candidates, Machine("Chip 9", 2), 1.5, speeds_of=speeds_of
+    )
     lines = [" ".join(line.split()) for line in shown(screen.runtime_table(record), width=120)]
     assert lines[1] == "runtime texts/s as float32 accuracy"
     assert lines[2:] == [
@@ -166,7 +168,7 @@ def test_runtimes_stand_by_their_speed_and_say_why_they_do_not_serve(speeds_of, 
         "openvino-float32 300 100.00% 75.00% serves",
         "torch 100 slower, not judged",
         "openvino-bfloat16 no [such] operation",
-        f"measured on Chip 9{said}",
+        f"measured on Chip 9, 2 cores{said}",
     ]
 
 

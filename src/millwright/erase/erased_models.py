@@ -29,7 +29,7 @@ from millwright.registry.versions import (
     version_manifest,
     withdraw,
 )
-from millwright.serve.runtime_record import is_measured
+from millwright.serve.promotion import is_measured
 from millwright.settings import FROZEN, PRIVATE, Settings
 from millwright.train.shards import shard_hashes, weights_sha256
 

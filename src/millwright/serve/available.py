@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from millwright.errors import MissingExtra
 from millwright.serve.openvino_body import import_openvino
-from millwright.serve.runtime_record import TORCH
+from millwright.serve.runtime_record import INT8, OPENVINO
 from millwright.settings import Settings
 
 
@@ -20,17 +20,23 @@ def check_runtime(settings: Settings) -> None:
         MissingExtra: OpenVINO (or for int8 NNCF) is not installed, or OpenVINO cannot run on this processor.
     """
     wanted = settings.serve.runtime
-    if wanted in ("auto", TORCH):
-        return
+    why = why_missing(wanted)
+    if why is not None:
+        raise MissingExtra(
+            f"serve.runtime is {wanted!r}, which cannot be had here: {why}, or set serve.runtime to 'auto'"
+        )
+
+
+def why_missing(runtime: str) -> str | None:
+    """Why this installation cannot have a runtime, and what to do; None if it can, as always "auto"."""
+    if runtime not in OPENVINO:
+        return None
     try:
         devices = import_openvino().Core().available_devices
     except MissingExtra as missing:
-        raise MissingExtra(_refusal(wanted, str(missing))) from None
+        return str(missing)
     if "CPU" not in devices:
-        raise MissingExtra(_refusal(wanted, f"OpenVINO cannot run on the processor, only on {devices}"))
-    if wanted == "openvino-int8" and find_spec("nncf") is None:
-        raise MissingExtra(_refusal(wanted, "NNCF is missing; run: pip install nncf"))
-
-
-def _refusal(wanted: str, why: str) -> str:
-    return f"serve.runtime is {wanted!r}, which cannot be had here: {why}, or set serve.runtime to 'auto'"
+        return f"OpenVINO cannot run on the processor, only on {devices}"
+    if runtime == INT8 and find_spec("nncf") is None:
+        return "NNCF is missing; run: pip install nncf"
+    return None

@@ -18,7 +18,7 @@ from millwright.registry.signatures import BODIES, RUNTIMES, verify_signed, veri
 from millwright.registry.versions import resolve
 from millwright.serve.engine import Answering, Body
 from millwright.serve.openvino_body import OpenVinoBody
-from millwright.serve.runtime_record import TORCH, RuntimeRecord, processor, read_runtime
+from millwright.serve.runtime_record import TORCH, RuntimeRecord, read_runtime, this_machine
 from millwright.serve.served import Served, ServedShards
 from millwright.settings import SPANS
 from millwright.store.files import read_json
@@ -84,10 +84,10 @@ class Loader:
         if wanted == TORCH:
             return self._torch_body(folder), TORCH
         if record is not None and record.body is not None:
-            if record.processor != processor():
+            if record.machine != this_machine():
                 log.warning(
-                    "%s was measured on %r, this machine is %r; promote it again here, and restart",
-                    record.version, record.processor, processor(),
+                    "%s was measured on %s, this machine is %s; promote it again here, and restart",
+                    record.version, record.machine, this_machine(),
                 )  # fmt: skip
             key = f"{record.body} {record.runtime}"
             body = self._bodies.get(key)

@@ -1,10 +1,14 @@
 """Promotes a version: measures how it runs best on this machine, then points the alias at it."""
 
+from millwright.errors import Corrupt
 from millwright.progress import Progress, quiet
 from millwright.project import WAIT_S, Project
-from millwright.registry.versions import CHAMPION, resolve
+from millwright.registry.signatures import BODIES, verify_signed
+from millwright.registry.versions import CHAMPION, resolve, version_manifest
 from millwright.registry.versions import promote as point
-from millwright.serve.runtime_record import is_measured
+from millwright.serve.available import why_missing
+from millwright.serve.runtime_record import INT8, candidates_on, read_runtime, this_machine
+from millwright.settings import PRIVATE
 
 
 def promote(
@@ -16,7 +20,7 @@ def promote(
 ) -> str:
     """Choose a version's runtime, then let an alias mean it; servers notice within about a second.
 
-    What was measured on this processor before is not measured again.
+    What was measured on this machine before is not measured again.
 
     Args:
         project: an open project.
@@ -40,7 +44,7 @@ def promote(
 
 
 def measure(project: Project, version: str, progress: Progress = quiet) -> None:
-    """Choose a version's runtime, unless it was measured on this processor before.
+    """Choose a version's runtime, unless it was measured on this machine before.
 
     Args:
         project: an open project.
@@ -57,3 +61,33 @@ def measure(project: Project, version: str, progress: Progress = quiet) -> None:
 
         with project.lock("train", WAIT_S):  # an erasure holds it: what it takes away must not come back
             choose_runtime(project, version, progress)
+
+
+def is_measured(project: Project, version: str) -> bool:
+    """True if a version's runtimes were measured on this machine, and the settings want what was chosen.
+
+    What is not as it was signed was not measured, so that the next promotion makes it anew. Nor was it where
+    a runtime was not timed that could be made now.
+    """
+    try:
+        record = read_runtime(project, version)
+        if record is not None and record.body is not None:
+            verify_signed(project, BODIES, record.body)
+    except Corrupt:
+        return False
+    if record is None or record.machine != this_machine():
+        return False
+    wanted = str(project.settings.serve.runtime)
+    if wanted != "auto":
+        return wanted == record.runtime
+    timed = {one.name for one in record.candidates if one.texts_per_second}
+    names = candidates_on(record.machine.gpu, wanted)
+    return not any(_can_be_made(project, version, name) for name in names if name not in timed)
+
+
+def _can_be_made(project: Project, version: str, runtime: str) -> bool:
+    if (
+        runtime == INT8 and version_manifest(project, version)["method"] in PRIVATE
+    ):  # rows would set its scales
+        return False
+    return why_missing(runtime) is None

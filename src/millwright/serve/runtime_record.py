@@ -5,23 +5,47 @@ Records and the converted bodies that they name are signed, as versions are.
 
 import platform
 import shutil
+import sys
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 
 from millwright.errors import Corrupt
+from millwright.machine import cores
 from millwright.project import Project
-from millwright.registry.signatures import (
-    BODIES,
-    RUNTIMES,
-    drop_signature,
-    has_signature,
-    sign,
-    verify_signed,
-)
+from millwright.registry.signatures import RUNTIMES, drop_signature, has_signature, sign, verify_signed
 from millwright.store.files import read_json, sealed_folder, write_json
 
 RUNTIME_FORMAT = 1
 TORCH = "torch"
+INT8 = "openvino-int8"
+OPENVINO = ("openvino-float32", "openvino-bfloat16", INT8)
+GPU_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/kfd", "/dev/dxg")  # NVIDIA's, Jetson's, AMD's, WSL's
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What speeds and answers of runtimes depend on; of records of earlier releases the processor alone.
+
+    `cores` are those that a process may use, `gpu` is the name of the one that PyTorch runs on, `openvino`
+    the version of the package; each None where there is none.
+    """
+
+    processor: str
+    cores: int | None = None
+    gpu: str | None = None
+    openvino: str | None = None
+
+    def __str__(self) -> str:
+        """As people read it."""
+        found = [self.processor]
+        if self.cores is not None:
+            found.append(f"{self.cores} core{'' if self.cores == 1 else 's'}")
+        if self.gpu is not None:
+            found.append(self.gpu)
+        if self.openvino is not None:
+            found.append(f"OpenVINO {self.openvino}")
+        return ", ".join(found)
 
 
 @dataclass(frozen=True)
@@ -52,7 +76,7 @@ class RuntimeRecord:
     runtime: str
     body: str | None
     candidates: tuple[Candidate, ...]
-    processor: str
+    machine: Machine
     seconds: float
     network: str | None = None
     text_length: float | None = None
@@ -91,28 +115,44 @@ def read_runtime(project: Project, version: str) -> RuntimeRecord | None:
     tree = read_json(folder / "runtime.json")
     if tree.pop("format", None) != RUNTIME_FORMAT:
         raise Corrupt(f"{folder / 'runtime.json'} has an unknown format; promote {version} again")
+    tree["machine"] = Machine(**tree["machine"]) if "machine" in tree else Machine(tree.pop("processor"))
     return RuntimeRecord(**{**tree, "candidates": tuple(Candidate(**one) for one in tree["candidates"])})
 
 
-def is_measured(project: Project, version: str) -> bool:
-    """True if a version's runtimes were measured on this processor, and the settings want what was chosen.
+def candidates_on(gpu: str | None, wanted: str) -> tuple[str, ...]:
+    """Names of the runtimes that are to be measured.
 
-    What is not as it was signed was not measured, so that the next promotion makes it anew.
+    Args:
+        gpu: the name of the machine's GPU, None without one.
+        wanted: what `serve.runtime` says.
+
+    Returns:
+        The one that is named; of "auto" PyTorch, and on the processor OpenVINO in each precision.
     """
+    if wanted != "auto":
+        return (wanted,)
+    return (TORCH,) if gpu else (TORCH, *OPENVINO)
+
+
+def this_machine() -> Machine:
+    """What a record of now would say of the machine."""
     try:
-        record = read_runtime(project, version)
-        if record is not None and record.body is not None:
-            verify_signed(project, BODIES, record.body)
-    except Corrupt:
-        return False
-    wanted = project.settings.serve.runtime
-    if record is None or record.processor != processor():
-        return False
-    was_timed = any(one.texts_per_second for one in record.candidates)
-    return wanted == record.runtime or (wanted == "auto" and was_timed)
+        openvino = metadata.version("openvino")
+    except metadata.PackageNotFoundError:
+        openvino = None
+    return Machine(_processor(), cores(), _gpu(), openvino)
 
 
-def processor() -> str:
+def _gpu() -> str | None:
+    """The name of the GPU that PyTorch runs on; PyTorch is imported only where a driver of one is."""
+    if sys.platform != "win32" and not any(Path(path).exists() for path in GPU_DRIVERS):
+        return None
+    import torch
+
+    return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+
+
+def _processor() -> str:
     """The name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -32,11 +32,13 @@ from millwright.serve.convert import convert_body, in_float32, quantise_body
 from millwright.serve.engine import Body
 from millwright.serve.openvino_body import OpenVinoBody
 from millwright.serve.runtime_record import (
+    INT8,
     TORCH,
     Candidate,
     RuntimeRecord,
-    processor,
+    candidates_on,
     read_runtime,
+    this_machine,
     write_runtime,
 )
 from millwright.serve.torch_body import TorchBody, body_key
@@ -44,7 +46,6 @@ from millwright.settings import PRIVATE
 from millwright.train.answers import answers
 from millwright.train.ensemble import Trained
 from millwright.train.span_model import SpanModel
-from millwright.train.states import device
 from millwright.train.work import truth_of
 
 LEAST_AGREEMENT = 0.995
@@ -55,7 +56,6 @@ LIKE_LENGTH = 1.25  # texts whose mean lengths differ by less share their speeds
 ROUNDS, BATCH = 3, 32
 FAR_BEHIND = 0.6  # of the fastest
 Make = Callable[[str], Body | Candidate]
-OPENVINO = ("openvino-float32", "openvino-bfloat16", "openvino-int8")
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
     """
     started = time.perf_counter()
     classifier, wanted = load_model(project, version), str(project.settings.serve.runtime)
+    machine = this_machine()
     if isinstance(classifier, SpanModel) and wanted not in ("auto", TORCH):
         raise BadInput(
             f"serve.runtime is {wanted!r}, and {version} finds spans, which PyTorch runs; set it to 'auto'",
@@ -96,9 +97,9 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
         )
     if isinstance(classifier, SpanModel) or wanted == TORCH:
         progress("runtime", 1.0)
-        return _kept(project, RuntimeRecord(version, TORCH, None, (Candidate(TORCH),), processor(), 0.0))
+        return _kept(project, RuntimeRecord(version, TORCH, None, (Candidate(TORCH),), machine, 0.0))
     dataset = open_dataset(project, version_manifest(project, version)["dataset"]["id"])
-    names, network = _named(wanted), body_key(classifier)
+    names, network = candidates_on(machine.gpu, wanted), body_key(classifier)
     texts = [row.text for row in dataset.rows[:MOST_TIMED]]
     length = sum(map(len, texts)) / len(texts)
     make = cache(lambda name: _made(project, classifier, dataset, name))
@@ -123,7 +124,7 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
         runtime,
         body=None if runtime == TORCH else _body_name(classifier, runtime),
         candidates=tuple(candidates),
-        processor=processor(),
+        machine=machine,
         seconds=round(time.perf_counter() - started, 2),
         network=network,
         text_length=known.text_length if known else length,
@@ -140,7 +141,7 @@ def _kept(project: Project, record: RuntimeRecord) -> str:
 def _measured_before(
     project: Project, version: str, names: Sequence[str], network: str, length: float
 ) -> RuntimeRecord | None:
-    """The champion's record if its speeds hold here too: same network, processor and length of texts."""
+    """The champion's record if its speeds hold here too: same network, machine and length of texts."""
     champion = alias(project, CHAMPION)
     if champion is None or champion == version:
         return None
@@ -148,7 +149,7 @@ def _measured_before(
         record = read_runtime(project, champion)
     except Corrupt:  # a promotion does not need it
         return None
-    if record is None or (record.network, record.processor) != (network, processor()):
+    if record is None or (record.network, record.machine) != (network, this_machine()):
         return None
     timed = {one.name for one in record.candidates if one.texts_per_second}
     if not timed.issuperset(names) or not record.text_length:  # what could not be made then may be made now
@@ -179,12 +180,6 @@ def _timed(make: Make, names: Sequence[str], texts: Sequence[str], progress: Pro
         else:
             bodies[name] = made
     return [*(Candidate(name, speed) for name, speed in _speeds(bodies, texts).items()), *refused]
-
-
-def _named(wanted: str) -> tuple[str, ...]:
-    if wanted != "auto":
-        return (wanted,)
-    return (TORCH, *OPENVINO) if device().type == "cpu" else (TORCH,)
 
 
 def _speeds(bodies: Mapping[str, Body], texts: Sequence[str]) -> dict[str, float]:
@@ -253,7 +248,7 @@ def _judged(candidate: Candidate, body: Body, classifier: Trained, judge: _Judge
 def _body(project: Project, classifier: Trained, dataset: Dataset, name: str) -> Body:
     if name == TORCH:
         return TorchBody(classifier)
-    if name == "openvino-int8" and classifier.method in PRIVATE:
+    if name == INT8 and classifier.method in PRIVATE:
         raise BadInput("its scales would be taken from rows, which differential privacy does not allow")
     body = _body_name(classifier, name)
     try:
@@ -261,7 +256,7 @@ def _body(project: Project, classifier: Trained, dataset: Dataset, name: str) ->
     except Corrupt:  # it was never made, its making was interrupted, or somebody changed it
         folder = project.kept / BODIES / body
         shutil.rmtree(folder, ignore_errors=True)
-        if name == "openvino-int8":
+        if name == INT8:
             quantise_body(classifier, dataset.split("train"), folder)
         else:
             convert_body(classifier, folder)
@@ -270,7 +265,7 @@ def _body(project: Project, classifier: Trained, dataset: Dataset, name: str) ->
 
 
 def _body_name(classifier: Trained, runtime: str) -> str:
-    return f"{body_key(classifier)}-{'int8' if runtime == 'openvino-int8' else 'float32'}"
+    return f"{body_key(classifier)}-{'int8' if runtime == INT8 else 'float32'}"
 
 
 def _features(body: Body, texts: Sequence[str]) -> np.ndarray:

@@ -273,7 +273,7 @@ def runtime_table(record: "RuntimeRecord") -> RenderableType:
         for one in sorted(record.candidates, key=lambda one: -one.texts_per_second)
     ]
     numbers = ("texts/s", "as float32", "accuracy")
-    source = f"measured on {record.processor}"
+    source = f"measured on {record.machine}"
     if record.speeds_of:
         source += f"; texts/s with {record.speeds_of}, whose network is the same"
     return Group("", table(("runtime", *numbers, ""), rows, right=numbers), source)
