@@ -6,6 +6,7 @@ import torch
 
 from millwright.serve.runtime_record import Candidate
 from millwright.serve.runtimes import _Judge, _judged
+from millwright.serve.torch_body import torch_runtime
 from millwright.settings import TrainSection
 from millwright.train.classifier import Classifier
 
@@ -73,3 +74,18 @@ def test_the_texts_that_are_no_validation_rows_have_no_part_in_accuracy():
     rows, held = 2_000, 500
     found = judged([0] * (rows - 5) + [1] * 5, [0] * rows, [0] * held)
     assert (found.accuracy, found.refused) == (1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "on", "runs"),
+    [
+        ("torch-bfloat16", "cuda", "torch-bfloat16"),
+        ("torch-bfloat16", "cuda:1", "torch-bfloat16"),
+        ("torch-bfloat16", "cpu", "torch"),
+        ("torch", "cuda", "torch"),
+        ("torch", "cpu", "torch"),
+        ("openvino-int8", "cuda", "torch"),
+    ],
+)
+def test_pytorch_runs_in_bfloat16_where_that_was_chosen_and_a_gpu_runs_it(chosen, on, runs):
+    assert torch_runtime(chosen, torch.device(on)) == runs

@@ -12,6 +12,7 @@ from millwright.serve.runtime_record import (
     INT8,
     OPENVINO,
     TORCH,
+    TORCH_BFLOAT16,
     Candidate,
     Machine,
     RuntimeRecord,
@@ -58,7 +59,10 @@ def test_a_runtime_that_was_not_timed_is_measured_once_it_can_be_made(project):
 
 def test_what_differential_privacy_does_not_allow_is_not_waited_for(project):
     place_version(project, name="v1", method="private-head")
-    write_runtime(project, record(*timed(TORCH, *OPENVINO[:2]), Candidate(INT8, refused="scales of rows")))
+    write_runtime(
+        project,
+        record(*timed(TORCH, TORCH_BFLOAT16, *OPENVINO[:2]), Candidate(INT8, refused="scales of rows")),
+    )
     assert is_measured(project, "v1")
 
 
@@ -76,6 +80,13 @@ def test_a_record_of_a_release_that_knew_the_processor_alone_is_read_and_was_not
     sign(project, "runtimes", "v1")
     assert read_runtime(project, "v1").machine == Machine(this_machine().processor)
     assert not is_measured(project, "v1")
+
+
+def test_with_a_gpu_pytorch_is_measured_in_both_precisions_and_openvino_only_by_name():
+    assert candidates_on("NVIDIA H200", "auto") == (TORCH, TORCH_BFLOAT16)
+    assert candidates_on(None, "auto") == (TORCH, *OPENVINO)
+    for gpu in (None, "NVIDIA H200"):
+        assert candidates_on(gpu, INT8) == (INT8,)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from tokenizers import Tokenizer
 
 from millwright.data.dataset import open_dataset
@@ -34,6 +35,7 @@ from millwright.serve.runtime_record import (
 from millwright.serve.torch_body import TorchBody
 from millwright.settings import change_settings
 from millwright.store.files import read_json
+from millwright.train.ensemble import in_precision
 from millwright.train.states import tokenize
 from tests.desk import make_desk, puzzling_rows
 from tests.serve.trained import add_trained, tiny_project
@@ -273,6 +275,22 @@ def test_versions_without_a_runtime_are_served_by_pytorch_and_share_too(tmp_path
     assert (one.runtime, one.body) == ("torch", two.body)
     exact = load_classifier(project, versions[0]).probabilities(TEXTS)
     assert one.probabilities(one.body.features(TEXTS)) == pytest.approx(exact, abs=1e-5)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_version_in_another_precision_is_the_same_otherwise(project, precision):
+    trained = load_classifier(project, "v3")
+    other = in_precision(trained, precision)
+    assert {tensor.dtype for tensor in other.network.encoder.parameters()} == {precision}
+    assert {tensor.dtype for tensor in other.network.head.parameters()} == {torch.float32}
+    assert other.probabilities(TEXTS) == pytest.approx(in_float32(trained).probabilities(TEXTS), abs=0.05)
+
+
+def test_what_was_chosen_on_a_gpu_runs_in_the_precision_of_training_where_there_is_none(project, measured):
+    write_runtime(project, replace(measured, runtime="torch-bfloat16", body=None))
+    served = Loader(project).load("v1")
+    assert served.runtime == "torch"
+    assert served.body.classifier.precision == load_classifier(project, "v1").precision
 
 
 def test_a_converted_version_is_loaded_and_run_without_pytorch(project):

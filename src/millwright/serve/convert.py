@@ -23,8 +23,7 @@ from millwright.errors import MissingExtra
 from millwright.records import Row
 from millwright.serve.openvino_body import BODY_FORMAT, import_openvino
 from millwright.store.files import sealed_folder, write_json
-from millwright.train.classifier import assemble
-from millwright.train.ensemble import Ensemble, Trained, assemble_shards
+from millwright.train.ensemble import Trained, in_precision
 from millwright.train.network import Featuring
 from millwright.train.states import tokenize
 
@@ -93,24 +92,7 @@ def quantise_body(classifier: Trained, rows: Sequence[Row], folder: Path) -> Non
 
 def in_float32(classifier: Trained) -> Trained:
     """The same version with its whole network in float32."""
-    if isinstance(classifier, Ensemble):
-        return assemble_shards(
-            classifier.method,
-            classifier.backbone,
-            classifier.settings,
-            classifier.temperature,
-            classifier.members,
-            torch.float32,
-        )
-    return assemble(
-        classifier.labels,
-        classifier.method,
-        classifier.backbone,
-        classifier.settings,
-        classifier.temperature,
-        torch.float32,
-        classifier.tuned,
-    )
+    return in_precision(classifier, torch.float32)
 
 
 class _Features(nn.Module):

@@ -82,7 +82,7 @@ class Loader:
                 wanted, record.version, record.runtime,
             )  # fmt: skip
         if wanted == TORCH:
-            return self._torch_body(folder), TORCH
+            return self._torch_body(folder, TORCH)
         if record is not None and record.body is not None:
             if record.machine != this_machine():
                 log.warning(
@@ -97,7 +97,7 @@ class Loader:
                 return body, record.runtime
             except MissingExtra as missing:
                 log.warning("%s is served by PyTorch: %s", record.version, missing)
-        return self._torch_body(folder), TORCH
+        return self._torch_body(folder, record.runtime if record else TORCH)
 
     def _spans(self, folder: Path) -> Answering:
         from millwright.serve.span_body import ServedSpans, open_span_body  # PyTorch, only where it must be
@@ -105,11 +105,11 @@ class Loader:
         head, body, key = open_span_body(folder)
         return ServedSpans(head, self._bodies.setdefault(key, body))
 
-    def _torch_body(self, folder: Path) -> Body:
+    def _torch_body(self, folder: Path, chosen: str) -> tuple[Body, str]:
         from millwright.serve.torch_body import open_torch_body  # PyTorch, only where it must be
 
-        body, key = open_torch_body(folder)
-        return self._bodies.setdefault(key, body)
+        body, key = open_torch_body(folder, chosen)
+        return self._bodies.setdefault(f"{key} {body.runtime}", body), body.runtime
 
 
 def _read_head(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from millwright.registry.signatures import RUNTIMES, drop_signature, has_signatu
 from millwright.store.files import read_json, sealed_folder, write_json
 
 RUNTIME_FORMAT = 1
-TORCH = "torch"
+TORCH, TORCH_BFLOAT16 = "torch", "torch-bfloat16"  # the first in the precision of training
 INT8 = "openvino-int8"
 OPENVINO = ("openvino-float32", "openvino-bfloat16", INT8)
 GPU_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/kfd", "/dev/dxg")  # NVIDIA's, Jetson's, AMD's, WSL's
@@ -127,11 +127,11 @@ def candidates_on(gpu: str | None, wanted: str) -> tuple[str, ...]:
         wanted: what `serve.runtime` says.
 
     Returns:
-        The one that is named; of "auto" PyTorch, and on the processor OpenVINO in each precision.
+        The one that is named; of "auto" PyTorch, with a GPU in bfloat16 too, else OpenVINO in each precision.
     """
     if wanted != "auto":
         return (wanted,)
-    return (TORCH,) if gpu else (TORCH, *OPENVINO)
+    return (TORCH, TORCH_BFLOAT16) if gpu else (TORCH, *OPENVINO)
 
 
 def this_machine() -> Machine:

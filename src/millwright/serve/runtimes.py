@@ -33,7 +33,9 @@ from millwright.serve.engine import Body
 from millwright.serve.openvino_body import OpenVinoBody
 from millwright.serve.runtime_record import (
     INT8,
+    OPENVINO,
     TORCH,
+    TORCH_BFLOAT16,
     Candidate,
     RuntimeRecord,
     candidates_on,
@@ -122,7 +124,7 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
     record = RuntimeRecord(
         version,
         runtime,
-        body=None if runtime == TORCH else _body_name(classifier, runtime),
+        body=_body_name(classifier, runtime) if runtime in OPENVINO else None,
         candidates=tuple(candidates),
         machine=machine,
         seconds=round(time.perf_counter() - started, 2),
@@ -246,8 +248,8 @@ def _judged(candidate: Candidate, body: Body, classifier: Trained, judge: _Judge
 
 
 def _body(project: Project, classifier: Trained, dataset: Dataset, name: str) -> Body:
-    if name == TORCH:
-        return TorchBody(classifier)
+    if name in (TORCH, TORCH_BFLOAT16):
+        return TorchBody(classifier, name)
     if name == INT8 and classifier.method in PRIVATE:
         raise BadInput("its scales would be taken from rows, which differential privacy does not allow")
     body = _body_name(classifier, name)

@@ -10,31 +10,41 @@ import torch
 from torch import Tensor
 
 from millwright.records import JsonObject
+from millwright.serve.runtime_record import TORCH, TORCH_BFLOAT16
 from millwright.settings import TrainSection
 from millwright.store.files import read_json
 from millwright.train.classifier import backbone_facts, read_tensors, text_features
-from millwright.train.ensemble import Trained, named_by_shard, open_trained, read_members
+from millwright.train.ensemble import Trained, in_precision, named_by_shard, open_trained, read_members
 from millwright.train.network import POOLS
 from millwright.train.shards import WEIGHTS
+from millwright.train.states import device
 
 
 class TorchBody:
-    """Features of texts by the network that was trained, in the precision it was trained for."""
+    """Features of texts by the network that was trained; `runtime` says in which precision."""
 
     streams = 1  # PyTorch spreads one batch over all cores by itself
 
-    def __init__(self, classifier: Trained) -> None:
-        self.classifier = classifier
+    def __init__(self, classifier: Trained, chosen: str = TORCH) -> None:
+        self.runtime = torch_runtime(chosen, device())
+        self.classifier = (
+            in_precision(classifier, torch.bfloat16) if self.runtime == TORCH_BFLOAT16 else classifier
+        )
 
     def features(self, texts: Sequence[str]) -> np.ndarray:
         """Features [N, D] in float32, in the order of the texts."""
         return text_features(self.classifier.network, self.classifier.backbone, texts)
 
 
-def open_torch_body(folder: Path) -> tuple[TorchBody, str]:
+def torch_runtime(chosen: str, on: torch.device) -> str:
+    """How PyTorch runs a version: in bfloat16 if that was chosen and on a GPU, else as it was trained."""
+    return TORCH_BFLOAT16 if chosen == TORCH_BFLOAT16 and on.type == "cuda" else TORCH
+
+
+def open_torch_body(folder: Path, chosen: str = TORCH) -> tuple[TorchBody, str]:
     """Load a version's body, and the key that it shares with versions that have the same one."""
     classifier = open_trained(folder)
-    return TorchBody(classifier), body_key(classifier)
+    return TorchBody(classifier, chosen), body_key(classifier)
 
 
 def body_key(classifier: Trained) -> str:

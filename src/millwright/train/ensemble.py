@@ -24,6 +24,7 @@ from millwright.train.averaging import Heads, ShardHead
 from millwright.train.backbones import Backbone
 from millwright.train.classifier import (
     Classifier,
+    assemble,
     backbone_facts,
     backbone_of,
     head_of,
@@ -176,6 +177,28 @@ def assemble_shards(
     network = EnsembleNetwork(lower, networks).to(device(), precision).eval()
     labels = tuple(sorted({label for member in members for label in member.labels}))
     return Ensemble(labels, method, backbone, settings, temperature, tuple(members), network)
+
+
+def in_precision(classifier: Trained, precision: torch.dtype) -> Trained:
+    """The same version with its encoder in another precision; the heads stay in float32."""
+    if isinstance(classifier, Ensemble):
+        return assemble_shards(
+            classifier.method,
+            classifier.backbone,
+            classifier.settings,
+            classifier.temperature,
+            classifier.members,
+            precision,
+        )
+    return assemble(
+        classifier.labels,
+        classifier.method,
+        classifier.backbone,
+        classifier.settings,
+        classifier.temperature,
+        precision,
+        classifier.tuned,
+    )
 
 
 def read_members(folder: Path) -> tuple[Member, ...]:
