@@ -128,7 +128,7 @@ class DeadlinePassed(MillwrightError):
 
 
 class MissingExtra(MillwrightError):
-    """An optional dependency is not installed; the message has the pip line."""
+    """An optional dependency is not installed or cannot run here; the message says why, with the pip line."""
 
     status = 501
 

@@ -8,6 +8,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from millwright import machine
+from millwright.errors import MissingExtra
 from millwright.serve.openvino_body import OpenVinoBody, import_openvino
 
 WORDS = {"[UNK]": 0, "card": 3, "lost": 4}
@@ -30,6 +31,12 @@ def opened(folder: Path) -> OpenVinoBody:
     tokenizer = Tokenizer(models.WordLevel(WORDS, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     return OpenVinoBody(folder, tokenizer, "float32")
+
+
+def test_a_network_that_it_cannot_run_is_a_missing_extra_that_says_why(folder):
+    (folder / "model.xml").write_text('<net name="x" version="99"></net>')
+    with pytest.raises(MissingExtra, match=r"OpenVINO cannot run .* on this processor \(.*[Ee]xception"):
+        opened(folder)
 
 
 def test_it_is_given_no_more_threads_than_the_quota_of_the_container(folder, monkeypatch, tmp_path):

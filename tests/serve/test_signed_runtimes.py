@@ -1,6 +1,7 @@
 """A version is run only by what this project converted and measured: neither edited, resealed nor foreign."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from millwright.erase.erased_data import remove_signed
 from millwright.errors import Corrupt
 from millwright.project import Project, open_project
+from millwright.registry.signatures import sign
 from millwright.registry.versions import CHAMPION, alias
 from millwright.serve import runtimes
 from millwright.serve.loading import Loader
 from millwright.serve.promotion import is_measured, promote
 from millwright.serve.runtime_record import read_runtime
 from millwright.settings import FILENAME, change_settings, dump_settings
-from millwright.store.files import SEAL, sha256_file
+from millwright.store.files import SEAL, read_json, sealed_folder, sha256_file, write_json
 from tests.serve.trained import add_trained, tiny_project
 
 FILES = ["runtimes/v1/runtime.json", "bodies/*/model.xml", "bodies/*/model.bin", "bodies/*/body.json"]
@@ -106,7 +109,50 @@ def test_a_body_without_a_signature_is_refused(project):
 def test_a_record_of_a_release_that_signed_none_leaves_the_version_to_pytorch_and_says_so(project, caplog):
     shutil.rmtree(project.kept / "signatures" / "runtimes")
     assert Loader(project).load("v1").runtime == "torch"
-    assert "how v1 runs here was not signed; PyTorch serves it: promote it again and restart" in caplog.text
+    assert "v1 is served by PyTorch: how it runs here was not signed; promote it again, which" in caplog.text
+
+
+def served_by_pytorch(project: Project, caplog: pytest.LogCaptureFixture, why: str) -> None:
+    """The version v1 is, says why, answers like before, and runs converted after the next promotion."""
+    served = Loader(project).load("v1")
+    assert served.runtime == "torch"
+    assert re.search(f"v1 is served by PyTorch: {why}; promote it again, which measures it anew", caplog.text)
+    assert not is_measured(project, "v1")
+    promote(project, "v1", "again")
+    again, texts = Loader(project).load("v1"), ["card lost", "pin money"]
+    assert again.runtime == "openvino-float32"
+    both = [one.probabilities(one.body.features(texts)) for one in (served, again)]
+    assert both[0] == pytest.approx(both[1], abs=0.05)
+
+
+def test_a_backup_without_converted_networks_is_served_by_pytorch_and_says_so(project, caplog):
+    (body,) = (project.kept / "bodies").iterdir()
+    shutil.rmtree(project.kept / "bodies")
+    served_by_pytorch(project, caplog, f"its converted network bodies/{body.name} is missing")
+
+
+def test_after_an_erasure_deleted_what_was_converted_pytorch_serves_and_says_so(project, caplog):
+    remove_signed(project, "runtimes", "v1")
+    remove_signed(project, "bodies", str(next((project.kept / "bodies").iterdir()).name))
+    served_by_pytorch(project, caplog, "how it runs here was not measured, or an erasure deleted its .*")
+
+
+def test_a_version_that_nobody_promoted_is_run_by_pytorch_without_a_word(project, caplog):
+    assert Loader(project).load("v2").runtime == "torch"
+    assert caplog.text == ""
+
+
+def test_what_openvino_cannot_run_on_this_processor_is_served_by_pytorch_and_says_so(project, caplog):
+    """A network of no known operation, sealed and signed by the project: it is what was written."""
+    (body,) = (project.kept / "bodies").iterdir()
+    about = read_json(body / "body.json")
+    shutil.rmtree(body)
+    with sealed_folder(body) as folder:
+        write_json(folder / "body.json", about)
+        (folder / "model.xml").write_text('<net name="x" version="99"></net>')
+    sign(project, "bodies", body.name)
+    assert Loader(project).load("v1").runtime == "torch"
+    assert f"v1 is served by PyTorch: OpenVINO cannot run {body.name} on this processor (" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from millwright.errors import BadInput, Corrupt, MissingExtra
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.signatures import BODIES, RUNTIMES, verify_signed, verify_version
-from millwright.registry.versions import resolve
+from millwright.registry.versions import CHALLENGER, CHAMPION, alias, resolve
 from millwright.serve.engine import Answering, Body
 from millwright.serve.openvino_body import OpenVinoBody
 from millwright.serve.runtime_record import TORCH, RuntimeRecord, read_runtime, this_machine
@@ -63,41 +63,63 @@ class Loader:
         if has_spans:
             return self._spans(folder)
         record = read_runtime(self.project, version)
-        if record is None and (self.project.kept / RUNTIMES / version).exists():
-            log.warning(
-                "how %s runs here was not signed; PyTorch serves it: promote it again and restart", version
-            )
-        body, runtime = self._body(folder, record)
+        body, runtime = self._body(version, folder, record)
         labels, temperature = tuple(about["labels"]), float(about["temperature"])
         if "shards" in about:
             heads = [_shard_head(folder, shard, labels, own) for shard, own in enumerate(about["shards"])]
             return ServedShards(labels, body, Heads(tuple(heads), len(labels), temperature), runtime)
         return Served(labels, body, *_read_head(folder / WEIGHTS), temperature, runtime)
 
-    def _body(self, folder: Path, record: RuntimeRecord | None) -> tuple[Body, str]:
+    def _body(self, version: str, folder: Path, record: RuntimeRecord | None) -> tuple[Body, str]:
         wanted = str(self.project.settings.serve.runtime)
         if record is not None and wanted not in ("auto", TORCH, record.runtime):
             log.warning(
                 "serve.runtime is %r, and %s runs by %s, as it was promoted; promote it again and restart",
-                wanted, record.version, record.runtime,
+                wanted, version, record.runtime,
             )  # fmt: skip
         if wanted == TORCH:
             return self._torch_body(folder, TORCH)
-        if record is not None and record.body is not None:
-            if record.machine != this_machine():
-                log.warning(
-                    "%s was measured on %s, this machine is %s; promote it again here, and restart",
-                    record.version, record.machine, this_machine(),
-                )  # fmt: skip
-            key = f"{record.body} {record.runtime}"
-            body = self._bodies.get(key)
-            try:
-                if body is None:
-                    body = self._bodies[key] = _converted(self.project, folder, record)
+        if record is not None and record.machine != this_machine():
+            log.warning(
+                "%s was measured on %s, this machine is %s; promote it again here, and restart",
+                version, record.machine, this_machine(),
+            )  # fmt: skip
+        if record is None:
+            why = self._why_unmeasured(version)
+        else:
+            body, why = self._converted(folder, record)
+            if body is not None:
                 return body, record.runtime
-            except MissingExtra as missing:
-                log.warning("%s is served by PyTorch: %s", record.version, missing)
+        if why is not None:
+            log.warning(
+                "%s is served by PyTorch: %s; promote it again, which measures it anew, and restart",
+                version, why,
+            )  # fmt: skip
         return self._torch_body(folder, record.runtime if record else TORCH)
+
+    def _why_unmeasured(self, version: str) -> str | None:
+        """Why there is no record of a version, None if nobody promoted it."""
+        if (self.project.kept / RUNTIMES / version).exists():
+            return "how it runs here was not signed"
+        if version in (alias(self.project, CHAMPION), alias(self.project, CHALLENGER)):
+            return "how it runs here was not measured, or an erasure deleted its converted network"
+        return None
+
+    def _converted(self, folder: Path, record: RuntimeRecord) -> tuple[Body | None, str | None]:
+        """The converted body that a record names; without one why it cannot be had, None if none is named."""
+        if record.body is None:
+            return None, None
+        key = f"{record.body} {record.runtime}"
+        body = self._bodies.get(key)
+        if body is not None:
+            return body, None
+        if not (self.project.kept / BODIES / record.body).exists():  # it can be derived: a backup may lack it
+            return None, f"its converted network {BODIES}/{record.body} is missing"
+        try:
+            body = self._bodies[key] = _open_converted(self.project, folder, record.body, record.runtime)
+        except MissingExtra as missing:
+            return None, str(missing)
+        return body, None
 
     def _spans(self, folder: Path) -> Answering:
         from millwright.serve.span_body import ServedSpans, open_span_body  # PyTorch, only where it must be
@@ -126,9 +148,7 @@ def _shard_head(folder: Path, shard: int, labels: tuple[str, ...], about: JsonOb
     return ShardHead.of(about["labels"], labels, head, float(about["temperature"]))
 
 
-def _converted(project: Project, folder: Path, record: RuntimeRecord) -> OpenVinoBody:
-    assert record.body is not None
+def _open_converted(project: Project, folder: Path, body: str, runtime: str) -> OpenVinoBody:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
-    body = verify_signed(project, BODIES, record.body)
-    return OpenVinoBody(body, tokenizer, record.runtime.removeprefix("openvino-"))
+    return OpenVinoBody(verify_signed(project, BODIES, body), tokenizer, runtime.removeprefix("openvino-"))

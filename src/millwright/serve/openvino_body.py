@@ -38,7 +38,7 @@ class OpenVinoBody:
 
         Raises:
             Corrupt: it has an unknown format.
-            MissingExtra: OpenVINO is not installed.
+            MissingExtra: OpenVINO is not installed, or cannot run the network on this processor.
         """
         about = read_json(folder / "body.json")
         if about.get("format") != BODY_FORMAT:
@@ -54,16 +54,21 @@ class OpenVinoBody:
             "CPU_RUNTIME_CACHE_CAPACITY": str(SHAPES_KEPT),
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(INPUTS_A_SCALE),
         }
-        compiled = import_openvino().Core().compile_model(str(folder / "model.xml"), "CPU", settings)
         self.tokenizer = tokenizer
         self.pad_id = int(about["pad_id"])
         self.width = int(about["features"])
-        self.streams = int(compiled.get_property("NUM_STREAMS"))
-        self._compiled = compiled
         self._own = threading.local()
-        # OpenVINO's binding sets itself up in the first call; two threads in it at once wait for ever.
-        one_BT = np.ones((1, STEP_TOKENS), np.int64)
-        self._infer(one_BT, one_BT)
+        try:
+            self._compiled = (
+                import_openvino().Core().compile_model(str(folder / "model.xml"), "CPU", settings)
+            )
+            # OpenVINO's binding sets itself up in the first call; two threads in it at once wait for ever.
+            one_BT = np.ones((1, STEP_TOKENS), np.int64)
+            self._infer(one_BT, one_BT)
+        except RuntimeError as error:  # what OpenVINO raises, whatever it is
+            why = " ".join(str(error).split())
+            raise MissingExtra(f"OpenVINO cannot run {folder.name} on this processor ({why})") from None
+        self.streams = int(self._compiled.get_property("NUM_STREAMS"))
 
     def features(self, texts: Sequence[str]) -> np.ndarray:
         """Features [N, D] in float32, in the order of the texts."""
