@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from millwright import loop
-from millwright.data.dataset import read_dataset
+from millwright.data.dataset import open_dataset, read_dataset
 from millwright.data.prepare import dataset_folder
 from millwright.errors import BadInput, Busy, CannotStore, Corrupt
 from millwright.experiment.compare import compare_paired
@@ -31,9 +32,11 @@ from millwright.registry.versions import (
 from millwright.settings import change_settings
 from millwright.steps import train
 from millwright.store.tables import alias_changes, opinions, proposed_rows
+from millwright.train import states
+from millwright.train.classifier import Classifier
 from millwright.turns import list_turns
 from tests.conftest import contents, csv_of, full_disk
-from tests.desk import LABELS, copy_desk, make_desk, opine, telling_rows
+from tests.desk import LABELS, copy_desk, make_desk, opine, telling_rows, texts_of
 
 ROOT = Path(__file__).parents[1]
 HOLD = """
@@ -134,6 +137,27 @@ def test_the_decision_is_that_of_the_paired_test_on_the_same_rows(turned):
     expected = compare_paired(*right)
     assert (record.held_out, record.p_value) == (len(rows), expected.p_value)
     assert (record.before, record.after) == (expected.before, expected.after)
+
+
+def test_a_turn_runs_through_the_body_texts_that_no_turn_before_had(wrong, monkeypatch):
+    made, timed, real, logits = Counter[str](), set[str](), states._run, Classifier.logits
+
+    def run(body, backbone, texts, *rest):
+        made.update(texts)
+        return real(body, backbone, texts, *rest)
+
+    def answer(classifier, texts):
+        timed.update(texts)
+        return logits(classifier, texts)
+
+    known = set(texts_of(open_dataset(wrong, list_turns(wrong)[0].dataset).rows))
+    monkeypatch.setattr(loop, "TIMED_ROWS", 1)
+    monkeypatch.setattr(states, "_run", run)
+    monkeypatch.setattr(Classifier, "logits", answer)
+    record = turn(wrong)
+    dataset = open_dataset(wrong, record.dataset)
+    assert made == Counter(set(texts_of(dataset.rows)) - known)
+    assert timed == {dataset.split("test")[0].text}
 
 
 def test_a_challenger_that_is_not_shown_to_be_better_is_kept_as_challenger(desk):

@@ -41,6 +41,7 @@ from millwright.steps import train
 from millwright.store.database import now
 from millwright.store.files import write_text
 from millwright.store.tables import proposed_rows
+from millwright.train.answers import answers
 from millwright.train.ensemble import Trained
 from millwright.train.metrics import calibration_error
 from millwright.train.outsiders import check_outsiders, members_and_outsiders
@@ -208,7 +209,7 @@ class _Answers:
     def of(cls, project: Project, version: str, rows: tuple[Row, ...]) -> "_Answers":
         """Let a version answer the rows."""
         classifier = load_classifier(project, version)
-        probability_NC = classifier.probabilities([row.text for row in rows])
+        probability_NC = answers(classifier, rows, project.kept, project.settings.train.cache_bytes)
         best_N = probability_NC.argmax(1)
         right = [classifier.labels[best] == row.label for best, row in zip(best_N, rows, strict=True)]
         return cls(classifier, np.array(right), probability_NC.max(1))
