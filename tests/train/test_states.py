@@ -10,7 +10,14 @@ from tokenizers import Tokenizer, normalizers
 from transformers import AutoModel, BertConfig
 
 from millwright.train import states
-from millwright.train.states import batches_by_length, batches_by_shape, cached_features, cached_states
+from millwright.train.network import lower_encoder
+from millwright.train.states import (
+    batches_by_length,
+    batches_by_shape,
+    cached_features,
+    cached_states,
+    tokenize,
+)
 from tests.train.conftest import CONFIGS, make_backbone
 
 TEXTS = ["card lost", "where is my money please", "pin", "the transfer is pending"]
@@ -104,6 +111,20 @@ def test_states_have_one_row_a_token(tmp_path):
     assert [len(state) for state in made] == [len(text.split()) + 2 for text in TEXTS]
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_cached_states_are_what_the_layers_made_and_not_rounded(tmp_path, precision):
+    backbone = make_backbone("bert")
+    layers = lower_encoder(backbone, 2).to(precision).eval()
+    for _ in range(2):
+        states, _ = cached_states(backbone, TEXTS, 2, precision, tmp_path, lambda _: None)
+        for state, ids in zip(states, tokenize(backbone, TEXTS), strict=True):
+            with torch.inference_mode():
+                expected = layers(input_ids=ids[None]).last_hidden_state[0]
+            assert state.dtype == precision
+            close = 1e-5 if precision == torch.float32 else 0.1  # a batch of another shape rounds otherwise
+            assert torch.allclose(state, expected, atol=close, rtol=0)
+
+
 def test_the_cache_is_kept_within_its_limit(tmp_path):
     cached_features(make_backbone("bert"), TEXTS, torch.float32, tmp_path, lambda _: None, 100)
     assert sum(os.path.getsize(path) for path in tmp_path.rglob("*.safetensors")) <= 100
@@ -141,3 +162,15 @@ def test_the_fast_precision_is_taken_where_features_agree_and_float32_where_they
     assert states.checked_precision(backbone, TEXTS) == torch.bfloat16
     monkeypatch.setattr(states, "LEAST_AGREEMENT", 1.1)
     assert states.checked_precision(backbone, TEXTS) == torch.float32
+
+
+def test_a_backbone_has_a_precision_whatever_the_rows_are(tiny_backbone, monkeypatch):
+    monkeypatch.setattr(states, "fast_precision", lambda: torch.bfloat16)
+    found, real = [], states.checked_precision
+    monkeypatch.setattr(states, "checked_precision", lambda *given: found.append(given[1]) or real(*given))
+    assert states.backbone_precision(tiny_backbone) == torch.bfloat16
+    monkeypatch.setattr(states, "LEAST_AGREEMENT", 1.1)
+    assert states.backbone_precision(tiny_backbone) == torch.float32
+    first, second = found
+    assert first == second
+    assert len({len(ids) for ids in tokenize(tiny_backbone, first)}) > 8

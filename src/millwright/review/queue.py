@@ -27,7 +27,7 @@ from millwright.store.tables import drifts, opinions, predictions
 from millwright.train.backbones import load_backbone
 from millwright.train.calibrate import softmax
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
-from millwright.train.states import cached_features, checked_precision
+from millwright.train.states import backbone_precision, cached_features
 
 MOST_CANDIDATES = 5_000
 OTHERS_SHARE = 0.2  # of the queue each for suspected labels, disagreements with users, and what is new
@@ -217,7 +217,7 @@ def _has_drifted(project: Project) -> bool:
 def _frozen_features(project: Project, texts: Sequence[str]) -> np.ndarray:
     about = project.settings.backbone
     backbone = load_backbone(about.name, about.max_tokens, project.folder)
-    precision = checked_precision(backbone, texts)
+    precision = backbone_precision(backbone)
     cache, most_bytes = project.kept / "cache", project.settings.train.cache_bytes
     found, _ = cached_features(backbone, texts, precision, cache, lambda done: None, most_bytes)
     feature_ND: np.ndarray = found.numpy()

@@ -18,7 +18,7 @@ from millwright.records import Interval
 from millwright.settings import Settings, refuse_spans
 from millwright.train.backbones import Backbone, load_backbone
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
-from millwright.train.states import cached_features, checked_precision
+from millwright.train.states import backbone_precision, cached_features
 from millwright.train.work import truth_of
 
 FOLDS = 3
@@ -97,7 +97,7 @@ def _score(
     cached: Callable[..., tuple[Tensor, int]],
     progress: Progress,
 ) -> BackboneScore:
-    precision = checked_precision(backbone, texts)
+    precision = backbone_precision(backbone)
     with TemporaryDirectory() as empty:  # a cache that holds nothing, so that the run is what is timed
         start = time.perf_counter()
         timed, _ = cached_features(backbone, texts[:TIMED_TEXTS], precision, Path(empty), lambda _: None)

@@ -25,7 +25,7 @@ from millwright.train.fit_spans import check_span_settings, fit_spans, span_labe
 from millwright.train.heads import choose_strength, fit_head
 from millwright.train.label_names import FEW_ROWS_A_LABEL, may_teach, with_names, words_of
 from millwright.train.span_model import SpanModel
-from millwright.train.states import checked_precision, device, tokenize
+from millwright.train.states import PROBES, backbone_precision, device, tokenize
 from millwright.train.tuned import fit_tuned
 from millwright.train.weak_rows import Taught, WeakUse, use_of_weak_rows
 from millwright.train.work import Work, check_labels, labels_of, truth_of
@@ -72,14 +72,13 @@ def fit(
             or a setting does not fit task, backbone or rows.
         NotFound: the backbone cannot be loaded.
     """
-    if settings.project.task == SPANS:
-        return _fit_spans(dataset, settings, kept, progress)
-    rows = dataset.split("train", "validation")
-    check_labels(labels := labels_of(rows))
     clock = Clock()
-    with clock.stage("backbone", 1):
-        backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens, kept)
-    work = Work(dataset.id, rows, settings, backbone, labels, kept, progress, clock)
+    rows = dataset.split("train", "validation")
+    if settings.project.task == SPANS:
+        check_span_settings(settings)
+        return _fit_spans(_work(dataset.id, rows, settings, span_labels(rows), kept, progress, clock))
+    check_labels(labels := labels_of(rows))
+    work = _work(dataset.id, rows, settings, labels, kept, progress, clock)
     method, why = str(settings.train.method), "the settings name it"
     weak, work, run_before = _use_of_weak_rows(work)
     if method in ("auto", "head"):
@@ -94,14 +93,25 @@ def fit(
     return replace(fitted, method=method, why=why, facts=facts)
 
 
-def _fit_spans(dataset: Dataset, settings: Settings, kept: Path, progress: Progress) -> Fitted:
-    check_span_settings(settings)
-    rows = dataset.split("train", "validation")
-    labels, clock = span_labels(rows), Clock()
+def _work(
+    name: str,
+    rows: tuple[Row, ...],
+    settings: Settings,
+    labels: tuple[str, ...],
+    kept: Path,
+    progress: Progress,
+    clock: Clock,
+) -> Work:
     with clock.stage("backbone", 1):
         backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens, kept)
-    model, facts = fit_spans(Work(dataset.id, rows, settings, backbone, labels, kept, progress, clock))
-    facts |= {"stages": clock.stages, "peak_memory_bytes": clock.peak_memory_bytes()}
+    with clock.stage("precision", PROBES):
+        precision = backbone_precision(backbone)
+    return Work(name, rows, settings, backbone, precision, labels, kept, progress, clock)
+
+
+def _fit_spans(work: Work) -> Fitted:
+    model, facts = fit_spans(work)
+    facts |= {"stages": work.clock.stages, "peak_memory_bytes": work.clock.peak_memory_bytes()}
     return Fitted(model, model.method, f"{SPANS} has a head over words of the frozen backbone alone", facts)
 
 
@@ -126,8 +136,7 @@ def weigh_weak_rows(
     is_settled = not any(row.is_weak for row in rows) or settings.train.method in PRIVATE
     if is_settled or len(labels := labels_of(rows)) < 2:
         return None
-    backbone = load_backbone(settings.backbone.name, settings.backbone.max_tokens, kept)
-    work = Work("weighed", tuple(rows), settings, backbone, labels, kept, progress, Clock())
+    work = _work("weighed", tuple(rows), settings, labels, kept, progress, Clock())
     known = work.known_rows("train") + work.known_rows("validation")
     clean, weak = ([row for row in known if row.is_weak is is_weak] for is_weak in (False, True))
     return _weighed(work, clean, weak)[0]
@@ -153,10 +162,9 @@ def _weighed(work: Work, clean: Sequence[Row], weak: Sequence[Row]) -> tuple[Wea
     texts had to be run.
     """
     texts = [row.text for row in (*clean, *weak)]
-    precision = checked_precision(work.backbone, texts)
-    feature_ND, made = work.features("features", texts, precision)
+    feature_ND, made = work.features("features", texts)
     truth_N, cut = truth_of((*clean, *weak), work.labels), len(clean)
-    name_CD = _teaching_names(work, precision, feature_ND[:cut], truth_N[:cut])
+    name_CD = _teaching_names(work, feature_ND[:cut], truth_N[:cut])
     tell = work.teller("weak rows")
     with work.stage("weak rows", len(texts)):
         tell(0.0)
@@ -205,11 +213,10 @@ def _fit_head(work: Work) -> tuple[Fitted, _Tried]:
     train_texts, train_truth = work.rows("train")
     held_texts, held_truth = work.rows("validation")
     texts = train_texts + held_texts
-    precision = checked_precision(work.backbone, texts)
-    feature, made = work.features("features", texts, precision)
+    feature, made = work.features("features", texts)
     cut = len(train_texts)
     is_clean = np.array([not row.is_weak for row in work.known_rows("train")])
-    name_CD = _teaching_names(work, precision, feature[:cut][is_clean], train_truth[is_clean])
+    name_CD = _teaching_names(work, feature[:cut][is_clean], train_truth[is_clean])
     tell = work.teller("head")
     with work.stage("head", len(texts)):
         tell(0.0)
@@ -226,7 +233,7 @@ def _fit_head(work: Work) -> tuple[Fitted, _Tried]:
             events.add_scalar("validation/accuracy", accuracy, 0)
     tuned = {"head.weight": torch.from_numpy(weight), "head.bias": torch.from_numpy(bias)}
     classifier = assemble(
-        work.labels, "head", work.backbone, work.settings.train, temperature, precision, tuned
+        work.labels, "head", work.backbone, work.settings.train, temperature, work.precision, tuned
     )
     facts = {
         "strength": strength,
@@ -239,14 +246,12 @@ def _fit_head(work: Work) -> tuple[Fitted, _Tried]:
     return Fitted(classifier, "head", "", facts), tried
 
 
-def _teaching_names(
-    work: Work, precision: torch.dtype, feature_ND: np.ndarray, truth_N: np.ndarray
-) -> np.ndarray:
+def _teaching_names(work: Work, feature_ND: np.ndarray, truth_N: np.ndarray) -> np.ndarray:
     """Features [C, D] of the labels' names where those may teach, else [0, D]."""
     none = feature_ND[:0]
     if not len(truth_N) or len(truth_N) > FEW_ROWS_A_LABEL * len(work.labels):
         return none
-    name_CD, _ = work.features("label names", [words_of(label) for label in work.labels], precision)
+    name_CD, _ = work.features("label names", [words_of(label) for label in work.labels])
     return name_CD if may_teach(name_CD, feature_ND, truth_N) else none
 
 

@@ -11,7 +11,6 @@ from millwright.train.label_names import words_of
 from millwright.train.network import feature_count
 from millwright.train.outsiders import person_of
 from millwright.train.private_head import DELTA, check_people, fit_private_head, private_temperature
-from millwright.train.states import checked_precision
 from millwright.train.work import Work, truth_of
 
 PROMISE: JsonObject = {
@@ -45,9 +44,8 @@ def fit_private(work: Work) -> tuple[Classifier, JsonObject]:
     train, held = roles.teachers, roles.voters
     check_people(roles.people, len(work.labels), feature_count(work.backbone), settings.epsilon)
     names = [words_of(label) for label in work.labels]
-    precision = checked_precision(work.backbone, names)  # rows must not decide it
-    name_CD, _ = work.features("label names", names, precision)
-    feature, made = work.features("features", [row.text for row in (*train, *held)], precision)
+    name_CD, _ = work.features("label names", names)
+    feature, made = work.features("features", [row.text for row in (*train, *held)])
     mu, cut = mu_of(settings.epsilon, DELTA), len(train)
     with work.stage("head", cut):
         head = fit_private_head(
@@ -64,7 +62,9 @@ def fit_private(work: Work) -> tuple[Classifier, JsonObject]:
         )
     tuned = {"head.weight": torch.from_numpy(head.weight_CD), "head.bias": torch.from_numpy(head.bias_C)}
     temperature = head.cautious_temperature if chosen is None else chosen
-    classifier = assemble(work.labels, "private-head", work.backbone, settings, temperature, precision, tuned)
+    classifier = assemble(
+        work.labels, "private-head", work.backbone, settings, temperature, work.precision, tuned
+    )
     facts = {
         "privacy": {**PROMISE, "epsilon": settings.epsilon, "delta": DELTA, "mu": mu, "people": roles.people},
         "validation_accuracy": None,

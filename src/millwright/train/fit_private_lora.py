@@ -20,7 +20,6 @@ from millwright.train.private_lora import (
     noise_for,
     start_head,
 )
-from millwright.train.states import checked_precision
 from millwright.train.tune import Rows, logits
 from millwright.train.tuned import inputs_of
 from millwright.train.work import Work, truth_of
@@ -54,8 +53,8 @@ def fit_private_lora(work: Work) -> tuple[Classifier, JsonObject]:
     network = build_network(METHOD, work.backbone, len(work.labels), settings, STEPS)
     check_people(roles.people, len(work.labels), network.width, settings.epsilon)
     names = [words_of(label) for label in work.labels]
-    network.precision = precision = checked_precision(work.backbone, names)  # rows must not decide it
-    inputs = inputs_of(work, [*names, *(row.text for row in (*train, *held))], precision, network.depth)
+    network.precision = work.precision
+    inputs = inputs_of(work, [*names, *(row.text for row in (*train, *held))], network.depth)
     taught, cut, pad_id = inputs[len(names) :], len(train), work.backbone.pad_id
     with work.stage("noise", 1):
         multiplier = noise_for(settings.epsilon, DELTA)
@@ -83,7 +82,13 @@ def fit_private_lora(work: Work) -> tuple[Classifier, JsonObject]:
         )
     tuned = {name: tensor.cpu().clone() for name, tensor in tuned_tensors(network).items()}
     classifier = assemble(
-        work.labels, METHOD, work.backbone, settings, 1.0 if chosen is None else chosen, precision, tuned
+        work.labels,
+        METHOD,
+        work.backbone,
+        settings,
+        1.0 if chosen is None else chosen,
+        work.precision,
+        tuned,
     )
     facts = {
         "privacy": {

@@ -1,8 +1,8 @@
 """Trains a version of shards: each shard alone, and last the temperature of their average.
 
-A shard sees the rows of its own people only, and decides by them alone: labels, epochs, steps, precision, its
-own temperature, and when to stop. So a shard that lost nobody is, to the byte, what it was. What follows
-from all rows is one number, the temperature of the average, and it is cheap to find again.
+A shard sees the rows of its own people only, and decides by them alone: labels, epochs, steps, its own
+temperature, and when to stop. So a shard that lost nobody is, to the byte, what it was. What follows from
+all rows is one number, the temperature of the average, and it is cheap to find again.
 """
 
 from collections.abc import Sequence

@@ -19,7 +19,6 @@ from millwright.train.chain import fit_chain, plain_chain, tag_names
 from millwright.train.heads import choose_strength, fit_head
 from millwright.train.span_metrics import measure_spans
 from millwright.train.span_model import SpanHead, SpanModel, tag_scores
-from millwright.train.states import checked_precision
 from millwright.train.word_states import cached_word_states, word_features
 from millwright.train.work import Work
 
@@ -106,12 +105,11 @@ def fit_spans(work: Work) -> tuple[SpanModel, JsonObject]:
     train, validation = _usable(work, "train"), _usable(work, "validation")
     taught, held = _until(train, MOST_WORDS), _until(validation, MOST_HELD_WORDS)
     texts = [row.text for row in (*taught, *held)]
-    precision = checked_precision(work.backbone, texts)
     with work.stage("states of words", len(texts)):
         states, made = cached_word_states(
             work.backbone,
             texts,
-            precision,
+            work.precision,
             work.kept / "cache",
             work.teller("states of words"),
             work.settings.train.cache_bytes,
@@ -135,7 +133,7 @@ def fit_spans(work: Work) -> tuple[SpanModel, JsonObject]:
         # With strength and chain chosen, validation rows have done their work and may teach.
         weight_KD, bias_K = fit_head(words.feature_ND, words.tag_N, len(tags), strength)
     last = replace(first, weight_KD=weight_KD, bias_K=bias_K)
-    model = SpanModel(last, "head", work.backbone, work.settings.train, precision)
+    model = SpanModel(last, "head", work.backbone, work.settings.train, work.precision)
     facts = {
         "strength": strength,
         "validation_f1": measure_spans([row.label for row in held], found).f1.value if held else None,

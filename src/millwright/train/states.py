@@ -7,6 +7,7 @@ Shape suffixes: B texts of a batch, T tokens, H hidden width, D features.
 """
 
 import hashlib
+import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ TOKENS_A_BATCH = 4_096
 TOKENS_A_SHAPE = {"cpu": 256, "cuda": 32_768}  # what few rows are filled up to, so no larger than is quick
 WIDTH_STEP = 4
 LEAST_AGREEMENT = 0.999
+PROBES = 16
 MOST_CACHE_BYTES = 4_000_000_000
 
 Run = Callable[[Tensor, Tensor], list[Tensor]]
@@ -42,10 +44,20 @@ def fast_precision() -> torch.dtype:
     return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
 
 
+def backbone_precision(backbone: Backbone) -> torch.dtype:
+    """The precision in which frozen layers run: `checked_precision` over words of the backbone's vocabulary.
+
+    No row decides it, so what is cached stays what is asked for when rows come and go.
+    """
+    chance, words = random.Random(0), backbone.tokenizer.get_vocab_size()
+    drawn = [[chance.randrange(words) for _ in range(length)] for length in range(1, PROBES + 1)]
+    return checked_precision(backbone, backbone.tokenizer.decode_batch(drawn))
+
+
 def checked_precision(backbone: Backbone, texts: Sequence[str]) -> torch.dtype:
     """The fast precision if features of `texts` agree with float32 (cosines above .999), else float32."""
     fast = fast_precision()
-    sample = list(texts[:16])
+    sample = list(texts[:PROBES])
     if fast == torch.float32 or not sample:
         return torch.float32
     ids_BT, mask_BT = pad(tokenize(backbone, sample), backbone.pad_id)
@@ -120,7 +132,7 @@ def cached_states(
     progress: Callable[[float], None],
     most_bytes: int = MOST_CACHE_BYTES,
 ) -> tuple[list[Tensor], int]:
-    """States [T, H] of each text after `depth` layers, and how many texts had to be run."""
+    """States [T, H] of each text after `depth` layers in `precision`, and how many texts had to be run."""
 
     def make(places: list[int]) -> Made:
         """States of the texts at these places."""
@@ -128,13 +140,14 @@ def cached_states(
 
         def run(ids_BT: Tensor, mask_BT: Tensor) -> list[Tensor]:
             """States of a batch, each cut to its own tokens."""
-            state_BTH = encoder(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state.to(torch.bfloat16)
+            state_BTH = encoder(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
             lengths = mask_BT.sum(1).tolist()
             return [state[:length].clone() for state, length in zip(state_BTH, lengths, strict=True)]
 
         return _run(run, backbone, [texts[place] for place in places], places, progress)
 
-    folder = cache / maker_key(backbone, f"states-{depth}", precision)
+    unrounded = "" if precision == torch.bfloat16 else "unrounded"  # earlier releases rounded float32
+    folder = cache / maker_key(backbone, f"states-{depth}", precision, unrounded)
     return fetch(folder, [text_key(text) for text in texts], make, most_bytes)
 
 

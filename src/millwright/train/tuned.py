@@ -17,7 +17,7 @@ from millwright.train.calibrate import fit_temperature, softmax
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head, log_loss
 from millwright.train.methods import METHODS, build_network, state_depth, tuned_tensors
 from millwright.train.network import Network
-from millwright.train.states import cached_states, checked_precision, tokenize
+from millwright.train.states import cached_states, tokenize
 from millwright.train.tune import Plan, Rows, features, logits, tune
 from millwright.train.work import Work
 
@@ -60,8 +60,8 @@ def fit_tuned(work: Work, method: str) -> Tuned:
     plan = _plan(method, settings, cut, work.backbone.pad_id)
     steps = plan.epochs * -(-cut // plan.batch_size)
     network = build_network(method, work.backbone, len(work.labels), settings, steps)
-    network.precision = precision = checked_precision(work.backbone, texts)
-    inputs = inputs_of(work, texts, precision, network.depth)
+    network.precision = work.precision
+    inputs = inputs_of(work, texts, network.depth)
     train, validation = Rows(inputs[:cut], train_truth), Rows(inputs[cut:], held_truth)
     run = work.run_folder(method)
     with work.stage("first head", cut):
@@ -78,7 +78,7 @@ def fit_tuned(work: Work, method: str) -> Tuned:
     if held_texts:
         # Epochs and temperature are chosen, so validation rows have done their work and may teach.
         everything = Rows(inputs, np.concatenate([train_truth, held_truth]))
-        tuned = _tune_from(head, work, everything, replace(plan, epochs=best_epoch), run / "all", precision)
+        tuned = _tune_from(head, work, everything, replace(plan, epochs=best_epoch), run / "all")
     facts = {
         "learning_rate": plan.learning_rate,
         "batch_size": plan.batch_size,
@@ -88,7 +88,7 @@ def fit_tuned(work: Work, method: str) -> Tuned:
         "validation_log_loss": log_loss(softmax(logit_MC, temperature), held_truth) if held_texts else None,
         "taught_by": len(texts),
     }
-    return Tuned(tuned, temperature, logit_MC.astype(np.float32), precision, facts)
+    return Tuned(tuned, temperature, logit_MC.astype(np.float32), work.precision, facts)
 
 
 def _plan(method: str, settings: TrainSection, rows: int, pad_id: int) -> Plan:
@@ -122,13 +122,11 @@ def drop_checkpoints(runs: Sequence[Path]) -> None:
             done.unlink()
 
 
-def _tune_from(
-    head: dict[str, Tensor], work: Work, rows: Rows, plan: Plan, run: Path, precision: torch.dtype
-) -> dict[str, Tensor]:
+def _tune_from(head: dict[str, Tensor], work: Work, rows: Rows, plan: Plan, run: Path) -> dict[str, Tensor]:
     """Tune a network anew on all rows, from a head that is solved already."""
     steps = plan.epochs * -(-len(rows.truth_N) // plan.batch_size)
     network = build_network(plan.method, work.backbone, len(work.labels), work.settings.train, max(steps, 10))
-    network.precision = precision
+    network.precision = work.precision
     network.head.load_state_dict(head)
     nobody = Rows([], rows.truth_N[:0])
     with work.stage("tune on all", len(rows.truth_N)):
@@ -143,7 +141,7 @@ def _start_head(network: Network, rows: Rows, pad_id: int) -> None:
     network.head.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
 
 
-def inputs_of(work: Work, texts: list[str], precision: torch.dtype, depth: int) -> list[Tensor]:
+def inputs_of(work: Work, texts: list[str], depth: int) -> list[Tensor]:
     """What a network of this depth reads of texts: their tokens, or cached states [T, H]."""
     if not depth:
         return tokenize(work.backbone, texts)
@@ -153,7 +151,7 @@ def inputs_of(work: Work, texts: list[str], precision: torch.dtype, depth: int) 
             work.backbone,
             texts,
             depth,
-            precision,
+            work.precision,
             work.kept / "cache",
             work.teller("states"),
             work.settings.train.cache_bytes,

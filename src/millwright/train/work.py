@@ -23,14 +23,16 @@ from millwright.train.states import cached_features
 class Work:
     """What a training needs.
 
-    `name` is that of the rows, in the names of runs; `all_rows` are training and validation rows in canonical
-    order; `part` stands before the names of stages where a training has several parts.
+    `name` is that of the rows, in the names of runs; `precision` is that of the backbone's products;
+    `all_rows` are training and validation rows in canonical order; `part` stands before the names of stages
+    where a training has several parts.
     """
 
     name: str
     all_rows: tuple[Row, ...]
     settings: Settings
     backbone: Backbone
+    precision: torch.dtype
     labels: tuple[str, ...]
     kept: Path
     progress: Progress
@@ -60,13 +62,13 @@ class Work:
         check_labels(labels := labels_of(rows))
         return replace(self, all_rows=rows, labels=labels)
 
-    def features(self, stage: str, texts: list[str], precision: torch.dtype) -> tuple[np.ndarray, int]:
+    def features(self, stage: str, texts: list[str]) -> tuple[np.ndarray, int]:
         """Features [N, D] of texts by the frozen backbone, and how many had to be run."""
         with self.stage(stage, len(texts)):
             feature_ND, made = cached_features(
                 self.backbone,
                 texts,
-                precision,
+                self.precision,
                 self.kept / "cache",
                 self.teller(stage),
                 self.settings.train.cache_bytes,
