@@ -174,3 +174,26 @@ def test_a_backbone_has_a_precision_whatever_the_rows_are(tiny_backbone, monkeyp
     first, second = found
     assert first == second
     assert len({len(ids) for ids in tokenize(tiny_backbone, first)}) > 8
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "is_fast"),
+    [
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({"neon": True, "bf16": True}, True),
+        ({"sve": True, "sve_bf16": True}, True),
+        ({"avx512_f": True, "avx512_bf16": False}, False),
+        ({"neon": True}, False),
+        (None, False),
+    ],
+)
+def test_bfloat16_is_fast_where_the_processor_multiplies_it(monkeypatch, capabilities, is_fast):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    if capabilities is None:
+        monkeypatch.delattr(torch.cpu, "get_capabilities")
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert states.fast_precision() == (torch.bfloat16 if is_fast else torch.float32)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert states.fast_precision() == torch.float32

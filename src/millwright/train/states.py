@@ -26,6 +26,7 @@ TOKENS_A_SHAPE = {"cpu": 256, "cuda": 32_768}  # what few rows are filled up to,
 WIDTH_STEP = 4
 LEAST_AGREEMENT = 0.999
 PROBES = 16
+NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # capabilities: two of x86, two of ARM
 MOST_CACHE_BYTES = 4_000_000_000
 
 Run = Callable[[Tensor, Tensor], list[Tensor]]
@@ -37,11 +38,13 @@ def device() -> torch.device:
 
 
 def fast_precision() -> torch.dtype:
-    """bfloat16 where the hardware multiplies it natively, else float32."""
+    """bfloat16 where the hardware multiplies it natively and PyTorch makes use of that, else float32."""
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    can = torch.cpu.get_capabilities()
-    return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
+    can = getattr(torch.cpu, "get_capabilities", dict)()  # not every release that may be installed has it
+    # It is oneDNN that multiplies bfloat16 fast, and PyTorch for Apple's processors has none.
+    is_native = torch.backends.mkldnn.is_available() and any(can.get(name) for name in NATIVE_BFLOAT16)
+    return torch.bfloat16 if is_native else torch.float32
 
 
 def backbone_precision(backbone: Backbone) -> torch.dtype:
