@@ -139,6 +139,13 @@ def test_the_decision_is_that_of_the_paired_test_on_the_same_rows(turned):
     assert (record.before, record.after) == (expected.before, expected.after)
 
 
+def test_a_challenger_tells_what_preparing_its_rows_cost(turned):
+    project, record = turned
+    cost = version_manifest(project, record.challenger)["facts"]["stages"]["prepare"]
+    rows = len(open_dataset(project, record.dataset).rows)
+    assert cost["rows_per_second"] * cost["seconds"] == pytest.approx(rows, rel=0.1)
+
+
 def test_a_turn_runs_through_the_body_texts_that_no_turn_before_had(wrong, monkeypatch):
     made, timed, real, logits = Counter[str](), set[str](), states._run, Classifier.logits
 

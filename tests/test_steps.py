@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -61,6 +62,23 @@ def test_each_version_names_the_settings_that_made_it(project):
     train(Project(project.folder, change_settings(project.settings, "train", seed=7)))
     assert version_manifest(project, "v1")["settings"]["train"]["seed"] == 7
     assert open_project(project.folder).settings.train.seed == 0
+
+
+def test_a_version_tells_the_cost_of_all_that_was_done_for_it(project):
+    start = time.perf_counter()
+    train(project)
+    waited = time.perf_counter() - start
+    facts = version_manifest(project, "v1")["facts"]
+    stages, dataset = facts["stages"], prepare(project)
+    assert list(stages) == [*("prepare", "backbone", "precision", "features", "head", "test", "save")]
+    assert sum(cost["seconds"] for cost in stages.values()) <= waited + 0.0005 * len(stages)
+    for stage, rows in (("prepare", len(dataset.rows)), ("test", len(dataset.split("test")))):
+        cost = stages[stage]
+        error = 0.0005 * cost["rows_per_second"] + 0.05 * cost["seconds"] + 0.0005
+        assert cost["rows_per_second"] * cost["seconds"] == pytest.approx(rows, abs=error)
+    peaks = [cost["peak_memory_bytes"] for cost in stages.values() if "peak_memory_bytes" in cost]
+    assert len(peaks) in (0, len(stages))  # systems but Linux name none
+    assert max(peaks, default=0) <= facts["peak_memory_bytes"]
 
 
 def test_a_prepared_dataset_is_not_prepared_again(project):

@@ -12,7 +12,6 @@ import numpy as np
 from sqlalchemy import select
 
 from millwright.data.dataset import Dataset
-from millwright.data.prepare import prepare
 from millwright.errors import BadInput
 from millwright.experiment.forgetting import slices_of
 from millwright.experiment.gates import Changes
@@ -37,11 +36,12 @@ from millwright.review.annotations import apply_reviews
 from millwright.serve.available import check_runtime
 from millwright.serve.runtimes import choose_runtime
 from millwright.settings import refuse_spans
-from millwright.steps import train
+from millwright.steps import prepare_timed, train
 from millwright.store.database import now
 from millwright.store.files import write_text
 from millwright.store.tables import proposed_rows
 from millwright.train.answers import answers
+from millwright.train.cost import Clock
 from millwright.train.ensemble import Trained
 from millwright.train.metrics import calibration_error
 from millwright.train.outsiders import check_outsiders, members_and_outsiders
@@ -86,7 +86,8 @@ def turn(
         number = next_number(project)
         apply_reviews(project, project.settings.review.annotators)
         propose_rows(project, number)
-        dataset = prepare(project, progress=progress)
+        clock = Clock()
+        dataset = prepare_timed(project, clock, progress)
         new_rows = _check_enough(project, dataset, number)
         held_out = dataset.split("test")
         if max_membership is not None:
@@ -95,7 +96,7 @@ def turn(
         before = _Answers.of(project, champion, held_out)
         # An interrupted turn may have trained it already, and never compared it.
         challenger = find_made(project, dataset.id, project.settings, but={champion}) or train(
-            project, progress=progress, dataset=dataset
+            project, progress=progress, dataset=dataset, clock=clock
         )
         after = _Answers.of(project, challenger.name, held_out)
         choose_runtime(project, challenger.name, progress)

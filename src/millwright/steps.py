@@ -60,7 +60,12 @@ MOST_NAMED = 100  # characters of a file's name in that of a report: systems bea
 
 
 def train(
-    project: Project, *, trials: int = 0, progress: Progress = quiet, dataset: Dataset | None = None
+    project: Project,
+    *,
+    trials: int = 0,
+    progress: Progress = quiet,
+    dataset: Dataset | None = None,
+    clock: Clock | None = None,
 ) -> VersionInfo:
     """Prepare, train, measure and register a version; the first one becomes champion.
 
@@ -69,6 +74,7 @@ def train(
         trials: how many settings to try first; 0 takes the project's.
         progress: called with a stage's name and the fraction done.
         dataset: a prepared dataset; prepared now when not given.
+        clock: has measured what was done for this version before, such as preparing the dataset.
 
     Returns:
         The new version.
@@ -84,14 +90,17 @@ def train(
     if trials:
         need_optuna()
     check_runtime(project.settings)
+    clock = clock or Clock()
     with project.lock("train"):
-        dataset = dataset or prepare(project, progress=progress)
+        dataset = dataset or prepare_timed(project, clock, progress)
         settings, searched = project.settings, None
         if trials:
             settings, searched = search(
                 dataset, settings, trials=trials, kept=project.kept, progress=progress
             )
-        info, evaluation = make_version(project, dataset, settings, searched=searched, progress=progress)
+        info, evaluation = make_version(
+            project, dataset, settings, searched=searched, progress=progress, clock=clock
+        )
         if alias(project, CHAMPION) is None:
             choose_runtime(project, info.name, progress)
             with project.database.begin() as connection:
@@ -99,6 +108,13 @@ def train(
                 if evaluation:
                     _record_first_turn(connection, dataset, info, evaluation.headline)
     return info
+
+
+def prepare_timed(project: Project, clock: Clock, progress: Progress) -> Dataset:
+    """`prepare` as a stage of the clock."""
+    with clock.stage("prepare", lambda: int(dataset.report["rows"])):
+        dataset = prepare(project, progress=progress)
+    return dataset
 
 
 def make_version(
@@ -109,6 +125,7 @@ def make_version(
     searched: JsonObject | None,
     progress: Progress,
     known: Sequence[Member] = (),
+    clock: Clock | None = None,
 ) -> tuple[VersionInfo, Evaluation | SpanEvaluation | None]:
     """Train on a dataset, measure on its test rows and register; no alias means the version yet.
 
@@ -119,16 +136,17 @@ def make_version(
         searched: what a search found, for the version's record.
         progress: called with a stage's name and the fraction done.
         known: shards that need not be trained again where their rows and settings are the same.
+        clock: has measured what was done for this version before.
 
     Returns:
         The version, and what was measured, None without test rows.
     """
-    fitted = fit(dataset, settings, kept=project.kept, progress=progress, known=known)
+    clock = clock or Clock()
+    fitted = fit(dataset, settings, kept=project.kept, progress=progress, known=known, clock=clock)
     if searched:
         fitted.facts["search"] = searched
     model, test = fitted.classifier, dataset.split("test")
     evaluation: Evaluation | SpanEvaluation | None = None
-    clock = Clock()
     if test:
         with clock.stage("test", len(test)):
             if isinstance(model, SpanModel):
@@ -136,9 +154,7 @@ def make_version(
             else:
                 said_NC = answers(model, test, project.kept, settings.train.cache_bytes)
                 evaluation = _evaluation_of(said_NC, model, test)
-    fitted.facts["stages"] |= clock.stages
-    fitted.facts["peak_memory_bytes"] = max(fitted.facts["peak_memory_bytes"], clock.peak_memory_bytes())
-    info = register(Project(project.folder, settings), dataset, fitted, evaluation)
+    info = register(Project(project.folder, settings), dataset, fitted, evaluation, clock)
     drop_checkpoints(fitted.runs)  # not before: a kill would lose the training
     return info, evaluation
 

@@ -37,7 +37,7 @@ MANIFEST = {
     "facts": {
         "stages": {
             "features": {"seconds": 12.345, "rows_per_second": 83.2},
-            "head": {"seconds": 0.25, "rows_per_second": 12345.6},
+            "head": {"seconds": 0.25, "rows_per_second": 12345.6, "peak_memory_bytes": 512_345_678},
         },
         "peak_memory_bytes": 831_234_567,
     },
@@ -78,7 +78,8 @@ def test_an_evaluation_says_what_to_know_before_believing_it():
 def test_a_version_shows_what_each_stage_cost():
     lines = [line.split() for line in shown(screen.version_table(MANIFEST, ("champion",)))]
     assert ["features", "12.3", "83"] in lines
-    assert ["head", "0.2", "12,346"] in lines
+    assert ["stage", "seconds", "rows/s", "peak", "MB"] in lines
+    assert ["head", "0.2", "12,346", "512"] in lines
     assert ["peak", "memory", "831", "MB"] in lines
     assert ["version", "v2,", "champion"] in lines
     assert ["accuracy", "0.6119", "0.5522", "to", "0.6679"] in lines

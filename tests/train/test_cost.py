@@ -33,6 +33,14 @@ def test_rows_a_second_are_rows_over_seconds():
     )
 
 
+def test_a_stage_may_find_out_how_many_rows_it_has():
+    clock, found = Clock(), []
+    with clock.stage("read", lambda: len(found)):
+        found += range(500_000)
+    cost = clock.stages["read"]
+    assert cost["rows_per_second"] * cost["seconds"] == pytest.approx(500_000, rel=0.2)
+
+
 def test_a_stage_that_runs_again_over_its_rows_costs_both_runs():
     clock = Clock()
     for held in (BIG, 1):

@@ -22,6 +22,7 @@ from millwright.settings import SPANS
 from millwright.store.database import now
 from millwright.store.files import sealed_folder, write_json, write_text
 from millwright.store.tables import versions
+from millwright.train.cost import Clock
 from millwright.train.ensemble import Trained, open_trained
 from millwright.train.fit import Fitted
 from millwright.train.metrics import Evaluation
@@ -71,7 +72,11 @@ def load_classifier(project: Project, name: str) -> Trained:
 
 
 def register(
-    project: Project, dataset: Dataset, fitted: Fitted, evaluation: Evaluation | SpanEvaluation | None
+    project: Project,
+    dataset: Dataset,
+    fitted: Fitted,
+    evaluation: Evaluation | SpanEvaluation | None,
+    clock: Clock | None = None,
 ) -> VersionInfo:
     """Write a trained model as the next version.
 
@@ -80,6 +85,7 @@ def register(
         dataset: what it was trained on.
         fitted: the model and its facts.
         evaluation: what was measured on test rows, None where there are none.
+        clock: has measured the stages so far, and measures the saving.
 
     Returns:
         The new version; no alias points to it yet.
@@ -87,6 +93,7 @@ def register(
     Raises:
         CannotStore: the disk is full or read-only; no version was added then.
     """
+    clock = clock or Clock()
     with project.lock("registry"):
         number = _free_number(project)
         info = VersionInfo(
@@ -102,7 +109,12 @@ def register(
             manifest["spent"] = spend(project, info.name, privacy)
         target = project.kept / "versions" / info.name
         with sealed_folder(target) as folder:
-            fitted.classifier.save(folder)
+            with clock.stage("save", 1):
+                fitted.classifier.save(folder)
+            manifest["facts"] = fitted.facts | {
+                "stages": fitted.facts["stages"] | clock.stages,
+                "peak_memory_bytes": max(fitted.facts["peak_memory_bytes"], clock.peak_memory_bytes()),
+            }
             write_json(folder / "manifest.json", manifest)
             write_text(folder / "README.md", model_card(manifest))
         row = {key: getattr(info, key) for key in versions.columns.keys()}  # noqa: SIM118, not a dict

@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +22,12 @@ class Clock:
     _rows: dict[str, int] = field(default_factory=dict)
 
     @contextmanager
-    def stage(self, name: str, rows: int) -> Iterator[None]:
+    def stage(self, name: str, rows: int | Callable[[], int]) -> Iterator[None]:
         """Measure what runs inside: seconds, `rows` a second, and the process's peak memory meanwhile.
 
-        What has run under the same name before counts too, and its rows are the same ones: features are
-        asked for again where they are cached.
+        Where only what runs inside finds out how many rows there are, `rows` is called after it. What has
+        run under the same name before counts too, and its rows are the same ones: features are asked for
+        again where they are cached.
         """
         self._peak = max(self._peak, peak_memory_bytes())
         is_own_peak = _reset_peak()
@@ -36,7 +37,8 @@ class Clock:
         seconds = time.perf_counter() - start + before.get("seconds", 0.0)
         peak = peak_memory_bytes()
         self._peak = max(self._peak, peak)
-        self._rows[name] = max(rows, self._rows.get(name, 0))
+        counted = rows if isinstance(rows, int) else rows()
+        self._rows[name] = max(counted, self._rows.get(name, 0))
         cost: JsonObject = {
             "seconds": round(seconds, 3),
             "rows_per_second": round(self._rows[name] / max(seconds, 1e-9), 1),

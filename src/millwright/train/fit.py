@@ -51,7 +51,13 @@ class Fitted:
 
 
 def fit(
-    dataset: Dataset, settings: Settings, *, kept: Path, progress: Progress, known: Sequence[Member] = ()
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    kept: Path,
+    progress: Progress,
+    known: Sequence[Member] = (),
+    clock: Clock | None = None,
 ) -> Fitted:
     """Train a classifier on a dataset's training rows, choosing and calibrating on its validation rows.
 
@@ -63,6 +69,7 @@ def fit(
         kept: the project's `.millwright` folder, for caches and for runs that can be resumed.
         progress: called with a stage's name and the fraction done.
         known: shards that were trained before; one whose rows and settings are the same is not trained again.
+        clock: has measured what was done before.
 
     Returns:
         The classifier, the method, the reason for it, and what each stage cost.
@@ -72,7 +79,7 @@ def fit(
             or a setting does not fit task, backbone or rows.
         NotFound: the backbone cannot be loaded.
     """
-    clock = Clock()
+    clock = clock or Clock()
     rows = dataset.split("train", "validation")
     if settings.project.task == SPANS:
         check_span_settings(settings)
