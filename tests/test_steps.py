@@ -19,6 +19,7 @@ from millwright.settings import change_settings
 from millwright.steps import evaluate, predict, train
 from millwright.store.files import read_json
 from millwright.store.tables import alias_changes, datasets
+from millwright.train import backbones
 from millwright.turns import list_turns
 from tests.conftest import contents, csv_of, full_disk
 from tests.desk import LABELS, make_desk, telling_rows
@@ -79,6 +80,13 @@ def test_a_version_tells_the_cost_of_all_that_was_done_for_it(project):
     peaks = [cost["peak_memory_bytes"] for cost in stages.values() if "peak_memory_bytes" in cost]
     assert len(peaks) in (0, len(stages))  # systems but Linux name none
     assert max(peaks, default=0) <= facts["peak_memory_bytes"]
+
+
+def test_a_training_reads_the_backbone_once(project, monkeypatch):
+    read, real = [], backbones._read
+    monkeypatch.setattr(backbones, "_read", lambda *given: read.append(given) or real(*given))
+    train(project)
+    assert len(read) == 1
 
 
 def test_a_prepared_dataset_is_not_prepared_again(project):

@@ -99,7 +99,7 @@ def turn(
             project, progress=progress, dataset=dataset, clock=clock
         )
         after = _Answers.of(project, challenger.name, held_out)
-        choose_runtime(project, challenger.name, progress)
+        choose_runtime(project, challenger.name, progress, after.classifier)
         changes = Changes(
             calibration_before=calibration_error(before.confidence_N, before.right_N),
             calibration_after=calibration_error(after.confidence_N, after.right_N),

@@ -98,11 +98,11 @@ def train(
             settings, searched = search(
                 dataset, settings, trials=trials, kept=project.kept, progress=progress
             )
-        info, evaluation = make_version(
+        info, model, evaluation = make_version(
             project, dataset, settings, searched=searched, progress=progress, clock=clock
         )
         if alias(project, CHAMPION) is None:
-            choose_runtime(project, info.name, progress)
+            choose_runtime(project, info.name, progress, model)
             with project.database.begin() as connection:
                 point(project, connection, info.name, "the first version")
                 if evaluation:
@@ -126,7 +126,7 @@ def make_version(
     progress: Progress,
     known: Sequence[Member] = (),
     clock: Clock | None = None,
-) -> tuple[VersionInfo, Evaluation | SpanEvaluation | None]:
+) -> tuple[VersionInfo, Trained | SpanModel, Evaluation | SpanEvaluation | None]:
     """Train on a dataset, measure on its test rows and register; no alias means the version yet.
 
     Args:
@@ -139,7 +139,7 @@ def make_version(
         clock: has measured what was done for this version before.
 
     Returns:
-        The version, and what was measured, None without test rows.
+        The version, its model, and what was measured, None without test rows.
     """
     clock = clock or Clock()
     fitted = fit(dataset, settings, kept=project.kept, progress=progress, known=known, clock=clock)
@@ -156,7 +156,7 @@ def make_version(
                 evaluation = _evaluation_of(said_NC, model, test)
     info = register(Project(project.folder, settings), dataset, fitted, evaluation, clock)
     drop_checkpoints(fitted.runs)  # not before: a kill would lose the training
-    return info, evaluation
+    return info, model, evaluation
 
 
 def weigh_weak(project: Project, rows: Sequence[Row], progress: Progress = quiet) -> WeakUse | None:

@@ -195,7 +195,7 @@ def _train(work: Work, dataset: Dataset, manifest: JsonObject, settings: Setting
     from millwright.steps import make_version  # PyTorch, only where it must be
     from millwright.train.ensemble import read_members
 
-    info, _ = make_version(
+    info, *_ = make_version(
         work.project,
         dataset,
         settings,

@@ -72,7 +72,9 @@ class _Judge:
     truth_M: np.ndarray
 
 
-def choose_runtime(project: Project, version: str, progress: Progress = quiet) -> str:
+def choose_runtime(
+    project: Project, version: str, progress: Progress = quiet, model: Trained | SpanModel | None = None
+) -> str:
     """Measure every way to run a version, keep the figures and the fastest that may serve.
 
     Where `serve.runtime` is "torch", or spans are found, there is nothing to choose, so nothing is measured.
@@ -81,6 +83,7 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
         project: an open project; `serve.runtime` names a runtime, or "auto".
         version: a version's name.
         progress: called with "runtime" and the fraction done.
+        model: the version's, where its maker still has it; loaded when not given.
 
     Returns:
         The runtime's name.
@@ -90,7 +93,7 @@ def choose_runtime(project: Project, version: str, progress: Progress = quiet) -
         CannotStore: the disk is full or read-only.
     """
     started = time.perf_counter()
-    classifier, wanted = load_model(project, version), str(project.settings.serve.runtime)
+    classifier, wanted = model or load_model(project, version), str(project.settings.serve.runtime)
     machine = this_machine()
     if isinstance(classifier, SpanModel) and wanted not in ("auto", TORCH):
         raise BadInput(
