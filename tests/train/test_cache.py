@@ -96,6 +96,16 @@ def test_the_limit_holds_while_rows_are_made_too(tmp_path, monkeypatch):
     assert max(seen) <= limit
 
 
+def test_what_a_killed_process_left_goes_and_what_is_being_written_stays_and_counts(tmp_path):
+    fetch(tmp_path / "m", keys("a"), maker(), LIMIT)
+    killed, running = (tmp_path / "m" / f".{name}.safetensors.0123abcd.part" for name in ("old", "new"))
+    for path in (killed, running):
+        path.write_bytes(bytes(1_000))
+    os.utime(killed, (0, 0))
+    fetch(tmp_path / "m", keys("b"), maker(), 1_000)
+    assert [path.name for path in (tmp_path / "m").iterdir()] == [running.name]
+
+
 def test_a_shard_that_another_run_evicts_while_it_is_read_still_answers(tmp_path, monkeypatch):
     fetch(tmp_path / "m", keys("a", "b"), maker(), LIMIT)
     real = cache._checksum

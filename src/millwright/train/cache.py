@@ -9,6 +9,7 @@ so the cache knows no text.
 import hashlib
 import logging
 import os
+import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from torch import Tensor
 from millwright.store.files import write_bytes
 
 SHARD_BYTES = 32_000_000
+STALE_S = 3_600  # a shard is written in seconds, so what is as old was left by a process that was killed
 logger = logging.getLogger(__name__)
 
 Made = Iterator[tuple[int, Tensor]]
@@ -101,8 +103,8 @@ def forget(cache: Path, keys: Iterable[str]) -> dict[str, int]:
 
 
 def cache_bytes(cache: Path) -> int:
-    """How many bytes the shards of a cache take."""
-    return sum(_size(path) for path in cache.glob("*/*.safetensors"))
+    """How many bytes a cache takes, with what is being written."""
+    return sum(_size(path) for path in cache.glob("*/*"))
 
 
 def _read(folder: Path, wanted: set[str]) -> dict[str, Tensor]:
@@ -191,7 +193,10 @@ def _checksum(key: str, value: Tensor) -> int:
 
 
 def _evict(cache: Path, most_bytes: int) -> None:
-    """Drop the shards that were used longest ago until the rest fits."""
+    """Drop what killed processes left of their shards, then those used longest ago until the rest fits."""
+    for leftover in cache.glob("*/.*.part"):
+        if _used_at(leftover) < (time.time() - STALE_S) * 1e9:
+            leftover.unlink(missing_ok=True)
     total = cache_bytes(cache)
     for path in sorted(cache.glob("*/*.safetensors"), key=_used_at):
         if total <= most_bytes:
