@@ -34,7 +34,7 @@ from millwright.train import solver
 from millwright.train.backbones import load_backbone
 from millwright.train.calibrate import fit_temperature, softmax
 from millwright.train.heads import STRENGTHS, Head, choose_strength, fit_head, log_loss
-from millwright.train.states import cached_features, checked_precision
+from millwright.train.states import backbone_precision, cached_features
 
 ALL = {**DATASETS, "MR": lambda: sentences("rt-polarity.all", "latin-1")}
 FOLDS = 5
@@ -184,7 +184,7 @@ def measure(name: str) -> Iterator[Row]:
     texts, truth_N, names = sample(ALL[name]())
     backbone = load_backbone(MINILM, MAX_TOKENS)
     with TemporaryDirectory() as folder:
-        precision = checked_precision(backbone, texts)
+        precision = backbone_precision(backbone)
         three, _ = cached_features(backbone, texts, precision, Path(folder), lambda done: None)
     right: dict[str, np.ndarray] = {}
     for way in WAYS:

@@ -20,7 +20,7 @@ from millwright.settings import MINILM
 from millwright.train.backbones import load_backbone
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.label_names import may_teach, words_of
-from millwright.train.states import cached_features, checked_precision
+from millwright.train.states import backbone_precision, cached_features
 
 SHOTS, DRAWS, MAX_TOKENS = (1, 2, 5, 10, 20), 5, 128
 ALL = {**DATASETS, "customer-desk": desk}
@@ -45,7 +45,7 @@ def measure(name: str) -> list[Row]:
     names = [words_of(WORDS.get(name, {}).get(label, label)) for label in labels]
     backbone = load_backbone(MINILM, MAX_TOKENS)
     with TemporaryDirectory() as folder:
-        precision = checked_precision(backbone, texts)
+        precision = backbone_precision(backbone)
         found, _ = cached_features(backbone, [*texts, *names], precision, Path(folder), lambda done: None)
     feature_ND, name_CD = found[: len(texts)].numpy(), found[len(texts) :].numpy()
     rows = []

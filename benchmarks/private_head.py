@@ -36,7 +36,7 @@ from millwright.train.methods import METHODS, build_network, state_depth
 from millwright.train.network import feature_count
 from millwright.train.private_head import DELTA, fit_private_head, people_needed
 from millwright.train.private_lora import STEPS, Descent, descend, noise_for, start_head
-from millwright.train.states import cached_features, cached_states, checked_precision
+from millwright.train.states import backbone_precision, cached_features, cached_states
 from millwright.train.tune import Rows, logits
 
 EPSILONS, SHOTS, DRAWS, MAX_TOKENS, SHADOWS = (1.0, 3.0, 8.0), (10, 20, 50), 3, 128, 32
@@ -124,7 +124,7 @@ def features(texts: list[str], labels: list[str]) -> tuple[np.ndarray, np.ndarra
     backbone = load_backbone(MINILM, MAX_TOKENS)
     names = [words_of(label) for label in labels]
     with TemporaryDirectory() as folder:
-        precision = checked_precision(backbone, names)
+        precision = backbone_precision(backbone)
         found, _ = cached_features(backbone, [*texts, *names], precision, Path(folder), lambda done: None)
     return found[: len(texts)].numpy(), found[len(texts) :].numpy()
 
@@ -220,7 +220,7 @@ class Descended:
         names = [words_of(label) for label in self.labels]
         self.depth = state_depth(self.backbone, TrainSection())
         with TemporaryDirectory() as folder:
-            precision = checked_precision(self.backbone, names)
+            precision = backbone_precision(self.backbone)
             self.inputs, _ = cached_states(
                 self.backbone, [*names, *self.texts], self.depth, precision, Path(folder), lambda done: None
             )

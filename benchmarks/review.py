@@ -23,7 +23,7 @@ from millwright.settings import MINILM
 from millwright.train.backbones import load_backbone
 from millwright.train.calibrate import softmax
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
-from millwright.train.states import cached_features, checked_precision
+from millwright.train.states import backbone_precision, cached_features
 
 NAME = "review"
 COLUMNS = ("part", "what", "setting", "precision", "recall", "accuracy", "low", "high", "share", "allowed")
@@ -183,7 +183,7 @@ def _hits(found: np.ndarray, changed: np.ndarray) -> tuple[float, float]:
 
 def _features(texts: list[str]) -> np.ndarray:
     backbone = load_backbone(MINILM, 128)
-    precision = checked_precision(backbone, texts)
+    precision = backbone_precision(backbone)
     found, _ = cached_features(backbone, texts, precision, BENCH / "cache", lambda done: None)
     return found.numpy()
 

@@ -28,7 +28,7 @@ from millwright.settings import MINILM
 from millwright.train.backbones import load_backbone
 from millwright.train.heads import DEFAULT_STRENGTH, fit_head
 from millwright.train.label_names import FEW_ROWS_A_LABEL, may_teach, words_of
-from millwright.train.states import cached_features, checked_precision
+from millwright.train.states import backbone_precision, cached_features
 from millwright.train.weak_rows import Taught, few_of_each, use_of_weak_rows
 from millwright.weak.functions import LabellingFunction, keyword_function
 from millwright.weak.report import majority
@@ -121,7 +121,7 @@ def load(name: str, folder: Path) -> Pile:
     backbone = load_backbone(MINILM, MAX_TOKENS)
     texts = [text for text, _ in (*rows, *held)]
     texts += [words_of(label) for label in labels] if has_names else []
-    found, _ = cached_features(backbone, texts, checked_precision(backbone, texts), folder, lambda done: None)
+    found, _ = cached_features(backbone, texts, backbone_precision(backbone), folder, lambda done: None)
     feature_ND, first, last = found.numpy(), len(rows), len(rows) + len(held)
     truth_N = np.array([labels.index(label) for _, label in (*rows, *held)])
     votes = votes_on(functions(labels), [text for text, _ in rows])

@@ -24,7 +24,7 @@ from millwright.data.split import splits_of, units_of
 from millwright.settings import MINILM, DataSection
 from millwright.train.backbones import load_backbone
 from millwright.train.label_names import words_of
-from millwright.train.states import cached_features, checked_precision
+from millwright.train.states import backbone_precision, cached_features
 
 NAME = "wheel"
 COLUMNS = (
@@ -82,7 +82,7 @@ def banking_world() -> World:
     names = sorted({label for _, label in train})
     backbone = load_backbone(MINILM, 128)
     texts = [text for text, _ in (*train, *test)] + [words_of(name) for name in names]
-    precision = checked_precision(backbone, texts)
+    precision = backbone_precision(backbone)
     found, _ = cached_features(backbone, texts, precision, BENCH / "cache", lambda done: None)
     feature_ND, end = found.numpy(), len(train) + len(test)
     truth, test_truth = (np.array([names.index(label) for _, label in part]) for part in (train, test))

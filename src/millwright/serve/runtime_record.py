@@ -5,7 +5,6 @@ Records and the converted bodies that they name are signed, as versions are.
 
 import platform
 import shutil
-import sys
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -145,7 +144,7 @@ def this_machine() -> Machine:
 
 def _gpu() -> str | None:
     """The name of the GPU that PyTorch runs on; PyTorch is imported only where a driver of one is."""
-    if sys.platform != "win32" and not any(Path(path).exists() for path in GPU_DRIVERS):
+    if not any(Path(path).exists() for path in GPU_DRIVERS):
         return None
     import torch
 
