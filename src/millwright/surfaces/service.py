@@ -54,6 +54,7 @@ from millwright.surfaces.span_answers import span_answers
 WATCH_SECONDS = 1.0
 RELOAD_S = 30.0  # from one attempt to load a version to the next: it costs as much as one that succeeds
 READ_AT_ONCE = 2_000  # characters; looking for personal data in more would keep all other requests waiting
+NAMED_TEXT = "I am Ada Lovelace of 12 High Street, London."  # finding what it holds loads all that finds
 Load = Callable[[str], Answering]
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,10 @@ class Service:
         self.limits: ServeSection = project.settings.serve
         self._has_spans = project.settings.project.task == SPANS
         self._masker = masker(project, reversible=not self._has_spans)
+        finder = self._masker.detector
+        has_model = finder is not None and isinstance(finder.names, str)
+        # Each has a lock, which a long request may hold for long.
+        self._reads_aside = has_model or self._masker.book is not None
         self.metrics = Metrics()
         self.leading = Leading()
         self._max_characters = project.settings.data.max_characters
@@ -93,9 +98,20 @@ class Service:
         """Load what the aliases mean, then take requests and follow the aliases."""
         await self.refresh()
         await asyncio.to_thread(lambda: self.vault.keys)  # a missing master key should be known at once
+        await asyncio.to_thread(self.warm)
         self._journal = Journal(self.vault, self.metrics.unstored.inc)
         await self.engine.start()
         self._watching = asyncio.create_task(self._watch())
+
+    def warm(self) -> None:
+        """Load what finds personal data, so that no request waits for it.
+
+        Raises:
+            NotFound: the model that `privacy.names` names is missing.
+            BadInput: it finds no names.
+        """
+        if self._masker.detector is not None:
+            self._masker.detector.find(NAMED_TEXT)
 
     async def stop(self) -> None:
         """Answer what waits, write what was answered."""
@@ -142,10 +158,10 @@ class Service:
         came = asyncio.get_running_loop().time()
         self._check_sizes(request.inputs)
         read = partial(self._read, request, owner, tokens)
-        if sum(map(len, request.inputs)) <= READ_AT_ONCE:
-            texts, edits = read()
-        else:
+        if self._reads_aside or sum(map(len, request.inputs)) > READ_AT_ONCE:
             texts, edits = await self.engine.aside(read, len(request.inputs), request.timeout_s, came)
+        else:
+            texts, edits = read()
         drawn = self._draw(request)
         version, model = self.engine.model(drawn.version)
         unseen = self._shadowing.beside(model, self._shadows_of(drawn), len(texts))

@@ -172,7 +172,7 @@ def serve(
     Raises:
         BadInput: it would listen beyond this machine and there is no key; or the certificate is none.
         Busy: the port is in use.
-        NotFound: there is no version to serve, or the master key is missing.
+        NotFound: there is no version to serve, or the master key or the model of `privacy.names` is missing.
         Corrupt: the champion is damaged.
         MissingExtra: `serve.runtime` names a runtime whose packages are missing.
         MillwrightError: the service could not start.
@@ -187,10 +187,6 @@ def serve(
         _ = open_vault(project).keys  # a master key that is missing should be told, not only logged
         loaded: dict[str, Answering] = {}
 
-        def prepare() -> None:
-            """Load the champion, before the application starts: an error raised there is only logged."""
-            loaded[champion] = load(champion)
-
         app = create_app(
             project,
             lambda name: loaded.pop(name) if name in loaded else load(name),
@@ -198,6 +194,12 @@ def serve(
             max_membership=max_membership,
             any_host=without_keys,
         )
+
+        def prepare() -> None:
+            """Load what answers need before the application starts: an error raised there is only logged."""
+            loaded[champion] = load(champion)
+            app.state.service.warm()
+
         config = uvicorn.Config(
             app,
             log_config=None,
