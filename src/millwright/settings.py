@@ -25,6 +25,8 @@ PRIVATE = ("private-head", "private-lora")  # methods under differential privacy
 
 Runtime = Literal["auto", "torch", "openvino-float32", "openvino-bfloat16", "openvino-int8"]
 
+LoggedRequests = Literal["errors", "requests"]
+
 Policy = Literal["keep", "mask", "surrogate", "pseudonymise", "tokenise"]
 
 Entity = Literal[
@@ -148,7 +150,7 @@ class ServeSection(Section):
     cache_answers: int = Field(
         0, ge=0, description="Answers kept in memory for inputs that come again; 0 keeps none."
     )
-    log: Literal["errors", "requests"] = Field(
+    log: LoggedRequests = Field(
         "errors", description='"requests" writes a line of JSON for each request, "errors" for refused ones.'
     )
 

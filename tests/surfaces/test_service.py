@@ -789,18 +789,6 @@ def test_a_service_that_does_not_start_or_load_says_so(project, monkeypatch):
         serve(free, ready=pytest.fail, load=lambda name: Tiny())
 
 
-def test_nothing_that_a_user_wrote_is_logged(project, caplog):
-    async def scenario(client: httpx.AsyncClient, _: FastAPI) -> None:
-        (one,) = await predict(client, "Ada Lovelace", subject="Ada")
-        await client.post(FEEDBACK, json={"prediction": one["id"], "comment": "Ada again"})
-        await client.post(FEEDBACK, json={"prediction": "Ada", "comment": "Ada"})
-        await client.post(PREDICTIONS, json={"inputs": "Ada"})
-
-    with caplog.at_level(logging.DEBUG):
-        run(project, scenario)
-    assert "Ada" not in caplog.text
-
-
 def test_the_openapi_page_lists_every_route(project):
     paths = ask(project, "GET", "/openapi.json").json()["paths"]
     rights = {f"/v1/subjects/{name}" for name in ("consent", "withdraw", "restrict", "export", "erase")}

@@ -5,6 +5,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from millwright.settings import LoggedRequests
 from millwright.surfaces import door
 
 
@@ -23,14 +24,14 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def log_as_json(requests: bool) -> None:
+def log_as_json(which: LoggedRequests) -> None:
     """Write the service's log to stderr.
 
     Args:
-        requests: whether each request is a line, or only those that were refused.
+        which: as of `serve.log`: whether each request is a line, or only those that were refused.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("millwright").setLevel(logging.INFO)
-    door.log.setLevel(logging.INFO if requests else logging.WARNING)
+    door.log.setLevel(logging.INFO if which == "requests" else logging.WARNING)

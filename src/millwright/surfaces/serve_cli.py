@@ -87,7 +87,7 @@ def _serve(
     if (certificate is None) != (key is None):
         raise BadInput("a certificate needs its key; pass both --tls-cert and --tls-key")
     tls = Tls(certificate, key) if certificate is not None and key is not None else None
-    log_as_json(requests=settings.serve.log == "requests")
+    log_as_json(settings.serve.log)
 
     def ready(url: str) -> None:
         """Say where the service listens."""
