@@ -745,11 +745,11 @@ def test_is_alive_and_not_ready_without_a_champion(make_project):
     assert_refused(ask(empty, "POST", PREDICTIONS, json={"inputs": ["card"]}), 404, None)
 
 
-def test_refuses_to_serve_without_a_version(make_project):
+def test_refuses_to_serve_without_a_version_where_a_project_is_all_that_is_given(make_project):
     empty = make_project(csv_of(desk_rows(30)))
     free = Project(empty.folder, change_settings(empty.settings, "serve", port=0))
     with pytest.raises(NotFound, match="no version yet"):
-        serve(free, ready=pytest.fail)
+        serve(free)
 
 
 def test_a_port_in_use_is_named_with_a_remedy(project):

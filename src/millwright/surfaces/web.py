@@ -148,9 +148,14 @@ class _Doored(FastAPI):
         await super().__call__(scope, receive, send)
 
 
+def note_address(url: str) -> None:
+    """Log where the service listens."""
+    log.info("serving %s", url)
+
+
 def serve(
     project: Project,
-    ready: Callable[[str], None],
+    ready: Callable[[str], None] = note_address,
     load: Load | None = None,
     *,
     tls: Tls | None = None,
@@ -162,7 +167,7 @@ def serve(
 
     Args:
         project: a project with a champion.
-        ready: called with the service's address once it listens.
+        ready: called with the service's address once it listens; the address is logged when not given.
         load: makes a model of a version's name; the registry's own when not given.
         tls: the certificate to serve HTTPS with; HTTP if None.
         without_keys: listen beyond this machine although there is no key, so that anybody may ask.
