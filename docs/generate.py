@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import typer
 
-from millwright.settings import Settings
+from millwright.settings import Settings, to_toml
 from millwright.surfaces.cli import app
 
 DOCS = Path(__file__).parent
@@ -14,11 +14,13 @@ DOCS = Path(__file__).parent
 def cli_page() -> str:
     """Every verb with its help and options, as Markdown."""
     lines = ["# Commands", "", "Written by `make docs` from the commands themselves.", ""]
-    for name, command in _commands(typer.main.get_command(app), "millwright"):
+    whole = typer.main.get_command(app)
+    for name, command in [("millwright", whole), *_commands(whole, "millwright")]:
         lines += [f"## `{name}`", "", (command.help or "").strip(), ""]
         for parameter in command.params:
             names = ", ".join(f"`{option}`" for option in parameter.opts)
-            lines.append(f"- {names}: {getattr(parameter, 'help', None) or 'see the example'}")
+            told = getattr(parameter, "help", None) or "see the example"
+            lines.append(f"- {names}: {told}{_default(parameter)}")
         lines.append("")
     return "\n".join(lines)
 
@@ -29,9 +31,16 @@ def settings_page() -> str:
     for section_name, section in Settings.model_fields.items():
         lines += [f"## `[{section_name}]`", "", "| key | default | meaning |", "|---|---|---|"]
         for key, field in section.annotation.model_fields.items():
-            lines.append(f"| `{key}` | `{field.default!r}` | {field.description} |")
+            default = "unset" if field.default is None else f"`{to_toml(field.default)}`"
+            lines.append(f"| `{key}` | {default} | {field.description} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _default(parameter: click.Parameter) -> str:
+    """What holds where a parameter is not given; nothing to tell where that is off, none or here."""
+    is_told = parameter.default not in (None, False, Path("."))
+    return f" (default: {parameter.default})" if is_told else ""
 
 
 def _commands(command: click.Command, name: str) -> list[tuple[str, click.Command]]:

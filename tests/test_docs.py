@@ -59,6 +59,30 @@ def test_every_setting_is_documented():
     assert len(keys) <= 67
 
 
+def test_defaults_stand_in_the_page_of_settings_as_they_may_be_written():
+    tree: dict[str, dict[str, object]] = {}
+    for line in (DOCS / "settings.md").read_text(encoding="utf-8").splitlines():
+        if section := re.fullmatch(r"## `\[(\w+)\]`", line):
+            own = tree[section[1]] = {}
+        elif row := re.fullmatch(r"\| `(\w+)` \| `(.*?)` \| .* \|", line):
+            own[row[1]] = tomllib.loads(f"value = {row[2]}")["value"]
+    assert tree["backbone"]["name"] == "minilm"
+    assert check_settings(tree, "docs/settings.md") == Settings()
+    unset = {key: value for key, value in Settings().train if key not in tree["train"]}
+    assert unset == {"epochs": None, "batch_size": None, "learning_rate": None}
+
+
+def test_the_page_of_commands_tells_defaults_and_the_options_of_millwright_itself():
+    lines = (DOCS / "cli.md").read_text(encoding="utf-8").splitlines()
+    for told in (
+        "- `--debug`: Show tracebacks.",
+        "- `--window`: How many users make a sample. (default: 500)",
+        "- `--gently`: Work when nothing else wants the cores, within run.memory_gib.",
+        "- `--project`: Folder of the project, or one below it.",
+    ):
+        assert told in lines
+
+
 def test_every_route_and_metric_is_documented():
     text = (DOCS / "http.md").read_text(encoding="utf-8")
     files = (ROOT / "src/millwright/surfaces").glob("*.py")

@@ -350,7 +350,7 @@ def dump_settings(settings: Settings) -> str:
         for key, field in type(section).model_fields.items():
             value = getattr(section, key)
             lines.append(f"# {field.description}")
-            lines.append(f"# {key} =" if value is None else f"{key} = {_toml(value)}")
+            lines.append(f"# {key} =" if value is None else f"{key} = {to_toml(value)}")
         lines.append("")
     return "\n".join(lines)
 
@@ -368,15 +368,16 @@ def explain_settings(settings: Settings) -> JsonObject:
     }
 
 
-def _toml(value: object) -> str:
+def to_toml(value: object) -> str:
+    """A value as TOML writes it; lists and tables on one line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {to_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(to_toml, value)) + "]"
     # A JSON string is a TOML string, but for DEL, which TOML wants escaped.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
