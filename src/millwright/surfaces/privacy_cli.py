@@ -54,7 +54,7 @@ def unmask(
 ) -> None:
     """Put the values back that tokens stand for; the audit log says who asked for whose.
 
-    Example: millwright privacy unmask "mail <EMAIL_ADDRESS:k3f9...>" --project desk
+    Example: millwright privacy unmask "mail <EMAIL_ADDRESS:kqzvmapwbnohdtrecuxiylsg>" --project desk
     """
     given = _one_of(text, file)
     opened = open_at(project)
