@@ -61,7 +61,7 @@ class DataSection(Section):
     test_files: list[str] = Field([], description="Labelled files that are only ever tested on.")
     text: str = Field("text", description="Column with the input.")
     label: str = Field("label", description="Column with the right answer.")
-    group: str | None = Field(None, description="Rows of one group never stand in two splits.")
+    group: str | None = Field(None, description="Column whose rows stay together, in one split.")
     subject: str | None = Field(None, description="Column that names the person whose data the row is.")
     slices: list[str] = Field([], description="Columns by which quality is reported separately.")
     validation_share: float = Field(
@@ -74,7 +74,10 @@ class DataSection(Section):
         0, ge=0, description="Which hash assigns groups to splits. Changing it mixes train and test!"
     )
     near_duplicate_similarity: float = Field(
-        0.85, gt=0.3, le=1, description="Jaccard similarity of words and pairs that makes near duplicates."
+        0.85,
+        gt=0.3,
+        le=1,
+        description="Jaccard similarity of words and pairs of words that makes near duplicates.",
     )
     max_characters: int = Field(
         20_000, ge=100, description="Longer texts are excluded, and listed; longer inputs are refused."
@@ -101,11 +104,11 @@ class TrainSection(Section):
     )
     seed: int = Field(0, ge=0, description="Seed of everything random in training.")
     epochs: int | None = Field(
-        None, ge=1, le=1000, description="Most passes over the rows. Unset: 4, or 3 of 5,000 rows and more."
+        None, ge=1, le=1000, description="Maximum passes over rows. Unset: 4, or 3 with 5,000 rows or more."
     )
     patience: int = Field(2, ge=1, description="Epochs without a better validation loss before stopping.")
     batch_size: int | None = Field(
-        None, ge=1, le=4096, description="Rows a step. Unset: 32, or 64 of 5,000 rows and more."
+        None, ge=1, le=4096, description="Rows per step. Unset: 32, or 64 with 5,000 rows or more."
     )
     learning_rate: float | None = Field(
         None, gt=0, lt=1, description="Peak rate of what moves in the backbone. Unset: fits method and batch."
@@ -114,17 +117,17 @@ class TrainSection(Section):
     rank: int = Field(8, ge=1, le=512, description="Rank of LoRA, target rank of AdaLoRA.")
     adapter_size: int = Field(48, ge=1, le=4096, description="Width of the bottleneck of an adapter.")
     epsilon: float = Field(
-        3.0, gt=0, le=100, description="What a private method may tell of a person; less tells less."
+        3.0, gt=0, le=100, description="Privacy budget of a private method, per person; less tells less."
     )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of a target spread over all labels.")
     shards: int = Field(
         1,
         ge=1,
         le=64,
-        description="Parts, by person, that learn apart: an erasure trains one anew. A head has none.",
+        description="Shards, by person, trained separately: an erasure retrains one. A head has none.",
     )
     cache_bytes: int = Field(
-        4_000_000_000, ge=0, description="Most that cached states may take; the longest unused go first."
+        4_000_000_000, ge=0, description="Bytes that cached states may take; the longest unused go first."
     )
 
 
@@ -181,19 +184,19 @@ class TurnSection(Section):
 class RunSection(Section):
     """[run]: when `millwright run` turns the wheel by itself, and how much memory a turn may take."""
 
-    rows: int = Field(100, ge=1, description="A turn starts when users labelled so many new predictions.")
+    rows: int = Field(100, ge=1, description="A turn starts once users labelled this many new predictions.")
     hours: float | None = Field(
-        None, gt=0, description="A turn starts so long after the last one, if turn.min_rows are new."
+        None, gt=0, description="A turn starts this long after the last one, if turn.min_rows are new."
     )
     decide_by: Literal["users", "rows"] = Field(
         "users",
         description='"users" lets an experiment decide on a challenger, "rows" the held-out rows alone.',
     )
     memory_gib: float | None = Field(
-        None, gt=0, description="Most memory of a turn, on Linux. Unset: all there is."
+        None, gt=0, description="Maximum memory of a turn, on Linux. Unset: all there is."
     )
     check_seconds: float = Field(
-        30.0, gt=0, le=86_400, description="How often a server looks what is due, also in experiments."
+        30.0, gt=0, le=86_400, description="How often a server checks what is due, also in experiments."
     )
 
 
@@ -245,7 +248,7 @@ class PrivacySection(Section):
         None, ge=1, description="Days that predictions and opinions are kept. Unset: until they are erased."
     )
     keep_training_days: int | None = Field(
-        None, ge=1, description="Days that rows which users made may teach. Unset: until they are erased."
+        None, ge=1, description="Days that rows made of opinions may teach. Unset: until they are erased."
     )
 
 
@@ -258,9 +261,12 @@ class ExperimentSection(Section):
     min_effect: float = Field(
         0.01, ge=0, lt=1, description="Gain of the metric, in [0, 1], that makes a challenger worth it."
     )
-    margin: float = Field(0.05, gt=0, lt=1, description="Harm to a guardrail that is borne, in [0, 1].")
+    margin: float = Field(0.05, gt=0, lt=1, description="Harm to a guardrail that is tolerated, in [0, 1].")
     window_hours: float = Field(
-        24.0, gt=0, le=2160, description="A user's outcome is what is known so long after the first request."
+        24.0,
+        gt=0,
+        le=2160,
+        description="A user's outcome is what is known this long after the first request.",
     )
     max_days: float = Field(28.0, gt=0, le=365, description="Without a decision by then the champion stays.")
     is_automatic: bool = Field(

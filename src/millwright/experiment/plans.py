@@ -30,8 +30,8 @@ class Plan:
 
     `steps` are the shares of all challengers together, one after the other; 0 lets them answer unseen.
     `step_units` users of a challenger whose outcome is known make the next step, unless it does harm.
-    `margin` is the harm to a guardrail that is borne. A user's outcome is what is known `window_hours` after
-    the first request.
+    `margin` is the harm to a guardrail that is tolerated. A user's outcome is what is known `window_hours`
+    after the first request.
     """
 
     champion: str

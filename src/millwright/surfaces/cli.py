@@ -186,11 +186,11 @@ def train(
     method: Annotated[
         str | None, typer.Option(help="auto, head, top, lora, private-head, private-lora, …: see settings.")
     ] = None,
-    search: Annotated[int, typer.Option(min=0, help="Try so many settings first.")] = 0,
-    epochs: Annotated[int | None, typer.Option(help="Most passes over the rows.")] = None,
-    epsilon: Annotated[float | None, typer.Option(help="What a private method may tell of a person.")] = None,
+    search: Annotated[int, typer.Option(min=0, help="Try this many settings first.")] = 0,
+    epochs: Annotated[int | None, typer.Option(help="Maximum passes over rows.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Privacy budget of a private method.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    shards: Annotated[int | None, typer.Option(help="Parts by person that learn apart.")] = None,
+    shards: Annotated[int | None, typer.Option(help="Shards, by person, trained separately.")] = None,
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
@@ -267,7 +267,7 @@ def predict(
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
-    """Say the labels of texts, or the spans in them.
+    """Label texts, or find the spans in them.
 
     Example: millwright predict "my card was swallowed" --project desk
     """
@@ -356,7 +356,7 @@ app.command(rich_help_panel=AROUND)(drift_cli.drift)
 
 @app.command(rich_help_panel=AROUND)
 def settings(project: ProjectFolder = Path("."), json: AsJson = False) -> None:
-    """Explain every key of millwright.toml with its value here, or its default where no project is.
+    """Explain every key of millwright.toml with its value here, or its default where there is no project.
 
     Example: millwright settings --project desk
     """
@@ -385,7 +385,7 @@ def bench(
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:
-    """Measure what this machine bears: answers a second, latencies, cost a million answers.
+    """Measure what this machine bears: answers a second, latencies, cost per million answers.
 
     Each of the concurrent clients asks again once it was answered, on the cores that the server has too.
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from millwright.experiment.rollout import DecisionRecord
 
 app = typer.Typer(
-    name="experiment", no_args_is_help=True, help="Hold challengers against the champion on real users."
+    name="experiment", no_args_is_help=True, help="Compare challengers with the champion on real users."
 )
 
 
@@ -66,18 +66,20 @@ def start(
         list[str] | None, typer.Option(help="What may not be harmed; may be given again.")
     ] = None,
     step: Annotated[
-        list[float] | None, typer.Option(help="Shares one after the other; 0 answers unseen.")
+        list[float] | None, typer.Option(help="Share of users, again for each next step; 0 answers unseen.")
     ] = None,
-    step_users: Annotated[int, typer.Option(min=1, help="Of a challenger, for the next step.")] = 50,
+    step_users: Annotated[int, typer.Option(min=1, help="Users per challenger before the next step.")] = 50,
     heard: Annotated[str, typer.Option(help="Whose opinions count: everyone, asked.")] = "everyone",
     min_effect: Annotated[
-        float | None, typer.Option(help="Least gain that is worth it; else experiment.min_effect.")
+        float | None, typer.Option(help="Smallest gain worth shipping; else experiment.min_effect.")
     ] = None,
     max_days: Annotated[
-        float | None, typer.Option(help="The champion stays then; else experiment.max_days.")
+        float | None, typer.Option(help="Days after which the champion stays; else experiment.max_days.")
     ] = None,
-    thompson: Annotated[bool, typer.Option(help="At last give more users what looks better.")] = False,
-    name: Annotated[str | None, typer.Option(help="Of the experiment.")] = None,
+    thompson: Annotated[
+        bool, typer.Option(help="After the last step, send more users to what does better.")
+    ] = False,
+    name: Annotated[str | None, typer.Option(help="Name of the experiment.")] = None,
     project: ProjectFolder = Path("."),
     json: AsJson = False,
 ) -> None:

@@ -17,7 +17,7 @@ Gently = Annotated[
 MaxMembership = Annotated[
     float | None,
     typer.Option(
-        min=0, max=1, help="Audit each challenger; at most so many of its rows may be found at 1 % false."
+        min=0, max=1, help="Audit each challenger; at most this share of its rows may be found at 1 % false."
     ),
 ]
 Version = Annotated[str, typer.Option("--version", help="A version such as v2, or an alias.")]

@@ -24,7 +24,7 @@ def consent(
     purpose: Purpose = "training",
     basis: Annotated[str, typer.Option(help="The legal basis.")] = "consent",
     text: Annotated[Path | None, typer.Option(help="File of the words that the person saw.")] = None,
-    text_version: Annotated[str | None, typer.Option(help="Which version of them.")] = None,
+    text_version: Annotated[str | None, typer.Option(help="Which version of those words.")] = None,
     channel: Annotated[str, typer.Option(help="How it was given: web, phone, paper.")] = "command line",
     separate: Annotated[bool, typer.Option("--separate", help="It was asked for on its own.")] = False,
     project: ProjectFolder = Path("."),
