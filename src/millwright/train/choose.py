@@ -58,7 +58,7 @@ def compare_backbones(
         BadInput: no candidate could be measured, or rows are too few for three folds.
     """
     refuse_spans(settings, "`millwright backbones compare`")
-    from sklearn.model_selection import StratifiedGroupKFold  # here: no other verb needs scikit-learn
+    from sklearn.model_selection import StratifiedGroupKFold  # here: few verbs need scikit-learn
 
     rows = [row for row in dataset.split("train", "validation") if not row.is_weak][:MOST_ROWS]
     truth_N = truth_of(rows, dataset.labels)
