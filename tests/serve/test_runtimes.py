@@ -1,6 +1,8 @@
 """How a version runs: converted bodies answer as PyTorch does, the fastest that agrees is chosen and kept."""
 
 import asyncio
+import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +18,7 @@ from millwright.data.prepare import prepare
 from millwright.errors import BadInput
 from millwright.project import Project
 from millwright.registry.classifiers import load_classifier
+from millwright.registry.signatures import VERSIONS, sign
 from millwright.registry.versions import CHAMPION, alias, version_manifest
 from millwright.serve import convert, runtimes
 from millwright.serve.convert import in_float32
@@ -34,7 +37,7 @@ from millwright.serve.runtime_record import (
 )
 from millwright.serve.torch_body import TorchBody
 from millwright.settings import change_settings
-from millwright.store.files import read_json
+from millwright.store.files import read_json, sealed_folder
 from millwright.train.ensemble import in_precision
 from millwright.train.states import tokenize
 from tests.desk import make_desk, puzzling_rows
@@ -275,6 +278,26 @@ def test_versions_without_a_runtime_are_served_by_pytorch_and_share_too(tmp_path
     assert (one.runtime, one.body) == ("torch", two.body)
     exact = load_classifier(project, versions[0]).probabilities(TEXTS)
     assert one.probabilities(one.body.features(TEXTS)) == pytest.approx(exact, abs=1e-5)
+
+
+def test_versions_that_cut_texts_into_other_tokens_share_no_body(tmp_path):
+    project = tiny_project(tmp_path)
+    one, two = add_trained(project), add_trained(project, "head", seed=1)
+    folder = project.kept / "versions" / two
+    kept = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "seal.json"}
+    tokenizer = json.loads(kept["tokenizer.json"])
+    tokenizer["truncation"]["max_length"] = 3
+    kept["tokenizer.json"] = json.dumps(tokenizer).encode()
+    shutil.rmtree(folder)
+    with sealed_folder(folder) as made:
+        for name, content in kept.items():
+            (made / name).write_bytes(content)
+    sign(project, VERSIONS, two)
+    loader = Loader(project)
+    texts = ["card pin card pin card", "card pin transfer transfer transfer"]
+    whole, cut = (loader.load(version).body.features(texts) for version in (one, two))
+    assert not np.allclose(*whole)
+    assert cut[0] == pytest.approx(cut[1], abs=1e-5)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

@@ -45,7 +45,8 @@ def bearer(token: str) -> dict[str, str]:
     ("host", "status"),
     [("localhost", 200), ("localhost:8000", 200), ("127.0.0.1:8000", 200), ("[::1]:8000", 200),
      ("10.0.0.7", 200), ("LOCALHOST", 200), ("evil.example", 403), ("evil.example:8000", 403),
-     ("127.0.0.1.evil.example", 403), ("localhost@evil.example", 403), ("evil.example#localhost", 403)],
+     ("127.0.0.1.evil.example", 403), ("localhost@evil.example", 403), ("evil.example#localhost", 403),
+     ("[:::]", 403)],
 )  # fmt: skip
 def test_without_a_key_no_page_gets_in_by_a_name_of_its_own_that_it_points_here(project, host, status):
     """What DNS rebinding does: to the browser the page and this machine are then one site."""

@@ -21,7 +21,7 @@ from millwright.serve.openvino_body import OpenVinoBody
 from millwright.serve.runtime_record import TORCH, RuntimeRecord, read_runtime, this_machine
 from millwright.serve.served import Served, ServedShards
 from millwright.settings import SPANS
-from millwright.store.files import read_json
+from millwright.store.files import read_json, sha256_file
 from millwright.train.averaging import Heads, ShardHead
 from millwright.train.chain import finds_spans
 from millwright.train.shards import WEIGHTS, shard_file
@@ -34,7 +34,7 @@ class Loader:
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self._bodies: WeakValueDictionary[str, Body] = WeakValueDictionary()
+        self._bodies: WeakValueDictionary[tuple[str, ...], Body] = WeakValueDictionary()
 
     def load(self, name: str) -> Answering:
         """Load a version with the runtime that was chosen for it.
@@ -109,7 +109,7 @@ class Loader:
         """The converted body that a record names; without one why it cannot be had, None if none is named."""
         if record.body is None:
             return None, None
-        key = f"{record.body} {record.runtime}"
+        key = _reading(folder, record.body, record.runtime)
         body = self._bodies.get(key)
         if body is not None:
             return body, None
@@ -125,13 +125,18 @@ class Loader:
         from millwright.serve.span_body import ServedSpans, open_span_body  # PyTorch, only where it must be
 
         head, body, key = open_span_body(folder)
-        return ServedSpans(head, self._bodies.setdefault(key, body))
+        return ServedSpans(head, self._bodies.setdefault(_reading(folder, key), body))
 
     def _torch_body(self, folder: Path, chosen: str) -> tuple[Body, str]:
         from millwright.serve.torch_body import open_torch_body  # PyTorch, only where it must be
 
         body, key = open_torch_body(folder, chosen)
-        return self._bodies.setdefault(f"{key} {body.runtime}", body), body.runtime
+        return self._bodies.setdefault(_reading(folder, key, body.runtime), body), body.runtime
+
+
+def _reading(folder: Path, *body: str) -> tuple[str, ...]:
+    """What versions share that have the same body and cut texts into the same tokens for it."""
+    return (*body, sha256_file(folder / "tokenizer.json"))
 
 
 def _read_head(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -240,7 +240,12 @@ def _check_host(given: str) -> None:
 
 @lru_cache(maxsize=64)  # each request asks, and nearly all of them by one name
 def _is_own_name(given: str) -> bool:
-    host = urlsplit(f"//{given}").hostname if _HOST.fullmatch(given) else None
+    if not _HOST.fullmatch(given):
+        return False
+    try:
+        host = urlsplit(f"//{given}").hostname
+    except ValueError:  # no address in the brackets
+        return False
     return host is not None and (host == "localhost" or is_network_address(host))
 
 
