@@ -41,9 +41,11 @@ def fast_precision() -> torch.dtype:
     """bfloat16 where the hardware multiplies it natively and PyTorch makes use of that, else float32."""
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    can = getattr(torch.cpu, "get_capabilities", dict)()  # not every release that may be installed has it
+    # Not every release of PyTorch that may be installed tells.
+    can: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     # It is oneDNN that multiplies bfloat16 fast, and PyTorch for Apple's processors has none.
-    is_native = torch.backends.mkldnn.is_available() and any(can.get(name) for name in NATIVE_BFLOAT16)
+    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    is_native = has_onednn and any(can.get(name) for name in NATIVE_BFLOAT16)
     return torch.bfloat16 if is_native else torch.float32
 
 
