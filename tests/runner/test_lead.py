@@ -221,7 +221,7 @@ def test_a_turn_by_hand_ends_the_wait_of_one_that_failed(project, caplog):
 
     def is_done(state: Leading) -> bool:
         nonlocal by_hand
-        if "it is tried again at 40 labels" in caplog.text and not by_hand:
+        if "it is tried again at 33 labels" in caplog.text and not by_hand:
             by_hand = True
             turn(project, decide_by="rows")  # of all 30 labels
             opine(project, telling_rows(30, seed=9))
