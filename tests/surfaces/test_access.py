@@ -213,6 +213,25 @@ def test_the_rights_of_people_over_http(project):
     ]
 
 
+def test_a_dry_run_over_http_shows_rows_outside_of_the_project_and_names_what_cannot_be_read(make_project):
+    made = serving(make_project(csv_of(desk_rows(30)), name="../rows.csv", subject="who"))
+    rows = [(*row, "ada") for row in desk_rows(30)]
+    outside = csv_of(rows, ("text", "label", "who")) + "text, unquoted,card,ada\n"
+    (made.folder / "../rows.csv").write_text(outside)
+
+    def erase(person: str) -> httpx.Response:
+        body = {"subject": person, "dry_run": True}
+        return ask(made, "POST", "/v1/subjects/erase", json=body, headers=bearer(admin))
+
+    _, admin = create_key(made, "officer", ["admin"])
+    found = erase("ada")
+    assert found.status_code == 200, found.text
+    assert found.json()["found"]["files"]["../rows.csv"]["rows"] == 30
+    nobody = erase("nobody")
+    assert nobody.status_code == 404
+    assert "../rows.csv has 1 rows that cannot be read" in nobody.text
+
+
 def test_listening_beyond_this_machine_without_a_key_must_be_asked_for_in_so_many_words(project):
     open_wide = Project(project.folder, change_settings(project.settings, "serve", host="0.0.0.0", port=0))
     with pytest.raises(BadInput, match="there is no key: anybody could ask; make one with .*--without-keys"):

@@ -11,7 +11,7 @@ from pydantic import Field, StrictBool, model_validator
 
 from millwright.erase.erasure import erase_all, plan_erasures
 from millwright.erase.export import gather
-from millwright.errors import NotFound
+from millwright.erase.found import not_found
 from millwright.privacy.audit import record
 from millwright.privacy.consent import ConsentGiven, grant, restrict, withdraw
 from millwright.privacy.vault import Vault
@@ -133,9 +133,10 @@ def _erase(project: Project, vault: Vault, request: EraseRequest) -> JsonObject:
         found = plan_erasures(project, names, vault=vault)
         if request.subject is None:
             return {"found": {name: one.to_json() for name, one in found.items()}}
-        if found[request.subject].is_nothing:
-            raise NotFound("nothing in this project belongs to that person; check the name")
-        return {"found": found[request.subject].to_json()}
+        one = found[request.subject]
+        if one.is_nothing and not one.files:
+            raise not_found(one)
+        return {"found": one.to_json()}
     done = erase_all(project, names, withdraw_only=request.withdraw_only, vault=vault)
     if request.subject is None:
         erased = [{"subject": name, "receipt": one.receipt} for name, one in done.erased.items()]
