@@ -6,6 +6,7 @@ from sqlalchemy import func, insert, select
 from millwright.errors import NotFound
 from millwright.feedback import propose_rows
 from millwright.opinions.surveys import next_survey
+from millwright.privacy.audit import read_audit
 from millwright.privacy.consent import HELD, restrict
 from millwright.privacy.retention import expire
 from millwright.privacy.sealed import read_opinions, read_predictions, read_proposed
@@ -69,6 +70,28 @@ def test_each_purpose_has_its_own_time(project):
     assert expire(project, hour=NOW).predictions == 0
 
 
+def test_failures_go_where_nothing_else_is_over_its_time_and_are_counted(make_project):
+    made = make_project(csv_of(desk_rows(30)))
+    made = Project(made.folder, change_settings(made.settings, "privacy", keep_service_days=40))
+    for month, person in ((1, "ada"), (2, "bob"), (6, "ada")):
+        hour = f"2026-{month:02}-01T00:00:00.000+00:00"
+        keep(made, Failure(f"{person}{month}", 1, "v2", 0.5, None, person, "RuntimeError", hour))
+    restrict(made, "bob", HELD)
+
+    def there() -> list[str]:
+        with made.database.connect() as connection:
+            return sorted(connection.scalars(select(failures.c.id)))
+
+    found = expire(made, dry_run=True, hour=NOW)
+    assert (found.failures, found.held, there()) == (1, 1, ["ada1", "ada6", "bob2"])
+    assert expire(made, hour=NOW).failures == 1
+    assert there() == ["ada6", "bob2"]
+    assert read_audit(made)[-1].details["failures"] == 1
+    lines = len(read_audit(made))
+    assert expire(made, hour=NOW).failures == 0
+    assert len(read_audit(made)) == lines
+
+
 def test_a_survey_of_a_prediction_whose_time_is_over_is_refused(project):
     expire(project, hour=NOW)
     with pytest.raises(NotFound, match="no prediction 'ada4'"):
@@ -91,7 +114,7 @@ def test_what_came_to_an_emptied_prediction_goes_with_it(project):
 def test_a_legal_hold_keeps_everything_of_a_person(project):
     restrict(project, "ada", HELD)
     found = expire(project, hour=NOW)
-    assert (found.predictions, found.held) == (5, 13)
+    assert (found.predictions, found.held) == (5, 18)
     kept, _, rows = left(project)
     assert [name for name in kept if name.startswith("ada")] == [f"ada{month}" for month in range(1, 7)]
     assert [name for name in rows if name.startswith("bob")] == ["bob4", "bob5", "bob6"]

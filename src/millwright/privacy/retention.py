@@ -31,6 +31,7 @@ class Expired:
     predictions: int
     opinions: int
     proposed_rows: int
+    failures: int
     tokens: int
     held: int
     is_dry_run: bool
@@ -57,10 +58,12 @@ def expire(project: Project, *, dry_run: bool = False, hour: str | None = None) 
         old_rows = _old_rows(training)
         old_opinions = (opinions.c.created_at < service) & opinions.c.sealed.is_not(None)
         old_predictions = (predictions.c.created_at < service) & predictions.c.sealed.is_not(None)
+        old_failures = failures.c.created_at < service
         found = Expired(
             predictions=_count(connection, old_predictions & _free(predictions.c.subject)),
             opinions=_count(connection, old_opinions & _free(opinions.c.subject)),
             proposed_rows=_count(connection, old_rows & _free(proposed_rows.c.subject)),
+            failures=_count(connection, old_failures & _free(failures.c.subject)),
             tokens=_count(connection, old_tokens),
             held=sum(
                 _count(connection, old & ~_free(subject))
@@ -68,11 +71,13 @@ def expire(project: Project, *, dry_run: bool = False, hour: str | None = None) 
                     (old_predictions, predictions.c.subject),
                     (old_opinions, opinions.c.subject),
                     (old_rows, proposed_rows.c.subject),
+                    (old_failures, failures.c.subject),
                 )
             ),
             is_dry_run=dry_run,
         )
-        if dry_run or not (found.predictions or found.opinions or found.proposed_rows or found.tokens):
+        going = (found.predictions, found.opinions, found.proposed_rows, found.failures, found.tokens)
+        if dry_run or not any(going):
             return found
         remember_spent(connection, old_tokens, EXPIRED)
         connection.execute(delete(vault_tokens).where(old_tokens))
@@ -82,7 +87,7 @@ def expire(project: Project, *, dry_run: bool = False, hour: str | None = None) 
         )
         expired = old_predictions & _free(predictions.c.subject)
         _delete_about(connection, expired)
-        connection.execute(delete(failures).where(failures.c.created_at < service, _free(failures.c.subject)))
+        connection.execute(delete(failures).where(old_failures, _free(failures.c.subject)))
         connection.execute(update(predictions).where(expired).values(sealed=None))
         _drop_empty(connection)
         counts = {name: value for name, value in vars(found).items() if name != "is_dry_run"}

@@ -109,7 +109,7 @@ def expire(
     found = expire_rows(opened, dry_run=dry_run)
     counted = (
         f"{found.predictions} predictions, {found.opinions} opinions, {found.proposed_rows} rows, "
-        f"{found.tokens} tokens"
+        f"{found.failures} failures, {found.tokens} tokens"
     )
     said = f"{'would delete' if dry_run else 'deleted'} {counted}; a legal hold keeps {found.held}"
     _show({"expired": found}, said, json)
