@@ -298,6 +298,16 @@ def test_rows_that_cannot_be_read_are_named_in_plan_and_receipt_and_left_to_the_
         erase(project, "adda")
 
 
+def test_a_file_none_of_whose_lines_is_an_object_stops_no_erasure_and_is_left_to_the_user(tmp_path, encoder):
+    project = desk_of(tmp_path / "desk", encoder, owned_rows(30))
+    (project.folder / "more.jsonl").write_text('{"text": "please help", "label": "card", "who": "alma"\n')
+    toml = project.folder / "millwright.toml"
+    toml.write_text(toml.read_text().replace('["rows.csv"]', '["rows.csv", "more.jsonl"]'))
+    (left,) = erase(open_project(project.folder), "alma").receipt["left_to_you"].items()
+    assert left[0] == "unreadable rows of more.jsonl"
+    assert left[1].startswith("1 rows that cannot be read, so nobody can tell whose they are")
+
+
 def test_the_receipt_is_checked_without_the_project_and_names_what_was_and_what_is(desk, tmp_path):
     (before,) = all_datasets(desk)
     public = public_text(open_vault(desk).keys.signing_key)

@@ -149,6 +149,7 @@ def test_a_file_without_the_column_has_no_row_of_anybody(tmp_path):
         ("a.csv", b"a text, unquoted,who1,x\n", {"who1": 4}),
         ("a.jsonl", b'{"text": "a text", "who": "who1"\n', {"who1": 4}),
         ("broken.csv", b"text,who,other\na text, unquoted,who1,x\n", {}),
+        ("broken.jsonl", b'{"text": "a text", "who": "who1"\n', {}),
     ],
 )
 def test_rows_that_cannot_be_read_are_counted_and_stay(tmp_path, name, broken, rows):
@@ -160,6 +161,12 @@ def test_rows_that_cannot_be_read_are_counted_and_stay(tmp_path, name, broken, r
         assert without_subjects(path, "who", "who1".__eq__) == Rewritten(4, True)
         assert rows_by_owner(path, "who", owner_of) == Holders({}, 1)
     assert path.read_bytes().endswith(broken)
+
+
+def test_lines_of_json_that_cannot_be_read_are_nobodys_where_the_others_name_nobody(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a"\n{"text": "b"}\n')
+    assert rows_by_owner(path, "who", str) == Holders({}, 0)
 
 
 CELLS = st.text(st.sampled_from('ab ",;\t|\n\ré国'), max_size=6)

@@ -8,7 +8,7 @@ import polars as pl
 
 from millwright.data.encoding import whole_lines
 from millwright.data.table import ROW, check_names
-from millwright.errors import BadInput
+from millwright.errors import NoRows
 from millwright.records import Excluded
 
 Piece = tuple[pl.DataFrame, list[Excluded]]
@@ -25,7 +25,8 @@ def json_pieces(path: Path, blocks: Iterable[bytes]) -> Iterator[Piece]:
         A frame of ROW and every key seen so far, and the lines that cannot be read.
 
     Raises:
-        BadInput: no line is a JSON object, or a key is the name of ROW.
+        NoRows: no line is a JSON object; this is known after the pieces.
+        BadInput: a key is the name of ROW.
     """
     names: dict[str, None] = {}
     number = 0
@@ -52,7 +53,7 @@ def json_pieces(path: Path, blocks: Iterable[bytes]) -> Iterator[Piece]:
         schema = {ROW: pl.Int64, **dict.fromkeys(names, pl.String)}
         yield pl.DataFrame({ROW: numbers, **columns}, schema=schema), unreadable
     if not has_row:
-        raise BadInput(f"{path} has no line that is a JSON object; write one object a line")
+        raise NoRows(f"{path} has no line that is a JSON object; write one object a line")
 
 
 def cell(value: object) -> str:

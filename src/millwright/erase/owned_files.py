@@ -66,19 +66,20 @@ def rows_by_owner(path: Path, column: str, owner_of: Callable[[str], str | None]
         owner_of: whom of them a cell of it names, None for others.
 
     Returns:
-        Counts by person, of those who have rows; nobody's if the file has no such column.
+        Counts by person, of those who have rows; nobody's if the file has no such column, as long as a row
+        of it tells its columns.
     """
-    found, unreadable, has_column = Counter[str](), 0, False
+    found, unreadable, columns = Counter[str](), 0, set[str]()
     with suppress(NoRows):  # which is known after what cannot be read
         for table in stream_table(path):
             unreadable += len(table.unreadable)
+            columns.update(table.columns)
             if column not in table.columns:
                 continue
-            has_column = True
             for name, count in table.frame[column].value_counts().iter_rows():
                 if name and (owner := owner_of(name)) is not None:
                     found[owner] += count
-    return Holders(dict(found), unreadable if has_column else 0)
+    return Holders(dict(found), unreadable if column in columns or not columns else 0)
 
 
 def without_subjects(path: Path, column: str, is_whose: IsWhose) -> Rewritten:
