@@ -1,6 +1,8 @@
 import hashlib
 import json
+import shutil
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -18,11 +20,11 @@ ROWS = [
 ]
 
 
-def write_dataset(folder, rows, excluded=()):
+def write_dataset(folder, rows, excluded=(), spill=None):
     """Seal rows, written as JSON by the standard library."""
     trees = [{**asdict(row), "slices": dict(row.slices)} for row in sorted(rows, key=lambda row: row.id)]
     lines = [json.dumps(tree, ensure_ascii=False).encode() + b"\n" for tree in trees]
-    file = folder.parent / "unsealed.jsonl"
+    file = (spill or folder.parent) / "unsealed.jsonl"
     report = {"rows": len(rows), "labels": {row.label: {} for row in rows}}
     return seal_dataset(folder, file, write_lines(file, lines), report, excluded)
 
@@ -78,6 +80,40 @@ def test_what_was_excluded_since_replaces_what_was_before(tmp_path):
     assert (written.folder / "excluded.jsonl").read_text() == '{"row": 10}\n'
     assert read_dataset(tmp_path / "sets", written.id) == written
     assert [path.name for path in (tmp_path / "sets").iterdir()] == [written.id]
+
+
+class Killed(BaseException):
+    """What a kill looks like to the code that it interrupts."""
+
+
+@pytest.mark.parametrize("moment", ["before the new one stands", "before the old one is gone"])
+def test_a_kill_while_a_dataset_is_replaced_loses_neither_it_nor_leaves_a_copy(tmp_path, monkeypatch, moment):
+    sets, spill = tmp_path / "sets", tmp_path / "spill"
+    first = write_dataset(sets, ROWS, [b'{"row": 9}\n'])
+    spill.mkdir()
+    rename, rmtree = Path.rename, shutil.rmtree
+
+    def rename_until(path, target):
+        if path == spill / first.id:
+            raise Killed
+        return rename(path, target)
+
+    def rmtree_until(path, **more):
+        if first.id in Path(path).name and Path(path).suffix != ".part":
+            raise Killed
+        rmtree(path, **more)
+
+    with monkeypatch.context() as patch:
+        if moment == "before the new one stands":
+            patch.setattr(Path, "rename", rename_until)
+        else:
+            patch.setattr(shutil, "rmtree", rmtree_until)
+        with pytest.raises(Killed):
+            write_dataset(sets, ROWS, [b'{"row": 10}\n'], spill)
+    shutil.rmtree(spill)  # as the next preparation does
+    write_dataset(sets, ROWS[:2])
+    assert read_dataset(sets, first.id).rows == first.rows
+    assert len(list(sets.iterdir())) == 2
 
 
 def test_labels_are_sorted_and_splits_are_filtered(tmp_path):

@@ -341,6 +341,15 @@ def test_exports_that_the_log_knows_are_named_in_plan_and_receipt_without_their_
     assert plan_erasure(desk, "cyd").exports == {}
 
 
+def test_a_dataset_that_a_kill_left_aside_is_found_and_erased(desk):
+    (before,) = all_datasets(desk)
+    before.folder.rename(before.folder.with_name(f".{before.id}.old"))
+    receipt = erase(desk, "alma").receipt
+    assert receipt["datasets"].keys() == {before.id}
+    assert receipt["left_to_you"] == {}
+    assert not list(before.folder.parent.glob(".*"))
+
+
 def test_a_second_call_gives_the_same_receipt_and_changes_nothing(desk):
     first = erase(desk, "alma")
     lines = verify_chain(audit_file(desk)).lines

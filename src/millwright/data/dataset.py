@@ -27,6 +27,7 @@ from millwright.store.files import (
 
 DATASET_FORMAT = 1
 ROWS, EXCLUDED, REPORT = "rows.jsonl", "excluded.jsonl", "report.json"
+OLD = ".old"  # ends the name of a dataset that is being replaced
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ def seal_dataset(
         write_lines(target / EXCLUDED, excluded)
     make_folder(folder)
     with storing(folder):
-        made, standing, aside = rows.parent / name, folder / name, rows.parent / f"{name}.old"
+        settle_replaced(folder)
+        made, standing, aside = rows.parent / name, folder / name, folder / f".{name}{OLD}"
         if not standing.exists():
             made.rename(standing)
         elif not is_whole(standing) or _what_may_differ(standing) != _what_may_differ(made):
@@ -135,6 +137,23 @@ def seal_dataset(
                 raise
             shutil.rmtree(aside)
     return Dataset(name, folder / name, report, key)
+
+
+def settle_replaced(folder: Path) -> None:
+    """End what a kill cut off while a dataset was replaced; the caller holds the lock of `prepare`.
+
+    Where the new one does not stand yet the old one stands again, else it goes.
+
+    Args:
+        folder: where datasets stand.
+
+    Raises:
+        CannotStore: the folder is read-only.
+    """
+    for aside in folder.glob(f".d-*{OLD}"):
+        standing = folder / aside.name.removeprefix(".").removesuffix(OLD)
+        with storing(standing):
+            shutil.rmtree(aside) if standing.exists() else aside.rename(standing)
 
 
 def dataset_folder(project: Project) -> Path:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from millwright.data.dataset import dataset_folder, settle_replaced
 from millwright.erase.cases import begin, close, finished, join, unfinished
 from millwright.erase.erased_data import (
     erase_bodies,
@@ -185,6 +186,7 @@ def erase_pseudonyms(
     with ExitStack() as locks:
         for action in ("erase", "turn", "train", "prepare", "review"):
             locks.enter_context(project.lock(action))
+        settle_replaced(dataset_folder(project))  # before anything is looked for
         erased = dict[str, Erased]()
         for batch in unfinished(project, pseudonyms):
             held = _held(project, [case.pseudonym for case in batch])
