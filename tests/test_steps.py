@@ -215,6 +215,14 @@ def test_files_of_one_name_have_a_page_each_and_a_file_measured_again_the_same(d
     assert pages[0] == pages[2] != pages[1]
 
 
+def test_a_file_with_a_long_name_in_chinese_is_measured(desk, tmp_path):
+    file = tmp_path / f"{'数' * 80}.csv"  # 240 bytes: a name that systems bear
+    file.write_text(csv_of(telling_rows(20, seed=9)))
+    _, page = evaluate(desk, data=file)
+    assert page.exists()
+    assert set(page.name.removeprefix("evaluation-v1-").split("-")[0]) == {"数"}
+
+
 def test_rows_that_taught_the_version_are_noted_in_an_evaluation_of_a_file(desk, tmp_path):
     learnt = prepare(desk).split("train")[:5]
     (tmp_path / "new.csv").write_text(csv_of([(row.text.upper(), row.label) for row in learnt]))

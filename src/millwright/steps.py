@@ -56,7 +56,7 @@ from millwright.train.weak_rows import WeakUse
 from millwright.train.work import truth_of
 from millwright.turns import store_turn
 
-MOST_NAMED = 100  # characters of a file's name in that of a report: systems bear 255 bytes
+MOST_NAMED = 100  # bytes of a file's name in that of a report: systems bear 255
 
 
 def train(
@@ -286,7 +286,8 @@ def _cost_of_shards(
 
 def _page_of(data: Path) -> str:
     """What tells the page of a file from those of others, also of others of the same name."""
-    return f"{data.name.split('.')[0][:MOST_NAMED]}-{sha256(str(data.resolve()).encode()).hexdigest()[:6]}"
+    name = data.name.split(".")[0].encode()[:MOST_NAMED].decode(errors="ignore")  # of whole characters
+    return f"{name}-{sha256(str(data.resolve()).encode()).hexdigest()[:6]}"
 
 
 def evaluate_rows(model: Trained | SpanModel, rows: Sequence[Row]) -> Evaluation | SpanEvaluation:
