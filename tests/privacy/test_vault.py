@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, select, update
 
 from millwright.errors import Corrupt
 from millwright.privacy.sealed import read_opinions, read_predictions, read_proposed
-from millwright.privacy.vault import Place, open_vault
+from millwright.privacy.vault import Place, forget_vault, keep_vault, open_vault
 from millwright.project import Project
 from millwright.records import Opinion, Prediction, ProposedRow
 from millwright.settings import Settings
@@ -35,6 +35,14 @@ def test_what_was_sealed_is_what_is_opened_and_the_same_content_never_looks_the_
     assert one != other
     assert vault.unseal(place, one) == vault.unseal(place, other) == SAID
     assert b"4711" not in one
+
+
+def test_who_keeps_a_vault_twice_keeps_the_one_that_is_open(project):
+    kept = keep_vault(project)
+    keys = kept.keys
+    assert keep_vault(project).keys is open_vault(project).keys is keys
+    forget_vault(project)
+    assert open_vault(project).keys is not keys
 
 
 def test_a_row_opens_in_its_place_only(project, tmp_path):

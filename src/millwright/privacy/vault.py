@@ -109,10 +109,12 @@ def open_vault(project: Project) -> Vault:
 def keep_vault(project: Project) -> Vault:
     """The vault that `open_vault` gives from now on for this object: whoever answers many opens one once.
 
+    The one that is kept already, if one is.
+
     To open one asks the master key, which may be in another machine, and checks what was signed of each
     erased person.
     """
-    vars(project)[_KEPT] = Vault(project)
+    vars(project).setdefault(_KEPT, Vault(project))
     return open_vault(project)
 
 

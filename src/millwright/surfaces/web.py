@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from millwright.errors import BadInput, Busy, MillwrightError, Unavailable
 from millwright.opinions.surveys import Survey
 from millwright.privacy.access import Guard, has_keys_for_service
-from millwright.privacy.vault import open_vault
+from millwright.privacy.vault import keep_vault
 from millwright.project import Project
 from millwright.registry.versions import CHAMPION, resolve
 from millwright.reports.routes import routes_page
@@ -189,7 +189,7 @@ def serve(
     _check_open(project, host, tls, without_keys)
     with closing(_listener(host, project.settings.serve.port)) as listener:
         champion = resolve(project, CHAMPION)
-        _ = open_vault(project).keys  # a master key that is missing should be told, not only logged
+        _ = keep_vault(project).keys  # a master key that is missing should be told, not only logged
         loaded: dict[str, Answering] = {}
 
         app = create_app(
