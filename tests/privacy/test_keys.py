@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from millwright.errors import BadInput, Corrupt, NotFound, Unavailable
+from millwright.errors import BadInput, CannotStore, Corrupt, NotFound, Unavailable
 from millwright.privacy.audit import audit_file
 from millwright.privacy.keys import KeyStore, make_key_store, open_key_store
 from millwright.privacy.master import LocalKey, read_master_key
@@ -21,6 +21,7 @@ from millwright.privacy.receipts import make_tombstone
 from millwright.privacy.vault import Place, key_file, open_keys, open_vault, rotate_master_key
 from millwright.project import Project
 from millwright.settings import Settings, change_settings
+from tests.conftest import full_disk
 
 HEX = "0f" * 32
 PLACE = Place("predictions", "p", None)
@@ -159,6 +160,16 @@ def test_a_backup_of_the_store_is_whole_while_it_is_used_and_opens_what_was_seal
     moved = project_with(tmp_path / "desk", key_store=str(copy))
     assert open_vault(moved).unseal(Place("predictions", "p", "ab" * 16), sealed) == {"text": "hi"}
     assert open_vault(moved).keys.pseudonym("ada") == keys.pseudonym("ada")
+
+
+def test_a_backup_that_the_disk_has_no_room_for_leaves_no_file_and_names_its_own(tmp_path):
+    keys = open_vault(project_with(tmp_path / "desk")).keys
+    copy = tmp_path / "monday.db"
+    with full_disk(1_000), pytest.raises(CannotStore, match=r"^cannot write .*/monday\.db: .*; free space"):
+        keys.back_up(copy)
+    assert not list(tmp_path.glob("monday*"))
+    assert keys.back_up(copy) == 0
+    assert copy.stat().st_size > 1_000
 
 
 def test_rotation_changes_no_byte_of_data_and_the_old_key_opens_no_more(tmp_path):

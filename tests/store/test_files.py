@@ -1,5 +1,7 @@
+import errno
 import hashlib
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -11,6 +13,7 @@ import pytest
 from millwright.errors import CannotStore, Corrupt
 from millwright.store.files import (
     make_folder,
+    new_file,
     read_json,
     read_secret,
     sealed_folder,
@@ -63,6 +66,29 @@ def test_a_secret_is_its_owners_alone_and_never_replaced(tmp_path):
     content, mode = read_secret(path)
     assert (content, mode & 0o777) == (b"first\n", 0o600)
     assert names(tmp_path) == ["master.key"]
+
+
+@pytest.fixture
+def no_links(monkeypatch):
+    """File systems without hard links, as the system calls answer there."""
+
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+def test_where_files_cannot_be_linked_a_secret_is_its_owners_alone_and_never_replaced(tmp_path, no_links):
+    test_a_secret_is_its_owners_alone_and_never_replaced(tmp_path)
+
+
+def test_a_new_file_that_could_not_be_filled_is_gone_and_another_stays(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(FileNotFoundError), new_file(tmp_path / "half"):
+        (tmp_path / "gone").read_text()
+    with pytest.raises(FileExistsError), new_file(tmp_path / "mine"):
+        pytest.fail("it is there already")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("mine", "mine")]
 
 
 def sealed(folder):

@@ -7,7 +7,6 @@ unreadable, also in copies of the data.
 
 import hmac
 import json
-import os
 import secrets
 import threading
 import unicodedata
@@ -34,12 +33,12 @@ from sqlalchemy import (
     update,
 )
 
-from millwright.errors import BadInput, Corrupt, NotFound
+from millwright.errors import BadInput, CannotStore, Corrupt, NotFound
 from millwright.privacy.master import KEY_BYTES, MasterKey, decrypt, encrypt
 from millwright.privacy.signing import is_signed, public_text
 from millwright.records import JsonObject
 from millwright.store.database import connect_to, empty_log, now
-from millwright.store.files import make_folder, storing
+from millwright.store.files import make_folder, new_file, storing
 
 PROJECT, PEPPER, SIGNING = "project", "pepper", "signing"  # owners that are no person
 MOST_CACHED = 20_000
@@ -257,16 +256,20 @@ class KeyStore:
 
         Raises:
             BadInput: there is such a file.
-            CannotStore: the disk is full or read-only.
+            CannotStore: the disk is full or read-only; no file is left then.
         """
         if path.exists():
             raise BadInput(f"{path} is there already; name a new file for the copy of the key store")
         make_folder(path.parent)
-        with storing(path):
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        with self._engine.connect() as connection:
-            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-            connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
+        with storing(path), new_file(path):
+            try:
+                with self._engine.connect() as connection:
+                    connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+                    connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
+            except CannotStore as error:  # the engine's names the store that is copied
+                raise CannotStore(
+                    f"cannot write {path}: {error.__cause__}; free space or choose a folder you may write to"
+                ) from error
         return len(self.owners())
 
     def close(self) -> None:

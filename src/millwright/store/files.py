@@ -4,6 +4,7 @@ A sealed folder has a `seal.json` with the sha256 of every file in it; `verify` 
 truncated, edited, added or removed since. Only JSON, JSON Lines, safetensors and text are written.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from millwright.errors import CannotStore, Corrupt
 SEAL = "seal.json"
 SEAL_FORMAT = 1
 MOST_SECRET = 1_000  # bytes
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # of file systems without them
 
 
 def sha256_file(path: Path) -> str:
@@ -70,12 +72,38 @@ def write_secret(path: Path, text: str) -> None:
     """
     make_folder(path.parent)
     with storing(path), _part_of(path) as temporary:
-        number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(number, "w") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)  # unlike a rename, it replaces nothing
+        _write_new(temporary, text)
+        try:
+            os.link(temporary, path)  # unlike a rename, it replaces nothing
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            _write_new(path, text)
+
+
+def _write_new(path: Path, text: str) -> None:
+    with new_file(path), path.open("w") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[None]:
+    """Make an empty file that only its owner may read, to be filled; where that fails it is gone again.
+
+    Args:
+        path: where; FileExistsError if something stands there, which stays as it is.
+
+    Yields:
+        Nothing: the file is there, and closed.
+    """
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def read_secret(path: Path) -> tuple[bytes, int]:
