@@ -480,6 +480,7 @@ def test_the_queue_is_answered_over_http(project):
     async def scenario(client: httpx.AsyncClient, _) -> None:
         answer = await client.get("/v1/reviews/next", params={"annotator": "ada", "count": 2})
         assert [row["id"] for row in answer.json()["rows"]] == [item.id for item in queue[:2]]
+        assert set(answer.json()["rows"][0]) == {"id", "text", "reason", "given", "choices"}
         said = {"item": queue[0].id, "annotator": "ada", "label": "pin"}
         assert (await client.post("/v1/reviews", json=said)).status_code == 201
         await client.post("/v1/reviews", json={**said, "annotator": "bob"})

@@ -25,7 +25,7 @@ LIMITS = (
     "Hashes after are those of what is there now; more than the person's rows may have gone from it.",
 )
 LOOK_YOURSELF = f"{UNREADABLE}; look for the person's and delete them there"
-EXPORTED = "a copy of rows of the person that was written to a file; delete it where it is"
+EXPORTED = "a copy of rows of the person that left the project; delete it where it is"
 UNKNOWN = "a version whose dataset is not here, so nobody can tell whom it saw; train another and delete it"
 
 

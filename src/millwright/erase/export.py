@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from sqlalchemy import select
@@ -21,7 +22,7 @@ from millwright.privacy.vault import Place, Vault, open_vault
 from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.store.database import now
-from millwright.store.files import sha256_file, write_json, write_text
+from millwright.store.files import json_text, write_text
 
 EXPORT_FORMAT = 1
 MANIFEST = "manifest.json"
@@ -78,22 +79,25 @@ def export_subject(project: Project, subject: str, folder: Path) -> JsonObject:
     Raises:
         NotFound: nothing is known of the person.
         BadInput: the folder holds something already.
+        CannotStore: the folder or the audit log cannot be written.
     """
     if folder.exists() and any(folder.iterdir()):
         raise BadInput(f"{folder} is not empty; name a new folder for the export")
-    gathered, files = gather(project, subject), dict[str, JsonObject]()
-    write_json(folder / "everything.json", {"subject": subject, **gathered})
-    files["everything.json"] = {"sha256": sha256_file(folder / "everything.json")}
+    gathered = gather(project, subject)
+    texts = {"everything.json": json_text({"subject": subject, **gathered})}
+    files: dict[str, JsonObject] = {"everything.json": {}}
     for kind, rows in gathered.items():
         if rows:
-            path = folder / f"{kind}.csv"
-            write_text(path, _csv(rows))
-            files[path.name] = {"rows": len(rows), "sha256": sha256_file(path)}
+            texts[f"{kind}.csv"], files[f"{kind}.csv"] = _csv(rows), {"rows": len(rows)}
+    for name, text in texts.items():
+        files[name]["sha256"] = _sha256(text)
     keys = open_vault(project).keys
     manifest = {"format": EXPORT_FORMAT, "project": keys.project_id, "at": now(), "files": files}
-    write_json(folder / MANIFEST, manifest)
-    details: Details = {"files": len(files), "manifest_sha256": sha256_file(folder / MANIFEST)}
+    texts[MANIFEST] = json_text(manifest)
+    details: Details = {"files": len(files), "manifest_sha256": _sha256(texts[MANIFEST])}
     note_export(project, [keys.pseudonym(subject)], details)
+    for name, text in texts.items():
+        write_text(folder / name, text)
     return manifest
 
 
@@ -123,6 +127,10 @@ def _file_rows(project: Project, person: People, found: Found) -> list[JsonObjec
             if number in wanted:
                 rows.append({"file": name, "row": number, **values})
     return rows
+
+
+def _sha256(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
 
 
 def _csv(rows: Sequence[JsonObject]) -> str:

@@ -11,12 +11,16 @@ PEOPLE_A_LINE = 1_000  # a reader of the log must be able to bear it
 
 
 def note_export(project: Project, people: Iterable[str | None], details: Details) -> None:
-    """Note that rows of people were written to a file.
+    """Note that rows of people leave the project; call it before they do, so that the log knows each copy.
 
     Args:
         project: an open project.
         people: their pseudonyms, None for rows of nobody.
         details: what it is, without the file's name, which may name a person.
+
+    Raises:
+        CannotStore: the log cannot be written.
+        Corrupt: its last line cannot be read.
     """
     known = sorted({person for person in people if person is not None})
     for start in range(0, max(1, len(known)), PEOPLE_A_LINE):

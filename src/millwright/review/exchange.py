@@ -19,7 +19,7 @@ from millwright.project import Project
 from millwright.records import JsonObject
 from millwright.registry.versions import CHAMPION, version_manifest
 from millwright.review.annotations import Annotation, gold_items, keep_all, queue_with_gold, verdicts
-from millwright.review.items import Item, label_names, owners_of_queue, read_queue
+from millwright.review.items import Item, label_names, read_queue
 from millwright.store.database import now
 from millwright.store.files import write_json, write_text
 
@@ -41,12 +41,13 @@ def export_queue(project: Project, path: Path, tool: str) -> int:
 
     Raises:
         NotFound: no queue was built, or no such tool.
-        CannotStore: the file cannot be written.
+        CannotStore: the file or the audit log cannot be written.
     """
     write, _ = TOOLS[one_of("tool", tool, TOOLS)]
     queue = queue_with_gold(project)
+    owners = {item.owner for item in queue}
+    note_export(project, owners, {"what": f"review queue for {tool}", "rows": len(queue)})
     write_json(path, [write(item) for item in queue])
-    note_export(project, owners_of_queue(project), {"what": f"review queue for {tool}", "rows": len(queue)})
     if tool == "label-studio":
         write_text(path.with_suffix(".xml"), labelling_config(label_names(project)))
     return len(queue)
@@ -114,7 +115,7 @@ def export_corrections(project: Project, path: Path) -> int:
 
     Raises:
         NotFound: no queue was built.
-        CannotStore: the file cannot be written.
+        CannotStore: the file or the audit log cannot be written.
     """
     agreed = verdicts(project, project.settings.review.annotators)
     dataset = version_manifest(project, CHAMPION)["dataset"]["id"]
@@ -127,10 +128,10 @@ def export_corrections(project: Project, path: Path) -> int:
             people.add(row.subject)
     content = io.StringIO()
     csv.writer(content, lineterminator="\n").writerows([["source", "text", "label", "corrected"], *lines])
-    write_text(path, content.getvalue())
     if lines:
         vault = open_vault(project)
         note_export(project, map(vault.pseudonym, people), {"what": "corrected rows", "rows": len(lines)})
+    write_text(path, content.getvalue())
     return len(lines)
 
 

@@ -1,7 +1,7 @@
 """The queue as it is kept, sealed: rows to look at, in order. Reading it loads no network."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ class Item:
 
     `reason` is coverage, margin, chance or new (nobody labelled it, and new is unlike all that taught),
     suspect (its label looks wrong) or disagreement (a user said another label than the model, which was
-    sure). `choices` are the model's likeliest labels with their probabilities.
+    sure). `choices` are the model's likeliest labels with their probabilities. `owner` is the
+    pseudonym of the person whose row it is, where `read_queue` read it; None for nobody's.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Item:
     reason: str
     given: str | None
     choices: tuple[tuple[str, float], ...]
+    owner: str | None = field(default=None, compare=False, repr=False)
 
 
 def write_queue(project: Project, queue: Sequence[Item], owners: Mapping[str, str | None]) -> list[Item]:
@@ -75,12 +77,6 @@ def write_queue(project: Project, queue: Sequence[Item], owners: Mapping[str, st
     return kept
 
 
-def owners_of_queue(project: Project) -> set[str | None]:
-    """The pseudonyms of the people whose rows are in the queue, None if one is nobody's."""
-    with project.database.connect() as connection:
-        return set(connection.scalars(select(review_items.c.subject)))
-
-
 def read_queue(project: Project) -> list[Item]:
     """The queue as it was built.
 
@@ -105,7 +101,7 @@ def read_queue(project: Project) -> list[Item]:
 def _item(vault: Vault, row: Row[Any]) -> Item:
     content = vault.unseal(Place("review_items", row.item, row.subject), row.sealed)
     choices = tuple((label, share) for label, share in content["choices"])
-    return Item(row.item, content["text"], row.reason, content["given"], choices)
+    return Item(row.item, content["text"], row.reason, content["given"], choices, row.subject)
 
 
 def label_names(project: Project) -> list[str]:

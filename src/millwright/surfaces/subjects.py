@@ -12,8 +12,8 @@ from pydantic import Field, StrictBool, model_validator
 from millwright.erase.erasure import erase_all, plan_erasures
 from millwright.erase.export import gather
 from millwright.erase.found import not_found
-from millwright.privacy.audit import record
 from millwright.privacy.consent import ConsentGiven, grant, restrict, withdraw
+from millwright.privacy.exported import note_export
 from millwright.privacy.vault import Vault
 from millwright.project import Project
 from millwright.records import JsonObject
@@ -123,7 +123,7 @@ def subject_routes(project: Project, vault: Vault) -> APIRouter:
 def _export(project: Project, vault: Vault, subject: str) -> JsonObject:
     vault.refresh()  # a key that another process destroyed must not open anything from memory
     gathered = gather(project, subject, vault=vault)
-    record(project, "exported", subject=vault.keys.pseudonym(subject), details={"over": "http"})
+    note_export(project, [vault.keys.pseudonym(subject)], {"over": "http"})
     return gathered
 
 
