@@ -37,12 +37,11 @@ from millwright.errors import BadInput, CannotStore, Corrupt, NotFound
 from millwright.privacy.master import KEY_BYTES, MasterKey, decrypt, encrypt
 from millwright.privacy.signing import is_signed, public_text
 from millwright.records import JsonObject
-from millwright.store.database import connect_to, empty_log, now
+from millwright.store.database import connect_to, empty_log, in_parts, now
 from millwright.store.files import make_folder, new_file, storing
 
 PROJECT, PEPPER, SIGNING = "project", "pepper", "signing"  # owners that are no person
 MOST_CACHED = 20_000
-AT_ONCE = 500  # SQLite bounds how many values a statement may have
 KEYS_FORMAT = "1"
 PSEUDONYM_DIGITS = 32
 
@@ -311,14 +310,12 @@ class KeyStore:
 
 def _rows_of(connection: Connection, owners: Iterable[str]) -> dict[str, bytes]:
     """The wrapped keys of those owners that have one."""
-    named, found = list(owners), dict[str, bytes]()
-    for start in range(0, len(named), AT_ONCE):
-        chosen = keys.c.owner.in_(named[start : start + AT_ONCE])
-        found |= {
-            row.owner: row.wrapped
-            for row in connection.execute(select(keys.c.owner, keys.c.wrapped).where(chosen))
-        }
-    return found
+    chosen = select(keys.c.owner, keys.c.wrapped)
+    return {
+        row.owner: row.wrapped
+        for part in in_parts(owners)
+        for row in connection.execute(chosen.where(keys.c.owner.in_(part)))
+    }
 
 
 def make_key_store(path: Path, master: MasterKey) -> None:

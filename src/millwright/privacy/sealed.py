@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, Select, delete, insert, select
 
 from millwright.privacy.vault import Place, Vault
 from millwright.records import Failure, JsonObject, Opinion, Prediction, ProposedRow, Shadow
+from millwright.store.database import in_parts
 from millwright.store.tables import failures, opinions, predictions, proposed_rows, shadows
 
 STREAMED_ROWS = 500
@@ -202,8 +203,7 @@ def stream_proposed(vault: Vault) -> Iterator[ProposedRow]:
 def stream_named(vault: Vault, names: Sequence[str]) -> Iterator[Prediction]:
     """Predictions by id, in this order and without those that are gone; few are in memory at once."""
     _ = vault.keys  # before anything is read
-    for start in range(0, len(names), STREAMED_ROWS):
-        part = names[start : start + STREAMED_ROWS]
+    for part in in_parts(names):
         with vault.project.database.connect() as connection:
             found = connection.execute(select(predictions).where(predictions.c.id.in_(part))).all()
         rows = {row.id: row for row in found if row.sealed is not None}

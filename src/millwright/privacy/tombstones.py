@@ -6,9 +6,8 @@ from sqlalchemy import Engine, delete, func, select
 
 from millwright.privacy.holdings import rows_of
 from millwright.privacy.spent_tokens import ERASED, remember_spent
+from millwright.store.database import in_parts
 from millwright.store.tables import annotations, failures, predictions, review_items, vault_tokens
-
-AT_ONCE = 500  # SQLite bounds how many values a statement may have
 
 
 def delete_said(database: Engine, subject: str, until: str) -> int:
@@ -39,15 +38,15 @@ def replay_tombstones(database: Engine, tombstones: Mapping[str, str]) -> dict[s
     Returns:
         How many predictions were deleted, by pseudonym; empty where nothing had come back.
     """
-    names, found = sorted(tombstones), dict[str, int]()
+    found = dict[str, int]()
     with database.connect() as connection:
         back = {
             row.subject
             for table in (predictions, failures, annotations, review_items, vault_tokens)
-            for start in range(0, len(names), AT_ONCE)
+            for part in in_parts(tombstones)
             for row in connection.execute(
                 select(table.c.subject, func.min(table.c.created_at).label("first"))
-                .where(table.c.subject.in_(names[start : start + AT_ONCE]))
+                .where(table.c.subject.in_(part))
                 .group_by(table.c.subject)
             )
             if row.first <= tombstones[row.subject]

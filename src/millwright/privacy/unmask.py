@@ -12,7 +12,8 @@ from millwright.privacy.audit import record
 from millwright.privacy.entities import ENTITIES
 from millwright.privacy.spent_tokens import ERASED, EXPIRED, reasons_of
 from millwright.privacy.vault import Vault
-from millwright.privacy.vault_tokens import AT_ONCE, Value, open_token
+from millwright.privacy.vault_tokens import Value, open_token
+from millwright.store.database import in_parts
 from millwright.store.tables import vault_tokens
 
 PLACED = re.compile(rf"<({'|'.join(ENTITIES)}):([{TOKEN_SIGNS}]{{{TOKEN_CHARACTERS}}})>")
@@ -79,8 +80,7 @@ def _values(vault: Vault, names: Sequence[str]) -> tuple[dict[str, Value], dict[
     """What tokens stand for, and why others stand for nothing any more."""
     values, spent = dict[str, Value](), dict[str, str]()
     with vault.project.database.connect() as connection:
-        for start in range(0, len(names), AT_ONCE):
-            part = names[start : start + AT_ONCE]
+        for part in in_parts(names):
             spent |= reasons_of(connection, part)
             for row in connection.execute(select(vault_tokens).where(vault_tokens.c.token.in_(part))):
                 try:

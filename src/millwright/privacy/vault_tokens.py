@@ -8,7 +8,7 @@ text that holds the token.
 import hmac
 import secrets
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -17,12 +17,11 @@ from sqlalchemy import Connection, Row, insert, select, update
 from millwright.modalities.text import TOKEN_CHARACTERS
 from millwright.privacy.sealed import take_write_lock
 from millwright.privacy.vault import Place, Vault
-from millwright.store.database import now
+from millwright.store.database import in_parts, now
 from millwright.store.tables import vault_tokens
 
 PURPOSE = "reversible tokens"  # of the key that is derived from the pepper
 LOOKUP_DIGITS = 32
-AT_ONCE = 500  # SQLite bounds how many values a statement may have
 MOST_REMEMBERED = 20_000
 _LETTERS = bytes(ord("a") + byte % 26 for byte in range(256))
 
@@ -124,7 +123,7 @@ class TokenBook:
             tokens: those that stand in rows of files; of values of other projects, too.
         """
         bound = [
-            vault_tokens.c.token.in_(part) & vault_tokens.c.used_at.is_not(None) for part in _parts(tokens)
+            vault_tokens.c.token.in_(part) & vault_tokens.c.used_at.is_not(None) for part in in_parts(tokens)
         ]
         with self._vault.project.database.connect() as connection:
             bound = [which for which in bound if connection.scalar(select(vault_tokens.c.token).where(which))]
@@ -175,7 +174,7 @@ def store_tokens(
     }
     own = {standing[token.lookup]: replace(token, token=standing[token.lookup]) for token in tokens}
     there = set[str]()
-    for part in _parts(own):
+    for part in in_parts(own):
         chosen = vault_tokens.c.token.in_(part)
         there |= set(connection.scalars(select(vault_tokens.c.token).where(chosen)))
         if not of_service:
@@ -184,7 +183,7 @@ def store_tokens(
     used = [token for token in own.values() if token.token in there and of_service]
     for hour in {token.created_at for token in used}:
         names = [token.token for token in used if token.created_at == hour]
-        for part in _parts(names):
+        for part in in_parts(names):
             older = vault_tokens.c.token.in_(part) & (vault_tokens.c.used_at < hour)
             connection.execute(update(vault_tokens).where(older).values(used_at=hour))
     new = [token for token in own.values() if token.token not in there]
@@ -225,16 +224,10 @@ def _rows_by_lookup(connection: Connection, lookups: Iterable[str]) -> dict[str,
     columns = vault_tokens.c.lookup, vault_tokens.c.token, vault_tokens.c.used_at
     newest_first = vault_tokens.c.created_at.desc(), vault_tokens.c.token
     found = dict[str, Row[tuple[object, ...]]]()
-    for part in _parts(lookups):
+    for part in in_parts(lookups):
         chosen = select(*columns).where(vault_tokens.c.lookup.in_(part)).order_by(*newest_first)
         found |= {row.lookup: row for row in connection.execute(chosen)}
     return found
-
-
-def _parts(items: Iterable[str]) -> Iterator[list[str]]:
-    """Items in lists of AT_ONCE at the most."""
-    whole = list(items)
-    return (whole[start : start + AT_ONCE] for start in range(0, len(whole), AT_ONCE))
 
 
 def _vault_token(value: Value, lookup: str, token: str | None) -> VaultToken:

@@ -1,7 +1,7 @@
 """Opens a project's database: SQLite in WAL mode by default, migrated to the newest shape."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from millwright.store.files import make_folder, storing
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 OLDEST_SQLITE = (3, 38, 0)  # drops columns, makes JSON
+AT_ONCE = 500  # values in a statement
 SMALLEST_BYTES = 512  # a page of SQLite has at least so many
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 UNWRITABLE = {
@@ -112,6 +113,12 @@ def empty_log(engine: Engine) -> None:
             f"another process reads {engine.url.database}, so deleted rows would stay in its log; run the "
             "same command again"
         )
+
+
+def in_parts(names: Iterable[str]) -> Iterator[list[str]]:
+    """Names in lists for one statement each; SQLite bounds how many values one may have."""
+    whole = list(names)
+    return (whole[start : start + AT_ONCE] for start in range(0, len(whole), AT_ONCE))
 
 
 def now() -> str:

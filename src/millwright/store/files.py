@@ -40,7 +40,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         CannotStore: the disk is full or the folder is read-only; the old file still stands.
     """
     make_folder(path.parent)
-    with storing(path), _part_of(path) as temporary:
+    with storing(path), part_of(path) as temporary:
         with temporary.open("wb") as file:
             if path.exists():
                 os.chmod(file.fileno(), path.stat().st_mode & 0o777)
@@ -51,7 +51,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def _part_of(path: Path) -> Iterator[Path]:
+def part_of(path: Path) -> Iterator[Path]:
     """The temporary name of a file that is being written; nothing stands there afterwards."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
     try:
@@ -71,7 +71,7 @@ def write_secret(path: Path, text: str) -> None:
         CannotStore: the file is there, or the disk is full or read-only; nothing new stands there then.
     """
     make_folder(path.parent)
-    with storing(path), _part_of(path) as temporary:
+    with storing(path), part_of(path) as temporary:
         _write_new(temporary, text)
         try:
             os.link(temporary, path)  # unlike a rename, it replaces nothing

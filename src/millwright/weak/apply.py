@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from uuid import uuid4
 
 from millwright.data.dataset import write_lines
 from millwright.data.table import ROW
@@ -12,7 +11,7 @@ from millwright.errors import BadInput
 from millwright.privacy.audit import record as note
 from millwright.progress import Progress, quiet
 from millwright.project import Project
-from millwright.store.files import storing
+from millwright.store.files import part_of, storing
 from millwright.weak.functions import LabellingFunction
 from millwright.weak.report import NO_VOTE, WeakReport, labelled_rows, summarise
 from millwright.weak.votes import TEXT, Piece, Tally, cast_votes
@@ -54,16 +53,12 @@ def apply_weak(
             yield _lines(piece, project.settings.data.text)
 
     path = project.folder / WEAK_FILE
-    temporary = path.with_name(f".{WEAK_FILE}.{uuid4().hex[:8]}.part")
-    with project.lock("train"), storing(path):  # an erasure holds it too
-        try:
-            write_lines(temporary, lines())
-            if not any(pattern != NO_VOTE for pattern in tally.patterns):
-                none = f"no function voted on any of {tally.rows:,} rows"
-                raise BadInput(f"{none}; mend the functions, or name other files")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with project.lock("train"), storing(path), part_of(path) as temporary:  # an erasure holds the lock too
+        write_lines(temporary, lines())
+        if not any(pattern != NO_VOTE for pattern in tally.patterns):
+            none = f"no function voted on any of {tally.rows:,} rows"
+            raise BadInput(f"{none}; mend the functions, or name other files")
+        temporary.replace(path)
     note(project, "weak labels applied", details={"rows": tally.rows, "functions": len(functions)})
     return summarise(tally, functions, labelled_rows(project, progress))
 
