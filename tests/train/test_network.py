@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from millwright.train.network import lower_encoder, mean_pool, pad, upper_network, whole_network
+from millwright.train.network import (
+    frozen_network,
+    lower_encoder,
+    mean_pool,
+    pad,
+    upper_network,
+    whole_network,
+)
 
 
 @pytest.mark.parametrize("depth", [1, 2])
@@ -19,6 +26,20 @@ def test_upper_layers_over_cached_states_equal_the_whole(tiny_backbone, depth):
             lower_encoder(tiny_backbone, depth).eval()(input_ids=ids, attention_mask=mask).last_hidden_state
         )
         assert torch.allclose(upper(states, mask), whole(ids, mask), atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_frozen_network_is_a_copy_to_the_byte_and_leaves_the_backbone_as_it_was(tiny_backbone, precision):
+    before = {name: tensor.clone() for name, tensor in tiny_backbone.model.state_dict().items()}
+    ids, mask = pad([torch.tensor([2, 5, 6, 7, 3]), torch.tensor([2, 9, 3])], tiny_backbone.pad_id)
+    copied = whole_network(tiny_backbone, 1).to(precision).eval()
+    frozen = frozen_network(tiny_backbone, torch.device("cpu"), precision)
+    with torch.inference_mode():
+        assert torch.equal(frozen.features(ids, mask), copied.features(ids, mask))
+    after = tiny_backbone.model.state_dict()
+    assert {tensor.dtype for tensor in frozen.encoder.parameters()} == {precision}
+    assert all(tensor.dtype == before[name].dtype for name, tensor in after.items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in after.items())
 
 
 def test_padding_does_not_change_an_answer(tiny_backbone):

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-import httpx
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -89,6 +88,8 @@ class TransitKey:
         return base64.b64decode(self._ask("decrypt", body)["plaintext"])
 
     def _ask(self, action: str, body: JsonObject) -> JsonObject:
+        import httpx  # here, since few master keys are asked for over a network
+
         url = f"{self.address}/v1/transit/{action}/{self.key}"
         try:
             answer = httpx.post(

@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from filelock import FileLock
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 
 from millwright.errors import Busy, CannotStore, Corrupt, MillwrightError
 from millwright.store.files import make_folder, storing
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 OLDEST_SQLITE = (3, 38, 0)  # drops columns, makes JSON
@@ -187,19 +187,26 @@ def _refusing(path: Path) -> Callable[[ExceptionContext], None]:
     return refuse
 
 
-def _config() -> Config:
+def _config() -> "Config":
+    from alembic.config import Config  # here, since not every verb opens a database
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config
 
 
 @cache
-def _scripts() -> ScriptDirectory:
+def _scripts() -> "ScriptDirectory":
     """The migrations; read once, since to look at them takes longer than to open a database."""
+    from alembic.script import ScriptDirectory
+
     return ScriptDirectory.from_config(_config())
 
 
 def _migrate(engine: Engine, path: Path) -> None:
+    from alembic import command
+    from alembic.runtime.migration import MigrationContext
+
     config, scripts = _config(), _scripts()
     with engine.connect() as connection:
         _check_length(connection, path)

@@ -128,11 +128,10 @@ def evaluate(
         return interval_of(figure(exact_1N)[0], figure(weight_RN))
 
     counts = _counts(truth_N, predicted_N, len(labels))
-    averages = {w: _averages(counts, w) for w in ("macro", "weighted")}
-    exact, drawn = ({w: f(weights) for w, f in averages.items()} for weights in (exact_1N, weight_RN))
+    exact, drawn = (_averages(counts, weights) for weights in (exact_1N, weight_RN))
     named = {
         f"{kind}_{name}": interval_of(exact[kind][place][0], drawn[kind][place])
-        for kind in averages
+        for kind in exact
         for place, name in enumerate(("precision", "recall", "f1"))
     }
     return Evaluation(
@@ -183,17 +182,15 @@ def _counts(truth_N: np.ndarray, predicted_N: np.ndarray, labels: int) -> Counts
     return truth_NC, predicted_NC, truth_NC * predicted_NC
 
 
-def _averages(counts: Counts, kind: str) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    def figures(weight_RN: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Averaged precision, recall and F1 of each resample."""
-        truth_RC, predicted_RC, both_RC = (weight_RN @ indicator for indicator in counts)
-        scores = _scores(truth_RC, predicted_RC, both_RC)
-        share_RC = truth_RC if kind == "weighted" else ((truth_RC + predicted_RC) > 0).astype(float)
-        share_RC = share_RC / share_RC.sum(1, keepdims=True)
-        precision, recall, f1 = ((score * share_RC).sum(1) for score in scores)
-        return precision, recall, f1
-
-    return figures
+def _averages(counts: Counts, weight_RN: np.ndarray) -> dict[str, list[np.ndarray]]:
+    """Precision, recall and F1 [R] of each resample, averaged over labels alike and by their rows."""
+    truth_RC, predicted_RC, both_RC = (weight_RN @ indicator for indicator in counts)
+    scores = _scores(truth_RC, predicted_RC, both_RC)
+    found = {}
+    for kind, by_RC in (("macro", ((truth_RC + predicted_RC) > 0).astype(float)), ("weighted", truth_RC)):
+        share_RC = by_RC / by_RC.sum(1, keepdims=True)
+        found[kind] = [(score * share_RC).sum(1) for score in scores]
+    return found
 
 
 def _scores(

@@ -104,6 +104,16 @@ def whole_network(backbone: Backbone, labels: int, *, words: bool = True) -> Net
     return Network(_copied(backbone), feature_count(backbone, words), labels, words=words)
 
 
+def frozen_network(backbone: Backbone, where: torch.device, precision: torch.dtype) -> Network:
+    """A whole network that is only ever asked for features; weights that need no conversion are shared."""
+    known = {
+        id(weight): nn.Parameter(weight.to(where, precision), requires_grad=False)
+        for weight in backbone.model.parameters()
+    }
+    network = Network(copy.deepcopy(backbone.model, known), feature_count(backbone), labels=1)
+    return network.to(where, precision).eval()
+
+
 def upper_network(backbone: Backbone, labels: int, depth: int) -> Network:
     """A network over copies of the layers from `depth` up, reading cached states."""
     encoder = _cut(backbone, depth, backbone.layers)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from millwright.modalities.text import bare
 from millwright.train.backbones import Backbone
 from millwright.train.cache import Made, fetch, text_key
-from millwright.train.network import POOLS, Network, lower_encoder, pad, whole_network
+from millwright.train.network import POOLS, frozen_network, lower_encoder, pad
 from millwright.train.solver import one_thread_each
 
 TOKENS_A_BATCH = 4_096
@@ -167,7 +167,7 @@ def maker_key(backbone: Backbone, kind: str, precision: torch.dtype, pools: str 
 
 
 def _feature_run(backbone: Backbone, precision: torch.dtype) -> Run:
-    network: Network = whole_network(backbone, 1).to(device(), precision).eval()
+    network = frozen_network(backbone, device(), precision)
     return lambda ids_BT, mask_BT: [feature[None].cpu() for feature in network.features(ids_BT, mask_BT)]
 
 
