@@ -24,6 +24,7 @@ from millwright.serve.runtime_record import (
 from millwright.settings import change_settings
 from millwright.store.files import sealed_folder, write_json
 from tests.conftest import csv_of, desk_rows, place_version
+from tests.serve.tiny import serving
 
 
 @pytest.fixture
@@ -51,13 +52,16 @@ def test_another_processor_gpu_openvino_or_number_of_cores_is_another_machine(pr
 
 
 def test_a_runtime_that_was_not_timed_is_measured_once_it_can_be_made(project):
+    serving(project)
     place_version(project, name="v1", method="head")
     assert [why_missing(name) for name in OPENVINO] == [None] * 3  # the packages are here
-    write_runtime(project, record(*timed(TORCH), Candidate(INT8, refused="NNCF is missing")))
+    rest = (TORCH_BFLOAT16, *OPENVINO[:2])
+    write_runtime(project, record(*timed(TORCH, *rest), Candidate(INT8, refused="NNCF is missing")))
     assert not is_measured(project, "v1")
 
 
 def test_what_differential_privacy_does_not_allow_is_not_waited_for(project):
+    serving(project)
     place_version(project, name="v1", method="private-head")
     write_runtime(
         project,
