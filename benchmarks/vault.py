@@ -16,7 +16,7 @@ from record import BENCH, Row, print_table, write_record
 from sqlalchemy import Column, MetaData, String, Table, Text, insert
 
 from millwright.erase.erasure import erase
-from millwright.privacy.sealed import read_predictions, store_predictions, take_write_lock
+from millwright.privacy.sealed import store_predictions, stream_predictions, take_write_lock
 from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
 from millwright.records import Prediction
@@ -84,8 +84,8 @@ def storing(folder: Path) -> list[Row]:
             ("store sealed, every row of a new person", lambda rows=new: sealed(rows)),
         ):
             found.setdefault(name, []).append(timed(work))
-    count = len(read_predictions(vault))
-    found["open"] = [timed(lambda: read_predictions(vault)) * ROWS / count for _ in range(3)]
+    count = len(list(stream_predictions(vault)))
+    found["open"] = [timed(lambda: list(stream_predictions(vault))) * ROWS / count for _ in range(3)]
     return [
         {
             "what": name,

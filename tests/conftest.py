@@ -18,9 +18,10 @@ from millwright.privacy.sealed import (
     store_predictions,
     store_proposed,
     store_shadows,
+    stream_predictions,
     take_write_lock,
 )
-from millwright.privacy.vault import open_vault
+from millwright.privacy.vault import Vault, open_vault
 from millwright.project import Project, open_project
 from millwright.records import Failure, Opinion, Prediction, ProposedRow, Shadow
 from millwright.registry.signatures import VERSIONS, sign
@@ -113,6 +114,12 @@ def keep(project: Project, *records: Prediction | Shadow | Failure | Opinion | P
         for record in records:
             if isinstance(record, ProposedRow):
                 store_proposed(connection, vault, record)
+
+
+def read_predictions(vault: Vault, subject: str | None = None) -> list[Prediction]:
+    """Predictions in the order they were given, of one pseudonym if it is named."""
+    found = sorted(stream_predictions(vault), key=lambda given: given.created_at)
+    return [given for given in found if subject is None or vault.pseudonym(given.subject) == subject]
 
 
 def place_version(project: Project, name: str, **manifest: object) -> None:

@@ -5,9 +5,9 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from millwright.erase.found import all_datasets
+from millwright.erase.erasure import plan_erasures
+from millwright.erase.found import Found, all_datasets
 from millwright.opinions.surveys import next_survey
-from millwright.privacy.sealed import read_predictions
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import Failure, Shadow
@@ -15,7 +15,7 @@ from millwright.review.annotations import annotate
 from millwright.review.items import Item, write_queue
 from millwright.steps import train
 from millwright.store.database import now
-from tests.conftest import keep
+from tests.conftest import keep, read_predictions
 from tests.desk import make_desk, opine, telling_rows
 
 PEOPLE = ("alma", "bob", "cyd", "dan", "eve")
@@ -32,6 +32,10 @@ Rows = Sequence[tuple[str, str, str]]
 
 def owned_rows(count: int = 90) -> list[tuple[str, str, str]]:
     return [(text, label, PEOPLE[n % len(PEOPLE)]) for n, (text, label) in enumerate(telling_rows(count))]
+
+
+def plan_erasure(project: Project, person: str) -> Found:
+    return plan_erasures(project, [person])[person]
 
 
 def without(rows: Rows, person: str) -> list[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from millwright.data.split import split_of
-from millwright.erase.erasure import erase, erase_all, plan_erasure
+from millwright.erase.erasure import erase, erase_all
 from millwright.erase.found import all_datasets
 from millwright.privacy.receipts import check_receipt
 from millwright.privacy.signing import public_text
@@ -24,7 +24,7 @@ from millwright.surfaces import screen
 from millwright.surfaces.screen import found_lines, receipt_lines, version_table
 from tests.conftest import contents
 from tests.desk import copy_desk, make_desk, telling_rows
-from tests.erase.people import DATA, HEADER, Killed, Rows, kill_at, shuffled, without
+from tests.erase.people import DATA, HEADER, Killed, Rows, kill_at, plan_erasure, shuffled, without
 
 PEOPLE = tuple(f"person {n}" for n in range(10))
 TWO = {"method": "top", "shards": 2, "epochs": 1, "batch_size": 8}

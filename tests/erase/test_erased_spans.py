@@ -7,14 +7,14 @@ import random
 import httpx
 import pytest
 
-from millwright.erase.erasure import erase, plan_erasure
+from millwright.erase.erasure import erase
 from millwright.erase.found import all_datasets
 from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
 from millwright.registry.versions import CHAMPION, alias
 from millwright.steps import train
 from millwright.surfaces.web import create_app
-from tests.erase.people import Killed, files_with, found_in, kill_at
+from tests.erase.people import Killed, files_with, found_in, kill_at, plan_erasure
 from tests.span_desk import SpanRow, span_project, span_rows
 
 EXACT = ("weights.safetensors", "classifier.json", "tokenizer.json")

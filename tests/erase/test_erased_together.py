@@ -12,7 +12,6 @@ from millwright.errors import BadInput, Busy, NotFound
 from millwright.privacy.audit import audit_file, read_audit, verify_chain
 from millwright.privacy.consent import HELD, restrict
 from millwright.privacy.receipts import check_receipt
-from millwright.privacy.sealed import read_predictions
 from millwright.privacy.signing import public_text
 from millwright.privacy.vault import open_vault
 from millwright.project import open_project
@@ -20,7 +19,7 @@ from millwright.registry.versions import CHAMPION, alias, list_versions
 from millwright.steps import train
 from millwright.store.tables import erasures
 from millwright.train.cache import _open, text_key
-from tests.conftest import contents
+from tests.conftest import contents, read_predictions
 from tests.desk import opine
 from tests.erase.people import (
     KEPT,

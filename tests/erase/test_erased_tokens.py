@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from millwright.data.dataset import ROWS
 from millwright.data.prepare import dataset_folder, prepare
-from millwright.erase.erasure import erase, plan_erasure
+from millwright.erase.erasure import erase
 from millwright.erase.export import gather
 from millwright.erase.found import all_datasets
 from millwright.privacy.consent import OBJECTED, restrict
@@ -22,7 +22,7 @@ from millwright.steps import evaluate, train
 from millwright.store.tables import vault_tokens
 from tests.conftest import csv_of
 from tests.desk import make_desk
-from tests.erase.people import DATA, HEADER, files_with, owned_rows
+from tests.erase.people import DATA, HEADER, files_with, owned_rows, plan_erasure
 
 EXACT = ("weights.safetensors", "classifier.json", "tokenizer.json")
 

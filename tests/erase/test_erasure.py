@@ -16,7 +16,7 @@ from millwright import membership
 from millwright.data.dataset import read_dataset
 from millwright.data.prepare import dataset_folder, prepare
 from millwright.erase import erased_data
-from millwright.erase.erasure import STEPS, erase, plan_erasure
+from millwright.erase.erasure import STEPS, erase
 from millwright.erase.export import export_subject
 from millwright.erase.found import all_datasets
 from millwright.errors import BadInput, Busy, Corrupt, MissingExtra, NotFound
@@ -27,7 +27,6 @@ from millwright.membership import audit_membership
 from millwright.privacy.audit import audit_file, read_audit, verify_chain
 from millwright.privacy.consent import HELD, restrict
 from millwright.privacy.receipts import check_receipt, make_tombstone, receipt_folder
-from millwright.privacy.sealed import read_predictions
 from millwright.privacy.signing import public_text
 from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
@@ -56,7 +55,7 @@ from millwright.store.files import sealed_folder, sha256_file, write_json
 from millwright.store.tables import annotations, erasures, opinions, predictions, review_items
 from millwright.train import states
 from millwright.train.cache import _open, text_key
-from tests.conftest import contents, csv_of, keep
+from tests.conftest import contents, csv_of, keep, read_predictions
 from tests.desk import copy_desk, opine
 from tests.erase.people import (
     HEADER,
@@ -68,6 +67,7 @@ from tests.erase.people import (
     found_in,
     kill_at,
     owned_rows,
+    plan_erasure,
     served,
     shuffled,
     without,

@@ -15,7 +15,6 @@ from millwright.feedback import propose_rows
 from millwright.opinions.surveys import next_survey
 from millwright.privacy.audit import audit_file, read_audit
 from millwright.privacy.consent import OBJECTED, ConsentGiven, grant, restrict
-from millwright.privacy.sealed import read_predictions
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import Failure, Shadow
@@ -23,7 +22,7 @@ from millwright.review.annotations import annotate
 from millwright.review.exchange import export_corrections, export_queue
 from millwright.review.items import Item, read_queue, write_queue
 from millwright.store.database import now
-from tests.conftest import csv_of, desk_rows, keep, place_version
+from tests.conftest import csv_of, desk_rows, keep, place_version, read_predictions
 from tests.desk import opine
 from tests.serve.tiny import serving
 

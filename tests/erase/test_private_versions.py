@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from millwright.data.prepare import prepare
-from millwright.erase.erasure import erase, plan_erasure
+from millwright.erase.erasure import erase
 from millwright.errors import Corrupt, MissingExtra
 from millwright.privacy.audit import audit_file, read_audit
 from millwright.privacy.gaussian_mechanism import delta_of, epsilon_of, mu_of
@@ -19,7 +19,7 @@ from millwright.settings import change_settings
 from millwright.steps import train
 from millwright.train.private_head import DELTA, LEAST_PEOPLE, SENSITIVITY
 from tests.desk import copy_desk, telling_rows
-from tests.erase.people import desk_of
+from tests.erase.people import desk_of, plan_erasure
 
 FEATURES = 96
 

@@ -6,20 +6,21 @@ import shutil
 import pytest
 
 from millwright.data.prepare import prepare
-from millwright.erase.erasure import erase, erase_all, plan_erasure
+from millwright.erase.erasure import erase, erase_all
 from millwright.erase.found import all_datasets
 from millwright.erase.replay import replay
 from millwright.errors import BadInput, Corrupt, NotFound
 from millwright.privacy.audit import read_audit
 from millwright.privacy.consent import HELD, ConsentGiven, grant, restrict, withdraw
 from millwright.privacy.receipts import make_tombstone, write_receipt
-from millwright.privacy.sealed import read_predictions
 from millwright.privacy.vault import open_vault
 from millwright.project import Project, open_project
 from millwright.registry.versions import CHAMPION, alias, list_versions
 from millwright.settings import Settings
 from millwright.store.database import now
+from tests.conftest import read_predictions
 from tests.desk import opine
+from tests.erase.people import plan_erasure
 
 KEYS = ("keys.db", "keys.db-wal", "keys.db-shm")
 

@@ -14,7 +14,6 @@ from millwright.experiment.rollout import approve, decide, list_decisions, revie
 from millwright.experiment.status import status
 from millwright.experiment.thompson import thompson_shares
 from millwright.privacy.audit import read_audit
-from millwright.privacy.sealed import read_predictions
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import Shadow
@@ -22,7 +21,7 @@ from millwright.registry.traffic import current_traffic
 from millwright.registry.versions import CHALLENGER, alias, promote
 from millwright.settings import change_settings
 from millwright.webhooks import DECISION, list_messages
-from tests.conftest import csv_of, desk_rows, keep
+from tests.conftest import csv_of, desk_rows, keep, read_predictions
 from tests.experiment.logs import begun, exposure, failure, hour, opinion, with_versions
 
 PLAN = Plan("v1", ("v2",), guardrails=("errors",), steps=(0.1, 0.5), min_effect=0.02)

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from millwright.errors import Corrupt
 from millwright.experiment.rollout import review
-from millwright.privacy.sealed import open_shadow, read_predictions
+from millwright.privacy.sealed import open_shadow
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.registry.traffic import current_traffic
@@ -19,7 +19,7 @@ from millwright.registry.versions import CHAMPION, alias
 from millwright.store.tables import predictions, shadows
 from millwright.surfaces.service import Load
 from millwright.surfaces.web import create_app
-from tests.conftest import csv_of, desk_rows
+from tests.conftest import csv_of, desk_rows, read_predictions
 from tests.experiment.logs import begun, hour, with_versions
 from tests.serve.tiny import Tiny
 

@@ -9,13 +9,13 @@ import pytest
 from fastapi import FastAPI
 
 from millwright.data.prepare import prepare
-from millwright.privacy.sealed import read_opinions, read_predictions
+from millwright.privacy.sealed import read_opinions
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.registry.classifiers import load_classifier
 from millwright.settings import change_settings
 from millwright.steps import evaluate, predict
-from tests.conftest import csv_of, desk_rows
+from tests.conftest import csv_of, desk_rows, read_predictions
 from tests.serve.tiny import serving
 from tests.surfaces.test_service import predict as ask
 from tests.surfaces.test_service import run

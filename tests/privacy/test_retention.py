@@ -9,13 +9,13 @@ from millwright.opinions.surveys import next_survey
 from millwright.privacy.audit import read_audit
 from millwright.privacy.consent import HELD, restrict
 from millwright.privacy.retention import expire
-from millwright.privacy.sealed import read_opinions, read_predictions, read_proposed
+from millwright.privacy.sealed import read_opinions, read_proposed
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.records import Failure, Opinion, Prediction, ProposedRow, Shadow
 from millwright.settings import change_settings
 from millwright.store.tables import failures, opinions, predictions, shadows, survey_asks
-from tests.conftest import csv_of, desk_rows, keep
+from tests.conftest import csv_of, desk_rows, keep, read_predictions
 
 NOW = "2026-06-30T00:00:00.000+00:00"
 

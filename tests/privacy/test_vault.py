@@ -10,14 +10,14 @@ from alembic.config import Config
 from sqlalchemy import create_engine, select, update
 
 from millwright.errors import Corrupt
-from millwright.privacy.sealed import read_opinions, read_predictions, read_proposed
+from millwright.privacy.sealed import read_opinions, read_proposed
 from millwright.privacy.vault import Place, forget_vault, keep_vault, open_vault
 from millwright.project import Project
 from millwright.records import Opinion, Prediction, ProposedRow
 from millwright.settings import Settings
 from millwright.store.database import MIGRATIONS
 from millwright.store.tables import opinions, predictions
-from tests.conftest import keep
+from tests.conftest import keep, read_predictions
 
 HOUR = "2026-01-01T00:00:00.000+00:00"
 SAID = {"text": "my PIN is 4711", "label": "pin"}

@@ -25,7 +25,7 @@ from millwright.privacy.entities import ENTITIES
 from millwright.privacy.mask import Masker, masker
 from millwright.privacy.receipts import make_tombstone
 from millwright.privacy.retention import expire
-from millwright.privacy.sealed import read_opinions, read_predictions
+from millwright.privacy.sealed import read_opinions
 from millwright.privacy.tombstones import delete_said
 from millwright.privacy.unmask import PLACED, tokens_in, unmask
 from millwright.privacy.vault import Vault, open_vault, rotate_master_key
@@ -36,7 +36,7 @@ from millwright.serve.journal import Journal
 from millwright.settings import change_settings
 from millwright.store.database import now
 from millwright.store.tables import predictions, spent_tokens, vault_tokens
-from tests.conftest import csv_of, full_disk, keep
+from tests.conftest import csv_of, full_disk, keep, read_predictions
 from tests.desk import telling_rows
 from tests.privacy.test_detect import TEXTS
 from tests.privacy.test_mask import project_with

@@ -7,7 +7,6 @@ from sqlalchemy import Engine, event, func, select
 
 from millwright.errors import Busy, CannotStore
 from millwright.privacy.receipts import make_tombstone
-from millwright.privacy.sealed import read_predictions
 from millwright.privacy.vault import Vault, open_vault
 from millwright.project import Project
 from millwright.records import Failure, Opinion, Prediction
@@ -16,7 +15,7 @@ from millwright.serve.journal import Journal
 from millwright.settings import Settings
 from millwright.store.database import now, open_database
 from millwright.store.tables import opinions, predictions
-from tests.conftest import locked
+from tests.conftest import locked, read_predictions
 
 
 @pytest.fixture

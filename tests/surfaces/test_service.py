@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 from millwright.errors import BadInput, Busy, Corrupt, MillwrightError, NotFound
 from millwright.privacy.mask import Masker
-from millwright.privacy.sealed import read_opinions, read_predictions
+from millwright.privacy.sealed import read_opinions
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.registry.versions import withdraw
@@ -29,7 +29,7 @@ from millwright.surfaces import door
 from millwright.surfaces import service as service_module
 from millwright.surfaces.service import Load, Service
 from millwright.surfaces.web import create_app, serve
-from tests.conftest import csv_of, desk_rows
+from tests.conftest import csv_of, desk_rows, read_predictions
 from tests.serve.tiny import Deadly, Failing, Gated, Tiny, add_version, point, serving
 
 Scenario = Callable[[httpx.AsyncClient, FastAPI], Awaitable[None]]

@@ -5,12 +5,12 @@ import asyncio
 import pytest
 
 from millwright.modalities.spans import read_spans
-from millwright.privacy.sealed import read_predictions
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.serve.loading import Loader
 from millwright.settings import change_settings
 from millwright.steps import predict, train
+from tests.conftest import read_predictions
 from tests.desk import copy_desk
 from tests.span_desk import span_project, span_rows
 from tests.surfaces.test_service import run

@@ -12,13 +12,13 @@ from sqlalchemy import select
 from millwright.opinions.files import import_opinions
 from millwright.privacy.access import create_key
 from millwright.privacy.audit import read_audit
-from millwright.privacy.sealed import read_opinions, read_predictions
+from millwright.privacy.sealed import read_opinions
 from millwright.privacy.unmask import tokens_in
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.settings import change_settings, dump_settings
 from millwright.store.tables import vault_tokens
-from tests.conftest import csv_of, desk_rows, place_version
+from tests.conftest import csv_of, desk_rows, place_version, read_predictions
 from tests.serve.tiny import LABELS, serving
 from tests.surfaces.test_access import bearer
 from tests.surfaces.test_cli import run as run_cli

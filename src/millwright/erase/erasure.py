@@ -77,15 +77,13 @@ class ErasedAll:
         return [{"subject": name, "why": str(error)} for name, error in self.refused.items()]
 
 
-def plan_erasure(project: Project, subject: str, *, vault: Vault | None = None) -> Found:
-    """What an erasure of a person would find; nothing is changed. `vault` spares opening another one."""
-    return plan_erasures(project, [subject], vault=vault)[subject]
-
-
 def plan_erasures(
     project: Project, subjects: Sequence[str], *, vault: Vault | None = None
 ) -> dict[str, Found]:
-    """What an erasure of some people would find of each, by name; nothing is changed."""
+    """What an erasure of some people would find of each, by name; nothing is changed.
+
+    `vault` spares opening another one.
+    """
     keys = (vault or open_vault(project)).keys
     named = {subject: keys.pseudonym(subject) for subject in subjects}
     found = find(project, People(keys, tuple(dict.fromkeys(named.values()))))

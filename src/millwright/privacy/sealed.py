@@ -170,11 +170,6 @@ def open_proposed(vault: Vault, row: Row[Any]) -> ProposedRow:
     )
 
 
-def read_predictions(vault: Vault, subject: str | None = None) -> list[Prediction]:
-    """Predictions in the order they were given, of one pseudonym if it is named."""
-    return [open_prediction(vault, row) for row in _rows(vault, _of(predictions, subject, "created_at"))]
-
-
 def read_opinions(vault: Vault, subject: str | None = None) -> list[Opinion]:
     """Opinions in the order they were given, of one pseudonym if it is named."""
     return [open_opinion(vault, row) for row in _rows(vault, _of(opinions, subject, "created_at"))]
