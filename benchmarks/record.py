@@ -36,10 +36,13 @@ def machine() -> dict[str, object]:
         memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
     except OSError:
         cpu, memory = "", 0
-    model = re.search(r"model name\s*: (.*)", cpu)
+    model, family, number = (
+        re.search(rf"^{name}\s*: (.*)", cpu, re.M) for name in ("model name", "cpu family", "model")
+    )
+    kind = f" (family {family[1]}, model {number[1]})" if family and number else ""  # names may not tell
     flags = set((re.search(r"flags\s*: (.*)", cpu) or re.search("()", "")).group(1).split())  # type: ignore[union-attr]
     return {
-        "processor": model.group(1) if model else platform.processor(),
+        "processor": f"{model[1]}{kind}" if model else platform.processor(),
         "instructions": [name for name in INSTRUCTIONS if name in flags],
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": memory,

@@ -38,5 +38,5 @@ def test_says_what_to_install_where_presidio_is_missing(monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without_presidio)
-    with pytest.raises(MissingExtra, match=r"pip install 'millwright\[presidio\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install presidio-analyzer"):
         presidio_recognizer()

@@ -215,5 +215,5 @@ def test_the_noise_keeps_the_promise_and_is_no_more_than_needed(epsilon):
 
 def test_without_opacus_the_error_has_the_line_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "opacus", None)
-    with pytest.raises(MissingExtra, match=r"run: pip install 'millwright\[private\]'"):
+    with pytest.raises(MissingExtra, match=r"run: pip install opacus"):
         descend(HeadOfMeans(2, 2), Rows([], TRUTH[:0]), [], Descent(0.1, 1.0), 0, None, None, print)  # type: ignore[arg-type]
