@@ -90,7 +90,7 @@ def _curve(row: Row) -> list[list[object]]:
 
 
 def _maker(row: Row) -> str:
-    return str(row["processor"]).split("(")[0].split(",")[0]
+    return str(row["processor"]).rpartition(", ")[0].replace("(R)", "")
 
 
 def _accuracy_picture(rows: list[Row]) -> str:
@@ -194,7 +194,7 @@ SECTIONS = {
         "the test rows, which training never sees. Rows of a processor without its family are older: in these "
         "the clock started after `millwright new` (about a second), the Trainer's seconds hold an evaluation "
         "after each epoch, and Millwright's accuracy leaves out the three test rows that the training file has "
-        "too. bfloat16 is multiplied at half the rate on family 25 of AMD's processors, by a test of products.",
+        "too.",
         {
             "title": "contestant",
             "processor": "processor",
