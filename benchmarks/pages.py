@@ -191,9 +191,9 @@ SECTIONS = {
     "time_to_accuracy": Section(
         "Time to accuracy",
         "Banking77, official split, the built-in backbone, from the CSV to a trained model; accuracy is on "
-        "the test rows, which training never sees. Rows of a processor without its family are older: there the "
-        "clock started after `millwright new` (about a second), the Trainer's seconds hold an evaluation after "
-        "each epoch, and Millwright's accuracy leaves out three test rows that the training file has too.",
+        "the test rows, which training never sees. Rows of a processor without its family are older: there "
+        "the clock started after `millwright new` (about a second), the Trainer's seconds hold an evaluation "
+        "after each epoch, and Millwright's accuracy leaves out three test rows that the training file has.",
         {
             "title": "contestant",
             "processor": "processor",
