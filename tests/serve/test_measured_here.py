@@ -6,7 +6,6 @@ import pytest
 
 from millwright.project import Project
 from millwright.registry.signatures import sign
-from millwright.serve.available import why_missing
 from millwright.serve.promotion import is_measured
 from millwright.serve.runtime_record import (
     INT8,
@@ -23,8 +22,7 @@ from millwright.serve.runtime_record import (
 )
 from millwright.settings import change_settings
 from millwright.store.files import sealed_folder, write_json
-from tests.conftest import csv_of, desk_rows, place_version
-from tests.serve.tiny import serving
+from tests.conftest import csv_of, desk_rows
 
 
 @pytest.fixture
@@ -41,9 +39,11 @@ def timed(*names: str) -> tuple[Candidate, ...]:
 
 
 @pytest.mark.parametrize(
-    "change", [{"processor": "another"}, {"cores": 640}, {"gpu": "NVIDIA H200"}, {"openvino": "2020.1"}]
+    "change",
+    [{"processor": "another"}, {"cores": 640}, {"gpu": "another"}, {"openvino": "2020.1"}, {"nncf": None}],
+    ids=lambda change: next(iter(change)),
 )
-def test_another_processor_gpu_openvino_or_number_of_cores_is_another_machine(project, change):
+def test_another_processor_gpu_package_or_number_of_cores_is_another_machine(project, change):
     every = timed(*candidates_on(this_machine().gpu, "auto"))
     write_runtime(project, record(*every))
     assert is_measured(project, "v1")
@@ -51,22 +51,15 @@ def test_another_processor_gpu_openvino_or_number_of_cores_is_another_machine(pr
     assert not is_measured(project, "v1")
 
 
-def test_a_runtime_that_was_not_timed_is_measured_once_it_can_be_made(project):
-    serving(project)
-    place_version(project, name="v1", method="head")
-    assert [why_missing(name) for name in OPENVINO] == [None] * 3  # the packages are here
-    rest = (TORCH_BFLOAT16, *OPENVINO[:2])
-    write_runtime(project, record(*timed(TORCH, *rest), Candidate(INT8, refused="NNCF is missing")))
+def test_a_runtime_that_was_never_tried_is_measured(project):
+    write_runtime(project, record(*timed(TORCH)))
     assert not is_measured(project, "v1")
 
 
-def test_what_differential_privacy_does_not_allow_is_not_waited_for(project):
-    serving(project)
-    place_version(project, name="v1", method="private-head")
-    write_runtime(
-        project,
-        record(*timed(TORCH, TORCH_BFLOAT16, *OPENVINO[:2]), Candidate(INT8, refused="scales of rows")),
-    )
+def test_what_could_not_be_made_here_is_not_tried_at_each_promotion(project):
+    first, *rest = candidates_on(this_machine().gpu, "auto")
+    refused = (Candidate(name, refused="could not be made") for name in rest)
+    write_runtime(project, record(*timed(first), *refused))
     assert is_measured(project, "v1")
 
 
@@ -98,7 +91,10 @@ def test_with_a_gpu_pytorch_is_measured_in_both_precisions_and_openvino_only_by_
     [
         (Machine("Chip 9"), "Chip 9"),
         (Machine("Chip 9", 1), "Chip 9, 1 core"),
-        (Machine("Chip 9", 16, "GPU 7", "2026.4.1"), "Chip 9, 16 cores, GPU 7, OpenVINO 2026.4.1"),
+        (
+            Machine("Chip 9", 16, "GPU 7", "2026.4.1", "3.4.0"),
+            "Chip 9, 16 cores, GPU 7, OpenVINO 2026.4.1, NNCF 3.4.0",
+        ),
     ],
 )
 def test_a_machine_is_named_by_what_is_known_of_it(machine, said):

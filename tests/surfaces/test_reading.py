@@ -10,12 +10,11 @@ from fastapi import FastAPI
 
 from millwright.errors import NotFound
 from millwright.privacy.mask import Masker
-from millwright.privacy.sealed import read_predictions
 from millwright.privacy.vault import open_vault
 from millwright.project import Project
 from millwright.settings import change_settings
 from millwright.surfaces.web import serve
-from tests.conftest import csv_of, desk_rows
+from tests.conftest import csv_of, desk_rows, read_predictions
 from tests.privacy.test_names_model import TAGS, save_model
 from tests.serve.tiny import Tiny, serving
 from tests.surfaces.test_service import predict, run

@@ -5,6 +5,7 @@ Each is done once for everyone who is erased, and noted for each of them alone.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from millwright.data.dataset import Dataset, open_dataset
 from millwright.data.prepare import build_dataset, dataset_folder
@@ -32,6 +33,10 @@ from millwright.registry.versions import (
 from millwright.serve.promotion import is_measured
 from millwright.settings import FROZEN, PRIVATE, Settings
 from millwright.train.shards import shard_hashes, weights_sha256
+
+if TYPE_CHECKING:
+    from millwright.train.ensemble import Trained
+    from millwright.train.span_model import SpanModel
 
 
 def make_successor_dataset(work: Work) -> None:
@@ -78,7 +83,7 @@ def train_successors(work: Work) -> None:
         settings = _settings_of(work.project, manifest)
         made = find_made(work.project, dataset.id, settings, but=versions)
         try:
-            new = (made or _train(work, dataset, manifest, settings)).name
+            info, model = (made, None) if made else _train(work, dataset, manifest, settings)
         except BadInput as error:  # too few rows or people are left for this method
             _withdraw(work, old, name, f"no version can be trained on what is left ({error})")
             continue
@@ -87,10 +92,11 @@ def train_successors(work: Work) -> None:
                 raise
             _withdraw(work, old, name, f"its backbone cannot be loaded ({error})")
             continue
+        new = info.name
         if not is_measured(work.project, new):
             from millwright.serve.runtimes import choose_runtime  # PyTorch, only where it must be
 
-            choose_runtime(work.project, new, work.progress)
+            choose_runtime(work.project, new, work.progress, model)
         facts = {
             "successor": new,
             "successor_dataset": dataset.id,
@@ -191,11 +197,13 @@ def _folder(project: Project, version: str) -> Path:
     return project.kept / "versions" / version
 
 
-def _train(work: Work, dataset: Dataset, manifest: JsonObject, settings: Settings) -> VersionInfo:
+def _train(
+    work: Work, dataset: Dataset, manifest: JsonObject, settings: Settings
+) -> tuple[VersionInfo, "Trained | SpanModel"]:
     from millwright.steps import make_version  # PyTorch, only where it must be
     from millwright.train.ensemble import read_members
 
-    info, *_ = make_version(
+    info, model, _ = make_version(
         work.project,
         dataset,
         settings,
@@ -203,7 +211,7 @@ def _train(work: Work, dataset: Dataset, manifest: JsonObject, settings: Setting
         progress=work.progress,
         known=read_members(_folder(work.project, manifest["name"])),
     )
-    return info
+    return info, model
 
 
 def _settings_of(project: Project, manifest: JsonObject) -> Settings:

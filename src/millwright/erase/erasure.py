@@ -82,7 +82,8 @@ def plan_erasures(
 ) -> dict[str, Found]:
     """What an erasure of some people would find of each, by name; nothing is changed.
 
-    `vault` spares opening another one.
+    `vault` spares opening another one. A dataset that a kill found being replaced is seen once `prepare` or
+    an erasure has put it back.
     """
     keys = (vault or open_vault(project)).keys
     named = {subject: keys.pseudonym(subject) for subject in subjects}

@@ -157,7 +157,6 @@ def _manifest(
         "why": fitted.why,
         "labels": list(fitted.classifier.labels),
         "metrics": evaluation.to_json() if evaluation else None,
-        "facts": fitted.facts,
         "settings": project.settings.model_dump(),
         "libraries": {name: installed_version(name) for name in LIBRARIES},
     }

@@ -1,7 +1,7 @@
 """The queue as it is kept, sealed: rows to look at, in order. Reading it loads no network."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from millwright.privacy.holdings import PREDICTION
 from millwright.privacy.sealed import take_write_lock
 from millwright.privacy.vault import Place, Vault, open_vault
 from millwright.project import Project
+from millwright.records import JsonObject
 from millwright.registry.versions import CHAMPION, resolve, version_manifest
 from millwright.store.database import now
 from millwright.store.tables import predictions, review_items
@@ -37,6 +38,10 @@ class Item:
     given: str | None
     choices: tuple[tuple[str, float], ...]
     owner: str | None = field(default=None, compare=False, repr=False)
+
+    def shown(self) -> JsonObject:
+        """What reviewers get to see: all but whose row it is."""
+        return {name: value for name, value in asdict(self).items() if name != "owner"}
 
 
 def write_queue(project: Project, queue: Sequence[Item], owners: Mapping[str, str | None]) -> list[Item]:

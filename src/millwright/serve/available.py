@@ -20,14 +20,14 @@ def check_runtime(settings: Settings) -> None:
         MissingExtra: OpenVINO (or for int8 NNCF) is not installed, or OpenVINO cannot run on this processor.
     """
     wanted = settings.serve.runtime
-    why = why_missing(wanted)
+    why = _why_missing(wanted)
     if why is not None:
         raise MissingExtra(
             f"serve.runtime is {wanted!r}, which cannot be had here: {why}, or set serve.runtime to 'auto'"
         )
 
 
-def why_missing(runtime: str) -> str | None:
+def _why_missing(runtime: str) -> str | None:
     """Why this installation cannot have a runtime, and what to do; None if it can, as always "auto"."""
     if runtime not in OPENVINO:
         return None

@@ -4,11 +4,9 @@ from millwright.errors import Corrupt
 from millwright.progress import Progress, quiet
 from millwright.project import WAIT_S, Project
 from millwright.registry.signatures import BODIES, verify_signed
-from millwright.registry.versions import CHAMPION, resolve, version_manifest
+from millwright.registry.versions import CHAMPION, resolve
 from millwright.registry.versions import promote as point
-from millwright.serve.available import why_missing
-from millwright.serve.runtime_record import INT8, candidates_on, read_runtime, this_machine
-from millwright.settings import PRIVATE
+from millwright.serve.runtime_record import candidates_on, read_runtime, this_machine
 
 
 def promote(
@@ -66,8 +64,7 @@ def measure(project: Project, version: str, progress: Progress = quiet) -> None:
 def is_measured(project: Project, version: str) -> bool:
     """True if a version's runtimes were measured on this machine, and the settings want what was chosen.
 
-    What is not as it was signed was not measured, so that the next promotion makes it anew. Nor was it where
-    a runtime was not timed that could be made now.
+    What is not as it was signed was not measured, so that the next promotion makes it anew.
     """
     try:
         record = read_runtime(project, version)
@@ -80,14 +77,5 @@ def is_measured(project: Project, version: str) -> bool:
     wanted = str(project.settings.serve.runtime)
     if wanted != "auto":
         return wanted == record.runtime
-    timed = {one.name for one in record.candidates if one.texts_per_second}
-    names = candidates_on(record.machine.gpu, wanted)
-    return not any(_can_be_made(project, version, name) for name in names if name not in timed)
-
-
-def _can_be_made(project: Project, version: str, runtime: str) -> bool:
-    if (
-        runtime == INT8 and version_manifest(project, version)["method"] in PRIVATE
-    ):  # rows would set its scales
-        return False
-    return why_missing(runtime) is None
+    # What could not be made on an equal machine could not be made now.
+    return {one.name for one in record.candidates}.issuperset(candidates_on(record.machine.gpu, wanted))

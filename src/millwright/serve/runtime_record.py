@@ -4,6 +4,7 @@ Records and the converted bodies that they name are signed, as versions are.
 """
 
 import platform
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -19,21 +20,23 @@ RUNTIME_FORMAT = 1
 TORCH, TORCH_BFLOAT16 = "torch", "torch-bfloat16"  # the first in the precision of training
 INT8 = "openvino-int8"
 OPENVINO = ("openvino-float32", "openvino-bfloat16", INT8)
+PROCESSOR_NUMBERS = ("cpu family", "model", "CPU implementer", "CPU part")  # two of x86, two of ARM
 GPU_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/kfd", "/dev/dxg")  # NVIDIA's, Jetson's, AMD's, WSL's
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What speeds and answers of runtimes depend on; of records of earlier releases the processor alone.
+    """What speeds and answers of runtimes depend on; of older records the processor alone.
 
     `cores` are those that a process may use, `gpu` is the name of the one that PyTorch runs on, `openvino`
-    the version of the package; each None where there is none.
+    and `nncf` are the versions of the packages; each None where there is none.
     """
 
     processor: str
     cores: int | None = None
     gpu: str | None = None
     openvino: str | None = None
+    nncf: str | None = None
 
     def __str__(self) -> str:
         """As people read it."""
@@ -44,6 +47,8 @@ class Machine:
             found.append(self.gpu)
         if self.openvino is not None:
             found.append(f"OpenVINO {self.openvino}")
+        if self.nncf is not None:
+            found.append(f"NNCF {self.nncf}")
         return ", ".join(found)
 
 
@@ -135,11 +140,14 @@ def candidates_on(gpu: str | None, wanted: str) -> tuple[str, ...]:
 
 def this_machine() -> Machine:
     """What a record of now would say of the machine."""
+    return Machine(_processor(), cores(), _gpu(), _version("openvino"), _version("nncf"))
+
+
+def _version(package: str) -> str | None:
     try:
-        openvino = metadata.version("openvino")
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
-        openvino = None
-    return Machine(_processor(), cores(), _gpu(), openvino)
+        return None
 
 
 def _gpu() -> str | None:
@@ -152,12 +160,14 @@ def _gpu() -> str | None:
 
 
 def _processor() -> str:
-    """The name of this machine's processor."""
+    """The name of this machine's processor, with the numbers that tell apart those of one name."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
     except OSError:
         return platform.processor() or "unknown"
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    said = dict(re.findall(r"^(.*?)\s*: (.*)$", first, re.MULTILINE))
+    numbers = ", ".join(f"{name} {said[name]}" for name in PROCESSOR_NUMBERS if name in said)
+    return said.get("model name", "unknown") + (f" ({numbers})" if numbers else "")
 
 
 def _folder(project: Project, version: str) -> Path:

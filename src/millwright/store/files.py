@@ -72,20 +72,17 @@ def write_secret(path: Path, text: str) -> None:
     """
     make_folder(path.parent)
     with storing(path), part_of(path) as temporary:
-        _write_new(temporary, text)
+        with new_file(temporary), temporary.open("w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         try:
             os.link(temporary, path)  # unlike a rename, it replaces nothing
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
-            _write_new(path, text)
-
-
-def _write_new(path: Path, text: str) -> None:
-    with new_file(path), path.open("w") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+            with new_file(path):
+                temporary.replace(path)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def build(
     with screen.progress_bars(json) as progress:
         queue = build_queue(opened, count, progress)
     if json:
-        screen.show_json({"rows": queue})
+        screen.show_json({"rows": [item.shown() for item in queue]})
         return
     reasons = [item.reason for item in queue]
     told = ", ".join(f"{reasons.count(reason)} {reason}" for reason in dict.fromkeys(reasons))
@@ -78,7 +78,7 @@ def next_rows(
 
     found = next_items(opened, annotator, count, opened.settings.review.annotators)
     if json:
-        screen.show_json({"rows": found})
+        screen.show_json({"rows": [item.shown() for item in found]})
         return
     for item in found:
         screen.out.print(f"{item.id} ({item.reason}): {item.text}", markup=False, soft_wrap=True)

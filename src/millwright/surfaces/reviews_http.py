@@ -12,7 +12,6 @@ from millwright.records import JsonObject
 from millwright.review import annotations
 from millwright.surfaces.messages import Message, Words
 
-SHOWN = ("id", "text", "reason", "given", "choices")  # whose a row is would tell which are gold
 Name = Annotated[str, Query(max_length=100)]
 
 
@@ -39,7 +38,7 @@ def reviews_router(project: Project) -> APIRouter:
     async def next_rows(annotator: Name, count: Annotated[int, Query(ge=1, le=100)] = 1) -> JsonObject:
         """The next rows for an annotator."""
         found = await asyncio.to_thread(annotations.next_items, project, annotator, count, needed)
-        return {"rows": [{name: getattr(item, name) for name in SHOWN} for item in found]}
+        return {"rows": [item.shown() for item in found]}
 
     @router.post("/v1/reviews", status_code=201)
     async def answer(request: ReviewRequest) -> JsonObject:

@@ -201,7 +201,7 @@ def _fit_tuned(work: Work, method: str) -> Fitted:
     tuned = fit_tuned(work, method)
     settings = work.settings.train
     classifier = assemble(
-        work.labels, method, work.backbone, settings, tuned.temperature, tuned.precision, tuned.tensors
+        work.labels, method, work.backbone, settings, tuned.temperature, work.precision, tuned.tensors
     )
     return Fitted(classifier, method, "", tuned.facts, (work.run_folder(method),))
 

@@ -54,7 +54,7 @@ def fit_shards(
                 part.labels,
                 tuned.temperature,
                 torch.from_numpy(tuned.held_MC),
-                tuned.precision,
+                part.precision,
                 tuned.tensors,
             )
             about.update(tuned.facts)
@@ -76,7 +76,7 @@ def fit_shards(
 def _part(work: Work, rows: tuple[Row, ...], method: str, shard: int) -> Work:
     """The work of one shard, named by its key."""
     settings = change_settings(work.settings, "train", seed=shard_settings(work.settings.train, shard).seed)
-    about = [work.backbone.reading_sha256, method]
+    about = [work.backbone.reading_sha256, method, str(work.precision)]
     return replace(
         work,
         name=member_key(rows, about, settings.train),

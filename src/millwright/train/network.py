@@ -2,7 +2,7 @@
 
 The features of a text are means over its tokens, each scaled to length one: of the last state, of the state
 two layers below, and, where the network reads tokens, of the first state, the words by themselves. What the
-second and the third add is measured by benchmarks/pooling.py. What a method moves is marked by
+second and the third add is measured by benchmarks/heads.py. What a method moves is marked by
 `requires_grad`; see methods.py.
 
 Shape suffixes: B texts, T tokens, H hidden width, D = 3 H features, C labels.

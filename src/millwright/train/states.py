@@ -62,10 +62,9 @@ def backbone_precision(backbone: Backbone) -> torch.dtype:
 def checked_precision(backbone: Backbone, texts: Sequence[str]) -> torch.dtype:
     """The fast precision if features of `texts` agree with float32 (cosines above .999), else float32."""
     fast = fast_precision()
-    sample = list(texts[:PROBES])
-    if fast == torch.float32 or not sample:
+    if fast == torch.float32:
         return torch.float32
-    ids_BT, mask_BT = pad(tokenize(backbone, sample), backbone.pad_id)
+    ids_BT, mask_BT = pad(tokenize(backbone, texts), backbone.pad_id)
     with torch.inference_mode():
         exact, quick = (
             torch.cat(_feature_run(backbone, dtype)(ids_BT.to(device()), mask_BT.to(device())))

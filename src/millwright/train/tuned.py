@@ -36,7 +36,6 @@ class Tuned:
     tensors: dict[str, Tensor]
     temperature: float
     held_MC: np.ndarray
-    precision: torch.dtype
     facts: JsonObject
 
 
@@ -88,7 +87,7 @@ def fit_tuned(work: Work, method: str) -> Tuned:
         "validation_log_loss": log_loss(softmax(logit_MC, temperature), held_truth) if held_texts else None,
         "taught_by": len(texts),
     }
-    return Tuned(tuned, temperature, logit_MC.astype(np.float32), work.precision, facts)
+    return Tuned(tuned, temperature, logit_MC.astype(np.float32), facts)
 
 
 def _plan(method: str, settings: TrainSection, rows: int, pad_id: int) -> Plan:
