@@ -165,7 +165,7 @@ def _processor() -> str:
         first = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
     except OSError:
         return platform.processor() or "unknown"
-    said = dict(re.findall(r"^(.*?)\s*: (.*)$", first, re.MULTILINE))
+    said: dict[str, str] = dict(re.findall(r"^(.*?)\s*: (.*)$", first, re.MULTILINE))
     numbers = ", ".join(f"{name} {said[name]}" for name in PROCESSOR_NUMBERS if name in said)
     return said.get("model name", "unknown") + (f" ({numbers})" if numbers else "")
 
