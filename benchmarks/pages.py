@@ -203,7 +203,7 @@ SECTIONS = {
             "times_faster": "seconds to its best over the head's",
             "times_low": "lowest",
             "times_high": "highest",
-            "accuracy": "accuracy",
+            "accuracy": "accuracy at last",
             "reached_93_s": "seconds to 93 %",
             "reached_94_s": "seconds to 94 %",
             "load": "load average",
