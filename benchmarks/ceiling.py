@@ -1,6 +1,7 @@
 """What this machine could do at most, and how near to it the encoder runs.
 
     python benchmarks/ceiling.py
+    python benchmarks/ceiling.py --only profile     what the encoder's time goes into; the rates stay
 
 Measured in one run, in turns, several rounds: the rate of matrix products in float32, bfloat16 and int8,
 the memory's bandwidth, the tokenizer, and the encoder on the test sentences of Banking77 in torch and
@@ -15,8 +16,10 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +27,7 @@ import numpy as np
 import openvino as ov
 import torch
 from openvino import opset15 as ops
-from record import Row, print_table, write_record
+from record import Row, print_table, read_rows, write_record
 from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer
 from trained import export, messages, trained_project
@@ -35,7 +38,7 @@ from millwright.project import Project, open_project
 from millwright.registry.classifiers import load_classifier
 from millwright.registry.versions import version_manifest
 from millwright.serve.convert import convert_body, quantise_body
-from millwright.serve.openvino_body import PRECISIONS, OpenVinoBody
+from millwright.serve.openvino_body import INPUTS_A_SCALE, PRECISIONS, OpenVinoBody
 from millwright.train.classifier import head_of
 from millwright.train.ensemble import Trained
 
@@ -55,7 +58,10 @@ COLUMNS = (
     "ceiling",
     "times_from_ceiling",
     "agreement",
+    "share",
 )
+
+PROFILE, LEAST_SHARE = "time by kind of layer", 0.01
 
 Work = Callable[[], object]
 Run = Callable[[Sequence[str]], np.ndarray]  # the best labels' numbers of a batch of texts
@@ -142,16 +148,50 @@ def encoders(project: Project, model: Path, tokenizer: Tokenizer) -> dict[tuple[
         ("torch", "bfloat16"): Encoder(_torch_run(quick, tokenizer), 1),
     }
     classifier = load_classifier(project, "champion")
+    with converted(project, classifier) as stored:
+        for precision, folder in stored.items():
+            body = OpenVinoBody(folder, classifier.backbone.tokenizer, precision)
+            found["OpenVINO", precision] = Encoder(_openvino_run(body, classifier), body.streams)
+    return found
+
+
+@contextmanager
+def converted(project: Project, classifier: Trained) -> Iterator[dict[str, Path]]:
+    """Folders with the converted network for each precision."""
     dataset = open_dataset(project, version_manifest(project, "v1")["dataset"]["id"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         convert_body(classifier, folder / "float32")
         quantise_body(classifier, dataset.split("train"), folder / "int8")
-        for precision in PRECISIONS:
-            stored = folder / ("int8" if precision == "int8" else "float32")
-            body = OpenVinoBody(stored, classifier.backbone.tokenizer, precision)
-            found["OpenVINO", precision] = Encoder(_openvino_run(body, classifier), body.streams)
-    return found
+        yield {precision: folder / ("int8" if precision == "int8" else "float32") for precision in PRECISIONS}
+
+
+def profile_rows(project: Project, texts: Sequence[str]) -> Iterator[Row]:
+    """What OpenVINO's own clock says that the encoder's time goes into, by kind of layer, on one thread."""
+    classifier = load_classifier(project, "champion")
+    tokenizer = classifier.backbone.tokenizer
+    with converted(project, classifier) as stored:
+        for precision, folder in stored.items():
+            settings = {
+                "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+                "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(INPUTS_A_SCALE),
+                "INFERENCE_NUM_THREADS": 1,
+                "PERF_COUNT": True,
+            }
+            request = (
+                ov.Core().compile_model(str(folder / "model.xml"), "CPU", settings).create_infer_request()
+            )
+            seconds = Counter[str]()
+            for start in range(0, len(texts), BATCH):
+                encoded = tokenizer.encode_batch_fast(list(texts[start : start + BATCH]))
+                request.infer([part.numpy() for part in _padded([one.ids for one in encoded])])
+                for layer in request.profiling_info:
+                    seconds[str(layer.node_type)] += layer.real_time.total_seconds()
+            whole = sum(seconds.values())
+            for kind, spent in seconds.most_common():
+                if spent >= LEAST_SHARE * whole:
+                    row: Row = {"part": PROFILE, "what": kind, "precision": precision}
+                    yield row | {"share": round(spent / whole, 4)}
 
 
 def measure(tasks: Sequence[Task], rounds: int) -> list[list[float]]:
@@ -263,15 +303,8 @@ def ceilings(
     return found
 
 
-def main() -> None:
-    """Measure, print, write the record."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--method", default="head", help="how the network was tuned: head or top")
-    given = parser.parse_args()
-    folder = trained_project(given.method)
+def rate_rows(folder: Path, rounds: int) -> list[Row]:
+    """Rates of products, memory, tokenizer and encoders, in turns."""
     model = export(folder)
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     tokenizer.no_padding()
@@ -288,9 +321,9 @@ def main() -> None:
         Task(f"encoder, {runtime}", precision, "sentences/s", len(texts), lambda run=run: run.labels(texts))  # type: ignore[misc]
         for (runtime, precision), run in runs.items()
     ]
-    rates = measure(tasks, given.rounds)
-    bounds = ceilings(tasks, rates, needed, given.rounds)
-    rows = [{"what": "a sentence needs", "measured": needed / 1e9, "unit": "GFLOP"}]
+    rates = measure(tasks, rounds)
+    bounds = ceilings(tasks, rates, needed, rounds)
+    rows: list[Row] = [{"what": "a sentence needs", "measured": needed / 1e9, "unit": "GFLOP"}]
     for task, rate in zip(tasks, rates, strict=True):
         row = _row(task, rate)
         if task.what.startswith("encoder"):
@@ -300,8 +333,28 @@ def main() -> None:
             runtime = task.what.removeprefix("encoder, ")
             row["agreement"] = float((runs[runtime, task.precision].labels(texts) == truth).mean())
         rows.append(row)
-    print_table(rows, COLUMNS)
-    write_record("ceiling", rows)
+    return rows
+
+
+def main() -> None:
+    """Measure, print, write the record."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--method", default="head", help="how the network was tuned: head or top")
+    parser.add_argument("--only", choices=("rates", "profile"), help="keep the other part of the record")
+    given = parser.parse_args()
+    kept = read_rows("ceiling") if given.only else []
+    rates = [row for row in kept if row.get("part") != PROFILE]
+    profile = [row for row in kept if row.get("part") == PROFILE]
+    folder = trained_project(given.method)
+    if given.only != "profile":
+        rates = rate_rows(folder, given.rounds)
+    if given.only != "rates":
+        profile = list(profile_rows(open_project(folder), sorted(messages(), key=len)))
+    print_table([*rates, *profile], COLUMNS)
+    write_record("ceiling", [*rates, *profile])
 
 
 if __name__ == "__main__":
