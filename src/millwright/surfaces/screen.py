@@ -272,11 +272,12 @@ def runtime_table(record: "RuntimeRecord") -> RenderableType:
         )
         for one in sorted(record.candidates, key=lambda one: -one.texts_per_second)
     ]
-    numbers = ("texts/s", "as float32", "accuracy")
+    numbers = ("texts/s", "as float32", "validation")
+    caution = "validation rows teach in the end: their share of right answers compares runtimes alone"
     source = f"measured on {record.machine}"
     if record.speeds_of:
         source += f"; texts/s with {record.speeds_of}, whose network is the same"
-    return Group("", table(("runtime", *numbers, ""), rows, right=numbers), source)
+    return Group("", table(("runtime", *numbers, ""), rows, right=numbers), caution, source)
 
 
 def _megabytes(cost: JsonObject) -> str:
